@@ -1,0 +1,1 @@
+//! Zodiac judged by the genuine Python programs.

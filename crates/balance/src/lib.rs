@@ -1,0 +1,1 @@
+//! Backends, health, selection, queueing, draining: policy over values.

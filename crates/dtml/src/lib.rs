@@ -1,0 +1,1 @@
+//! DTML: parser and renderer.

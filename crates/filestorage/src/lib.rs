@@ -1,0 +1,1 @@
+//! Data.fs: format, index, iteration, recovery.

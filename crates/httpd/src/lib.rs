@@ -1,0 +1,1 @@
+//! HTTP to worker threads that call the publisher.

@@ -1,0 +1,1 @@
+//! Python pickles to inert values and back, byte for byte.

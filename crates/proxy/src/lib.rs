@@ -1,0 +1,1 @@
+//! Sockets for the balancer: the HTTP reverse proxy.

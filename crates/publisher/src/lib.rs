@@ -1,0 +1,1 @@
+//! One request: traversal, form values, call, response, transaction and retry.

@@ -1,0 +1,1 @@
+//! Users, passwords, roles, and the policy that grants or refuses.

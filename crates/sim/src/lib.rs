@@ -1,0 +1,1 @@
+//! A simulated world and the suites that every storage passes.

@@ -1,0 +1,34 @@
+//! What a storage is.
+//!
+//! A storage keeps *revisions*: for an object id ([`Oid`]) and a transaction id ([`Tid`]) the bytes
+//! ([`Record`]) that the object had from that transaction on. The bytes are two Python pickles and
+//! stay opaque here. This crate holds the ids, the [`Storage`], [`Commit`] and [`Voted`] traits
+//! that every storage implements (a Data.fs, a ZEO server far away, a map in memory), their errors,
+//! and [`MemoryStorage`].
+//!
+//! ```
+//! use std::sync::Arc;
+//! use storage::{MemoryStorage, Oid, Record, Storage, Tid, TransactionMeta};
+//!
+//! let storage = Arc::new(MemoryStorage::new());
+//! let mut commit = storage.clone().begin(TransactionMeta::default())?;
+//! commit.store(Oid::ROOT, Tid::ZERO, Record::from(&b"state"[..]))?;
+//! let tid = commit.vote()?.finish(&mut |_tid| {})?;
+//!
+//! let seen = storage.load_before(Oid::ROOT, tid.next())?.expect("just committed");
+//! assert_eq!(seen.tid, tid);
+//! assert_eq!(&*seen.record, b"state");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod error;
+mod ids;
+mod memory;
+mod revision;
+mod traits;
+
+pub use error::{CommitError, Conflict, Severity, StorageError};
+pub use ids::{Oid, Tid};
+pub use memory::MemoryStorage;
+pub use revision::{Record, Revision, TransactionMeta};
+pub use traits::{Changes, Commit, Storage, StorageStats, Voted};

@@ -1,0 +1,93 @@
+//! The storage traits. The stage of a commit is its type: [`Commit`], then [`Voted`].
+
+use std::sync::Arc;
+
+use crate::{CommitError, Oid, Record, Revision, StorageError, Tid, TransactionMeta};
+
+/// Where revisions live. Reads run in parallel; commits pass `vote` one at a time.
+pub trait Storage: Send + Sync {
+    /// A name for messages: a file path, a server address.
+    fn name(&self) -> String;
+
+    /// The newest transaction whose invalidations have all been applied; [`Tid::ZERO`] when empty.
+    fn last_tid(&self) -> Tid;
+
+    /// The revision of `oid` that a snapshot taken just before `before` sees; `None` where the
+    /// object only has later ones.
+    ///
+    /// # Errors
+    /// [`StorageError::NotFound`] when the object is unknown or its creation was undone.
+    fn load_before(&self, oid: Oid, before: Tid) -> Result<Option<Revision>, StorageError>;
+
+    /// Fresh object ids that no other caller gets.
+    fn new_oids(&self, count: usize) -> Result<Vec<Oid>, StorageError>;
+
+    /// Opens a commit; dropping it at any stage aborts.
+    fn begin(self: Arc<Self>, meta: TransactionMeta) -> Result<Box<dyn Commit>, StorageError>;
+
+    /// Whether every commit is refused with [`StorageError::ReadOnly`].
+    fn is_read_only(&self) -> bool {
+        false
+    }
+
+    /// Size figures for people and for ZEO's `get_info`.
+    fn stats(&self) -> StorageStats;
+
+    /// The transactions after `since`, oldest first, with the objects each changed; `None` when
+    /// the storage cannot tell, or there are more than `transactions_max`.
+    fn changes_since(
+        &self,
+        since: Tid,
+        transactions_max: usize,
+    ) -> Result<Option<Vec<Changes>>, StorageError>;
+
+    /// The newest `transactions_max` transactions at most, oldest first.
+    fn recent_changes(&self, transactions_max: usize) -> Result<Vec<Changes>, StorageError>;
+}
+
+/// The objects that one transaction changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changes {
+    /// The transaction.
+    pub tid: Tid,
+    /// Its objects, in the order they were stored.
+    pub oids: Vec<Oid>,
+}
+
+/// Size figures of a storage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StorageStats {
+    /// How many objects have a current revision.
+    pub objects: u64,
+    /// Bytes on disk or in memory.
+    pub bytes: u64,
+}
+
+/// A transaction being filled. Nothing is checked or locked before the vote.
+pub trait Commit: Send {
+    /// Stores a new revision of `oid`, made from the revision of `base` ([`Tid::ZERO`] for a new
+    /// object).
+    fn store(&mut self, oid: Oid, base: Tid, record: Record) -> Result<(), StorageError>;
+
+    /// Makes the commit depend on `base` still being current for `oid`, without changing it
+    /// (`checkCurrentSerialInTransaction`).
+    fn check_current(&mut self, oid: Oid, base: Tid) -> Result<(), StorageError>;
+
+    /// Waits for the commit lock, checks every base and puts the transaction on disk, unfinished.
+    ///
+    /// # Errors
+    /// [`CommitError::Conflict`] or [`CommitError::ReadConflict`]: the transaction is gone and the
+    /// lock free again.
+    fn vote(self: Box<Self>) -> Result<Box<dyn Voted>, CommitError>;
+}
+
+/// A transaction that is checked and written and only waits for its final word. Holds the commit
+/// lock.
+pub trait Voted: Send {
+    /// Objects whose stored state differs from the one handed in, because a conflict was resolved.
+    fn resolved(&self) -> &[Oid];
+
+    /// Makes the transaction durable and visible. `publish` is called with its id while the commit
+    /// lock is still held and after [`Storage::load_before`] shows it: invalidations go out there.
+    fn finish(self: Box<Self>, publish: &mut dyn FnMut(Tid)) -> Result<Tid, CommitError>;
+}

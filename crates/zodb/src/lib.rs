@@ -1,0 +1,1 @@
+//! Snapshots, the shared cache of decoded objects, transactions.

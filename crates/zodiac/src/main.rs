@@ -1,0 +1,3 @@
+//! The one binary: all roles of a cluster, their configuration, signals, logging and supervision.
+
+fn main() {}
