@@ -1,0 +1,114 @@
+//! The traits.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A place that holds files under paths.
+pub trait Disk: Send + Sync {
+    /// Opens the file of that path.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] where it is missing and `mode` does not create it.
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>>;
+
+    /// Whether a file or directory has that path.
+    fn exists(&self, path: &Path) -> io::Result<bool>;
+
+    /// Gives the file another name, in place of the file that had it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes the name of a file; handles that are open keep working.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes the names in a directory durable: creations, renames and removals so far.
+    fn sync_directory(&self, path: &Path) -> io::Result<()>;
+
+    /// Takes the exclusive lock that the lock file of that path stands for, or fails at once. The
+    /// file stays when the lock is released: removing it would let two owners in.
+    fn lock(&self, path: &Path) -> Result<Box<dyn DiskLock>, LockError>;
+}
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// An existing file, for reading.
+    Read,
+    /// An existing file, for reading and writing.
+    Write,
+    /// For reading and writing; an empty file is made where there is none.
+    Create,
+    /// For reading and writing, emptied or made.
+    Truncate,
+}
+
+/// An open file. Offsets are given with each call, so that threads share a handle.
+pub trait File: Send + Sync {
+    /// How many bytes the file has.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether the file has no bytes.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Reads some bytes, fewer than asked for near the end of the file, none behind it.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Fills the buffer.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::UnexpectedEof`] where the file ends earlier.
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let filled = self.read_most_at(buffer, offset)?;
+        if filled == buffer.len() {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        }
+    }
+
+    /// Fills the buffer as far as the file reaches and says how far that was.
+    fn read_most_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.read_at(&mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    /// Writes all bytes, extending the file where they reach beyond its end. After an error any
+    /// part of them may have been written.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Cuts the file, or extends it with zeros.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Returns when everything written so far, and the length, are on the medium.
+    ///
+    /// After an error the state of the medium is unknown, and a second call that succeeds proves
+    /// nothing: the system may have dropped the pages that it failed to write.
+    fn sync_data(&self) -> io::Result<()>;
+}
+
+/// An exclusive lock between processes, released when dropped.
+pub trait DiskLock: Send + Sync {}
+
+/// Why a lock was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Somebody else has it.
+    #[error("held by another process")]
+    Held {
+        /// The process id that the lock file names, where it is readable.
+        pid: Option<u32>,
+    },
+    /// The lock file could not be used.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}

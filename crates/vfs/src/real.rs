@@ -1,0 +1,185 @@
+//! The disk and the clock of the machine.
+
+use std::fs::{self, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::{Disk, DiskLock, File, LockError, OpenMode};
+
+/// The operating system's files.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealDisk;
+
+impl Disk for RealDisk {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .write(mode != OpenMode::Read)
+            .create(matches!(mode, OpenMode::Create | OpenMode::Truncate))
+            .truncate(mode == OpenMode::Truncate)
+            .open(path)?;
+        Ok(Arc::new(RealFile(file)))
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        path.try_exists()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        // The parent of a bare file name is the empty path.
+        let path = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
+        fs::File::open(path)?.sync_all()
+    }
+
+    /// As `zc.lockfile` does it, so that both exclude each other: `flock` on the file, which then
+    /// holds a space, the process id and a line end.
+    fn lock(&self, path: &Path) -> Result<Box<dyn DiskLock>, LockError> {
+        let mut file = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(LockError::Held {
+                    pid: written_pid(&mut file),
+                });
+            }
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
+        let text = format!(" {}\n", std::process::id());
+        file.write_all(text.as_bytes())?;
+        file.set_len(text.len() as u64)?;
+        Ok(Box::new(RealLock(file)))
+    }
+}
+
+/// The process id in a lock file. Its owner may just be writing it, hence the option.
+fn written_pid(file: &mut fs::File) -> Option<u32> {
+    let mut text = String::new();
+    file.take(LOCK_TEXT_BYTES_MAX)
+        .read_to_string(&mut text)
+        .ok()?;
+    text.split_whitespace().next()?.parse().ok()
+}
+
+struct RealLock(fs::File);
+
+impl DiskLock for RealLock {}
+
+impl Drop for RealLock {
+    fn drop(&mut self) {
+        // Closing would release it too, unless a child process inherited the handle.
+        self.0.unlock().ok();
+    }
+}
+
+struct RealFile(fs::File);
+
+impl File for RealFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}
+
+/// The time since 1970, UTC, by the machine's clock; zero on a machine that believes to live
+/// earlier.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the real world is this module's purpose; others take a clock as a parameter"
+)]
+pub fn unix_time() -> Duration {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
+/// How much of a lock file is read to find the owner's process id.
+const LOCK_TEXT_BYTES_MAX: u64 = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_excludes_a_second_owner_and_names_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("Data.fs.lock");
+        let lock = RealDisk.lock(&path).unwrap();
+        let held = RealDisk.lock(&path).err().unwrap();
+        assert!(
+            matches!(held, LockError::Held { pid: Some(pid) } if pid == std::process::id()),
+            "{held:?}"
+        );
+        drop(lock);
+        assert!(path.exists());
+        RealDisk.lock(&path).unwrap();
+    }
+
+    #[test]
+    fn a_lock_file_holds_what_zc_lockfile_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("Data.fs.lock");
+        fs::write(&path, " 123456789012 left behind by somebody\n").unwrap();
+        let _lock = RealDisk.lock(&path).unwrap();
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            format!(" {}\n", std::process::id())
+        );
+    }
+
+    #[test]
+    fn files_are_read_and_written_at_offsets() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        let missing = RealDisk.open(&path, OpenMode::Write).err().unwrap();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+
+        let file = RealDisk.open(&path, OpenMode::Create).unwrap();
+        assert!(file.is_empty().unwrap());
+        file.write_at(b"abc", 3).unwrap();
+        file.set_len(5).unwrap();
+        file.sync_data().unwrap();
+        let mut buffer = [1; 8];
+        assert_eq!(file.read_most_at(&mut buffer, 0).unwrap(), 5);
+        assert_eq!(&buffer[..5], b"\0\0\0ab");
+        let error = file.read_exact_at(&mut buffer, 0).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+
+        let again = RealDisk.open(&path, OpenMode::Truncate).unwrap();
+        assert_eq!((again.len().unwrap(), file.len().unwrap()), (0, 0));
+    }
+}
