@@ -1,1 +1,47 @@
 //! Data.fs: format, index, iteration, recovery.
+//!
+//! [`FileStorage`] keeps all revisions in the one file that ZODB's `FileStorage` keeps them in. Both
+//! programs read what the other wrote, exclude each other by the same lock file, and start quickly
+//! from the same `.index`.
+//!
+//! ```
+//! use filestorage::{FileStorage, Options};
+//! use storage::{Oid, Record, Storage, Tid, TransactionMeta};
+//!
+//! # let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("Data.fs");
+//! let storage = FileStorage::open(&path, Options::default())?;
+//! let mut commit = storage.clone().begin(TransactionMeta::default())?;
+//! commit.store(Oid::ROOT, Tid::ZERO, Record::from(&b"state"[..]))?;
+//! let tid = commit.vote()?.finish(&mut |_tid| {})?;
+//! storage.close()?;
+//!
+//! let reopened = FileStorage::open(&path, Options::default())?;
+//! assert_eq!(reopened.last_tid(), tid);
+//! assert_eq!(&*reopened.load_serial(Oid::ROOT, tid)?, b"state");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # How a transaction reaches the disk
+//!
+//! The vote writes the whole transaction behind the end of the file with the status `c` and syncs.
+//! The finish writes the status byte and syncs again. So the byte that makes a transaction count
+//! never reaches the disk before its data, and a file that ends with a transaction of status `c`,
+//! or with a part of one, is cut there when it is opened. (The original syncs once, after both
+//! writes: a power loss may keep the byte and lose the data.)
+
+mod commit;
+mod commit_lock;
+mod file_storage;
+mod format;
+mod index;
+mod index_file;
+mod log;
+mod open;
+mod scan;
+mod transactions;
+
+pub use file_storage::FileStorage;
+pub use format::Status;
+pub use open::{Clock, Options};
+pub use transactions::{DataRecord, DataRecords, TransactionRecord, Transactions};

@@ -27,9 +27,9 @@
 //! ```
 
 mod disk;
-mod reader;
 mod real;
+mod sequential;
 
 pub use disk::{Disk, DiskLock, File, LockError, OpenMode};
-pub use reader::SequentialReader;
 pub use real::{RealDisk, unix_time};
+pub use sequential::{SequentialReader, SequentialWriter};

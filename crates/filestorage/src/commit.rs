@@ -1,0 +1,313 @@
+//! Committing: stores are kept in memory, the vote writes them, the finish makes them count.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use storage::{
+    Commit, CommitError, Conflict, Oid, Record, StorageError, Tid, TransactionMeta, Voted,
+};
+
+use crate::commit_lock::CommitGuard;
+use crate::file_storage::FileStorage;
+use crate::format::{
+    DataHeader, LENGTH_LEN, Offset, RECORD_BYTES_MAX, Status, TEXT_BYTES_MAX, TransactionHeader,
+};
+
+/// A transaction being filled.
+pub(crate) struct FileCommit {
+    storage: Arc<FileStorage>,
+    meta: TransactionMeta,
+    stored: Vec<Stored>,
+    checked: Vec<(Oid, Tid)>,
+}
+
+struct Stored {
+    oid: Oid,
+    base: Tid,
+    record: Record,
+}
+
+impl FileCommit {
+    pub(crate) fn begin(
+        storage: Arc<FileStorage>,
+        meta: TransactionMeta,
+    ) -> Result<Self, StorageError> {
+        storage.check_writable()?;
+        text_length("the length of the user", &meta.user)?;
+        text_length("the length of the description", &meta.description)?;
+        text_length("the length of the extension", &meta.extension)?;
+        Ok(Self {
+            storage,
+            meta,
+            stored: Vec::new(),
+            checked: Vec::new(),
+        })
+    }
+
+    /// Compares every base with what is current. Called with the commit lock held.
+    fn check_bases(&self) -> Result<(), CommitError> {
+        for &(oid, base) in &self.checked {
+            let (committed, exists) = self.current(oid)?.ok_or(StorageError::NotFound { oid })?;
+            if !exists {
+                return Err(StorageError::NotFound { oid }.into());
+            }
+            if committed != base {
+                return Err(CommitError::ReadConflict(Conflict {
+                    oid,
+                    committed,
+                    base,
+                }));
+            }
+        }
+        let mut conflicts = Vec::new();
+        for &Stored { oid, base, .. } in &self.stored {
+            // An object that was never stored takes any base, as in the original: that is how
+            // copies of other databases come in.
+            if let Some((committed, _)) = self.current(oid)?
+                && committed != base
+            {
+                conflicts.push(Conflict {
+                    oid,
+                    committed,
+                    base,
+                });
+            }
+        }
+        if conflicts.is_empty() {
+            Ok(())
+        } else {
+            Err(CommitError::Conflict(conflicts))
+        }
+    }
+
+    /// The transaction that last changed the object, and whether it exists since.
+    fn current(&self, oid: Oid) -> Result<Option<(Tid, bool)>, StorageError> {
+        let (at, end) = match self.storage.locate(oid) {
+            Ok(place) => place,
+            Err(StorageError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let page = self.storage.log.page(at, oid, end)?;
+        Ok(Some((page.header.tid, !page.is_removal())))
+    }
+
+    /// The transaction as it will be in the file at `start`, and where its records are.
+    fn encode(
+        &self,
+        tid: Tid,
+        start: Offset,
+    ) -> Result<(Vec<u8>, Vec<(Oid, Offset)>), StorageError> {
+        let TransactionMeta {
+            user,
+            description,
+            extension,
+        } = &self.meta;
+        let mut header = TransactionHeader {
+            tid,
+            length: 0,
+            status: Status::UNFINISHED,
+            user_length: text_length("the length of the user", user)?,
+            description_length: text_length("the length of the description", description)?,
+            extension_length: text_length("the length of the extension", extension)?,
+        };
+        let record_length = |stored: &Stored| (DataHeader::LEN + stored.record.len()) as u64;
+        header.length = header.records_start() + self.stored.iter().map(record_length).sum::<u64>();
+        let capacity =
+            usize::try_from(header.length + LENGTH_LEN).map_err(|_| StorageError::Limit {
+                what: "the length of a transaction",
+                found: header.length,
+                max: usize::MAX as u64,
+            })?;
+        let mut bytes = Vec::with_capacity(capacity);
+        bytes.extend_from_slice(&header.encode());
+        bytes.extend_from_slice(user);
+        bytes.extend_from_slice(description);
+        bytes.extend_from_slice(extension);
+        let mut places = Vec::with_capacity(self.stored.len());
+        let state = self.storage.state.read();
+        for Stored { oid, record, .. } in &self.stored {
+            places.push((*oid, start + bytes.len() as u64));
+            let record_header = DataHeader {
+                oid: *oid,
+                tid,
+                previous: state.index.get(*oid).unwrap_or_default(),
+                transaction: start,
+                version_length: 0,
+                data_length: record.len() as u64,
+            };
+            bytes.extend_from_slice(&record_header.encode());
+            bytes.extend_from_slice(record);
+        }
+        bytes.extend_from_slice(&header.length.to_be_bytes());
+        assert_eq!(
+            bytes.len(),
+            capacity,
+            "the header's length is that of its bytes"
+        );
+        Ok((bytes, places))
+    }
+}
+
+impl Commit for FileCommit {
+    fn store(&mut self, oid: Oid, base: Tid, record: Record) -> Result<(), StorageError> {
+        if record.is_empty() {
+            // The format has no empty records: a length of 0 announces a back pointer.
+            return Err(StorageError::Unsupported {
+                operation: "storing an empty record",
+            });
+        }
+        check_length("the length of a record", &record, RECORD_BYTES_MAX)?;
+        self.storage
+            .last_oid
+            .fetch_max(oid.number(), Ordering::Relaxed);
+        self.stored.push(Stored { oid, base, record });
+        Ok(())
+    }
+
+    fn check_current(&mut self, oid: Oid, base: Tid) -> Result<(), StorageError> {
+        self.checked.push((oid, base));
+        Ok(())
+    }
+
+    fn vote(self: Box<Self>) -> Result<Box<dyn Voted>, CommitError> {
+        let guard = self.storage.commit_lock.acquire();
+        self.storage.check_writable()?;
+        self.check_bases()?;
+        let (start, last_tid) = {
+            let state = self.storage.state.read();
+            (state.end, state.last_tid)
+        };
+        let tid = Tid::after(last_tid, (self.storage.clock)());
+        assert!(tid > last_tid, "transaction ids rise");
+        let (bytes, places) = self.encode(tid, start)?;
+        self.storage.append(start, &bytes)?;
+        Ok(Box::new(FileVoted {
+            start,
+            end: start + bytes.len() as u64,
+            tid,
+            places,
+            finish_begun: false,
+            storage: self.storage,
+            _guard: guard,
+        }))
+    }
+}
+
+/// A transaction that is on the disk with the status `c`.
+struct FileVoted {
+    storage: Arc<FileStorage>,
+    start: Offset,
+    end: Offset,
+    tid: Tid,
+    places: Vec<(Oid, Offset)>,
+    finish_begun: bool,
+    _guard: CommitGuard,
+}
+
+impl Voted for FileVoted {
+    fn resolved(&self) -> &[Oid] {
+        &[]
+    }
+
+    fn finish(mut self: Box<Self>, publish: &mut dyn FnMut(Tid)) -> Result<Tid, CommitError> {
+        self.storage.check_writable()?;
+        self.finish_begun = true;
+        if let Err(error) = self.storage.complete(self.start) {
+            tracing::error!(%error, tid = %self.tid, "whether the transaction counts is unknown");
+            return Err(CommitError::Unknown);
+        }
+        {
+            let mut state = self.storage.state.write();
+            assert_eq!(
+                state.end, self.start,
+                "the commit lock keeps the end in place"
+            );
+            for &(oid, at) in &self.places {
+                assert!(
+                    self.start < at && at < self.end,
+                    "records lie in their transaction"
+                );
+                state.index.insert(oid, at);
+            }
+            state.end = self.end;
+            state.last_tid = self.tid;
+        }
+        publish(self.tid);
+        Ok(self.tid)
+    }
+}
+
+impl Drop for FileVoted {
+    fn drop(&mut self) {
+        if !self.finish_begun {
+            self.storage.cut(self.start);
+        }
+    }
+}
+
+impl FileStorage {
+    /// Puts an unfinished transaction durably behind the end.
+    fn append(&self, start: Offset, bytes: &[u8]) -> Result<(), StorageError> {
+        let written = self.log.file.write_at(bytes, start.number());
+        if let Err(error) = written {
+            let error = self.poison_with("write", error);
+            self.cut(start);
+            return Err(error);
+        }
+        self.sync()
+    }
+
+    /// Writes the byte that makes the transaction at that offset count, durably.
+    fn complete(&self, start: Offset) -> Result<(), StorageError> {
+        let status = [Status::COMPLETE.byte()];
+        let at = start + TransactionHeader::STATUS_OFFSET;
+        self.log
+            .file
+            .write_at(&status, at.number())
+            .map_err(|error| self.poison_with("write", error))?;
+        self.sync()
+    }
+
+    fn sync(&self) -> Result<(), StorageError> {
+        self.log
+            .file
+            .sync_data()
+            .map_err(|error| self.poison_with("sync", error))
+    }
+
+    /// Takes an unfinished transaction away again. That need not be durable: whoever opens the file
+    /// cuts it off, and the next vote writes over it.
+    fn cut(&self, start: Offset) {
+        if let Err(error) = self.log.file.set_len(start.number()) {
+            let error = self.poison_with("cut", error);
+            tracing::error!(%error, "an aborted transaction stays at the end of the file");
+        }
+    }
+
+    /// After a failed write nobody knows what is on the disk, and after a failed sync a second one
+    /// proves nothing: so the first failure is the last write.
+    fn poison_with(&self, operation: &'static str, error: std::io::Error) -> StorageError {
+        let error = self.log.io(operation, error);
+        tracing::error!(%error, "nothing is written any more until the storage is reopened");
+        // Only the first cause is kept.
+        self.poison.set(error.to_string()).ok();
+        error
+    }
+}
+
+fn check_length(what: &'static str, bytes: &[u8], max: u64) -> Result<(), StorageError> {
+    let found = bytes.len() as u64;
+    if found <= max {
+        Ok(())
+    } else {
+        Err(StorageError::Limit { what, found, max })
+    }
+}
+
+fn text_length(what: &'static str, text: &[u8]) -> Result<u16, StorageError> {
+    u16::try_from(text.len()).map_err(|_| StorageError::Limit {
+        what,
+        found: text.len() as u64,
+        max: TEXT_BYTES_MAX,
+    })
+}

@@ -1,0 +1,310 @@
+//! The `.index` file: the index as of the last clean close, as ZODB's `fsIndex` writes and reads it.
+//!
+//! It is a row of pickles of protocol 3: the offset up to which the log is indexed, then for each
+//! six-byte beginning of ids a pair of that beginning and a bucket, then `None`. A bucket of *n*
+//! entries is a byte string of *n* two-byte ends of ids, sorted, followed by *n* six-byte offsets.
+//! Before ZODB 3.10 it was one pickle of a dict with the keys `index` and `pos`; those are read too.
+
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::Path;
+
+use storage::{Oid, StorageError};
+use vfs::{Disk, OpenMode, SequentialReader, SequentialWriter};
+
+use crate::format::Offset;
+use crate::index::Index;
+use crate::open::{sync_parent, with_suffix};
+
+mod unpickle;
+
+use unpickle::{Broken, Node, NodeId, Pickle};
+
+/// The index beside that Data.fs, with the offset up to which it holds; none where there is no file
+/// or not one that makes sense, which costs a scan of the Data.fs and nothing else.
+pub(crate) fn load(disk: &dyn Disk, data_path: &Path) -> Option<(Index, Offset)> {
+    let path = with_suffix(data_path, ".index");
+    let file = match disk.open(&path, OpenMode::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "the index cannot be read");
+            return None;
+        }
+    };
+    match decode(&mut BufReader::with_capacity(
+        BUFFER_BYTES,
+        SequentialReader::new(file, 0),
+    )) {
+        Ok(loaded) => Some(loaded),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "the index is broken and is ignored");
+            None
+        }
+    }
+}
+
+/// Writes the index beside that Data.fs, in place of an older one. It is durable before it gets its
+/// name, so that a power loss leaves the old or the new one.
+pub(crate) fn save(
+    disk: &dyn Disk,
+    data_path: &Path,
+    index: &Index,
+    end: Offset,
+) -> Result<(), StorageError> {
+    let path = with_suffix(data_path, ".index");
+    let draft = with_suffix(&path, ".index_tmp");
+    let write = || -> io::Result<()> {
+        let file = disk.open(&draft, OpenMode::Truncate)?;
+        let mut writer =
+            BufWriter::with_capacity(BUFFER_BYTES, SequentialWriter::new(file.clone(), 0));
+        encode(index, end, &mut writer)?;
+        writer.flush()?;
+        file.sync_data()
+    };
+    write().map_err(|error| StorageError::io(draft.as_path(), "write", error))?;
+    disk.rename(&draft, &path)
+        .map_err(|error| StorageError::io(path.as_path(), "replace", error))?;
+    sync_parent(disk, &path)
+}
+
+fn encode(index: &Index, end: Offset, out: &mut impl Write) -> io::Result<()> {
+    out.write_all(PROTOCOL_3)?;
+    encode_int(end.number(), out)?;
+    out.write_all(b".")?;
+    let mut bucket = Bucket::default();
+    for (oid, offset) in index.iter() {
+        let [prefix @ .., high, low] = oid.to_bytes();
+        if prefix != bucket.prefix {
+            bucket.encode(out)?;
+            bucket = Bucket {
+                prefix,
+                ..Bucket::default()
+            };
+        }
+        bucket.suffixes.extend([high, low]);
+        bucket.offsets.extend(&offset.number().to_be_bytes()[2..]);
+    }
+    bucket.encode(out)?;
+    out.write_all(PROTOCOL_3)?;
+    out.write_all(b"N.")
+}
+
+#[derive(Default)]
+struct Bucket {
+    prefix: [u8; 6],
+    suffixes: Vec<u8>,
+    offsets: Vec<u8>,
+}
+
+impl Bucket {
+    fn encode(&self, out: &mut impl Write) -> io::Result<()> {
+        if self.suffixes.is_empty() {
+            return Ok(());
+        }
+        out.write_all(PROTOCOL_3)?;
+        out.write_all(b"C\x06")?;
+        out.write_all(&self.prefix)?;
+        let length = self.suffixes.len() + self.offsets.len();
+        match u8::try_from(length) {
+            Ok(length) => out.write_all(&[b'C', length])?,
+            Err(_) => {
+                let length = u32::try_from(length).expect("a bucket has at most 65536 entries");
+                out.write_all(b"B")?;
+                out.write_all(&length.to_le_bytes())?;
+            }
+        }
+        out.write_all(&self.suffixes)?;
+        out.write_all(&self.offsets)?;
+        out.write_all(b"\x86.")
+    }
+}
+
+/// The shortest form of the number, as the pickler chooses it.
+fn encode_int(number: u64, out: &mut impl Write) -> io::Result<()> {
+    let bytes = number.to_le_bytes();
+    match number {
+        0..=0xff => out.write_all(&[b'K', bytes[0]]),
+        0x100..=0xffff => out.write_all(&[b'M', bytes[0], bytes[1]]),
+        0x1_0000..=0x7fff_ffff => {
+            out.write_all(b"J")?;
+            out.write_all(&bytes[..4])
+        }
+        _ => {
+            // A signed number: the highest bit of the last byte must be free.
+            let bits = u64::BITS - number.leading_zeros() + 1;
+            let length = u8::try_from(bits.div_ceil(8)).expect("at most nine");
+            let mut padded = [0; 9];
+            padded[..8].copy_from_slice(&bytes);
+            out.write_all(&[0x8a, length])?;
+            out.write_all(&padded[..usize::from(length)])
+        }
+    }
+}
+
+fn decode(input: &mut impl Read) -> Result<(Index, Offset), Broken> {
+    let first = Pickle::read(input)?;
+    let Some(end) = first.int(first.root()) else {
+        return decode_old(&first);
+    };
+    let end = Offset::new(end);
+    let mut index = Index::default();
+    loop {
+        let pickle = Pickle::read(input)?;
+        match pickle.node(pickle.root()) {
+            Node::None => return Ok((index, end)),
+            Node::Tuple(pair) => decode_bucket(&pickle, pair, end, &mut index)?,
+            _ => return Err(Broken("a pair or None was expected")),
+        }
+    }
+}
+
+fn decode_old(pickle: &Pickle) -> Result<(Index, Offset), Broken> {
+    let root = pickle.root();
+    let end = pickle
+        .get(root, b"pos")
+        .and_then(|pos| pickle.int(pos))
+        .ok_or(Broken("no pos"))?;
+    let end = Offset::new(end);
+    let source = pickle.get(root, b"index").ok_or(Broken("no index"))?;
+    let mut index = Index::default();
+    match pickle.node(source) {
+        Node::Dict(entries) => {
+            for &(key, value) in entries {
+                let oid = pickle
+                    .bytes(key)
+                    .and_then(|bytes| Oid::try_from(bytes).ok())
+                    .ok_or(Broken("an object id was expected"))?;
+                let offset = pickle.int(value).ok_or(Broken("an offset was expected"))?;
+                insert(&mut index, oid, Offset::new(offset), end)?;
+            }
+        }
+        Node::Object(Some(state)) => {
+            let data = pickle.get(*state, b"_data");
+            let Some(Node::List(pairs)) = data.map(|data| pickle.node(data)) else {
+                return Err(Broken("the state of an fsIndex was expected"));
+            };
+            for &pair in pairs {
+                let Node::Tuple(pair) = pickle.node(pair) else {
+                    return Err(Broken("a pair was expected"));
+                };
+                decode_bucket(pickle, pair, end, &mut index)?;
+            }
+        }
+        _ => return Err(Broken("an fsIndex or a dict was expected")),
+    }
+    Ok((index, end))
+}
+
+fn decode_bucket(
+    pickle: &Pickle,
+    pair: &[NodeId],
+    end: Offset,
+    index: &mut Index,
+) -> Result<(), Broken> {
+    let &[prefix, bucket] = pair else {
+        return Err(Broken("a pair was expected"));
+    };
+    let prefix: [u8; 6] = pickle
+        .bytes(prefix)
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or(Broken("six bytes of an object id were expected"))?;
+    let bucket = pickle
+        .bytes(bucket)
+        .filter(|bytes| bytes.len().is_multiple_of(8))
+        .ok_or(Broken("a bucket was expected"))?;
+    let (suffixes, offsets) = bucket.split_at(bucket.len() / 4);
+    for (suffix, offset) in suffixes.chunks_exact(2).zip(offsets.chunks_exact(6)) {
+        let oid = number(&[&prefix, suffix].concat());
+        insert(index, Oid::new(oid), Offset::new(number(offset)), end)?;
+    }
+    Ok(())
+}
+
+/// The big-endian number of up to eight bytes.
+fn number(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+fn insert(index: &mut Index, oid: Oid, offset: Offset, end: Offset) -> Result<(), Broken> {
+    if offset == Offset::NONE || offset >= end {
+        return Err(Broken("an entry leads out of the indexed part of the file"));
+    }
+    index.insert(oid, offset);
+    Ok(())
+}
+
+const PROTOCOL_3: &[u8] = b"\x80\x03";
+const BUFFER_BYTES: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn round_trip(entries: &[(u64, u64)], end: u64) {
+        let mut index = Index::default();
+        for &(oid, offset) in entries {
+            index.insert(Oid::new(oid), Offset::new(offset));
+        }
+        let mut bytes = Vec::new();
+        encode(&index, Offset::new(end), &mut bytes).unwrap();
+        let decoded = decode(&mut &bytes[..]).unwrap();
+        assert_eq!(decoded, (index, Offset::new(end)));
+    }
+
+    proptest! {
+        #[test]
+        fn an_index_survives_the_round_trip(
+            entries in prop::collection::vec(
+                (prop_oneof![0u64..1000, any::<u64>()], 1u64..1 << 47), 0..500),
+            end in 1u64 << 47..1 << 63,
+        ) {
+            round_trip(&entries, end);
+        }
+
+        #[test]
+        fn foreign_bytes_are_refused_without_a_panic(
+            mut bytes in prop::collection::vec(any::<u8>(), 0..200), keep in 0usize..30
+        ) {
+            let mut sound = Vec::new();
+            let mut index = Index::default();
+            index.insert(Oid::new(1), Offset::new(4));
+            encode(&index, Offset::new(200), &mut sound).unwrap();
+            bytes.splice(0..0, sound.into_iter().take(keep));
+            decode(&mut &bytes[..]).ok();
+        }
+    }
+
+    /// Written by `fsIndex.save` of ZODB 6.4.
+    #[test]
+    fn the_bytes_are_those_of_the_original() {
+        let bytes = b"\x80\x03\x8a\x05\x00\xf2\x05*\x01.\
+            \x80\x03C\x06\0\0\0\0\0\0C\x18\0\0\0\x01\0\x02\0\0\0\0\0d\0\0\0\0\0e\0\0\0\0\0f\x86.\
+            \x80\x03C\x06\0\0\0\0\0\x01C\x08\x11p\0\0\0\x01\x11\xd4\x86.\x80\x03N.";
+        let (index, end) = decode(&mut &bytes[..]).unwrap();
+        assert_eq!(end, Offset::new(5_000_000_000));
+        assert_eq!(index.get(Oid::new(70_000)), Some(Offset::new(70_100)));
+        assert_eq!(index.len(), 4);
+        let mut encoded = Vec::new();
+        encode(&index, end, &mut encoded).unwrap();
+        assert_eq!(encoded, bytes);
+    }
+
+    /// Pickled by ZODB 6.4: `{'index': fsIndex, 'pos': 70000}` and `{'index': dict, 'pos': 70000}`.
+    #[test]
+    fn both_old_forms_are_read() {
+        let object = b"\x80\x03}q\0(X\x05\0\0\0indexq\x01cZODB.fsIndex\nfsIndex\nq\x02)\x81q\x03}q\
+            \x04(X\r\0\0\0state_versionq\x05K\x01X\x05\0\0\0_dataq\x06]q\x07C\x06\0\0\0\0\0\0q\x08C\
+            \x08\0\0\0\0\0\0\0\x04q\t\x86q\naubX\x03\0\0\0posq\x0bJp\x11\x01\0u.";
+        let dict = b"\x80\x03}q\0(X\x05\0\0\0indexq\x01}q\x02C\x08\0\0\0\0\0\0\0\0q\x03K\x04sX\x03\
+            \0\0\0posq\x04Jp\x11\x01\0u.";
+        for bytes in [&object[..], &dict[..]] {
+            let (index, end) = decode(&mut &bytes[..]).unwrap();
+            assert_eq!(end, Offset::new(70_000));
+            assert_eq!(Vec::from_iter(index.iter()), [(Oid::ROOT, Offset::new(4))]);
+        }
+    }
+}

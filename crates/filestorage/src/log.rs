@@ -1,0 +1,292 @@
+//! The open Data.fs, and reading its structures with every pointer and length checked.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use storage::{Oid, Record, StorageError, Tid};
+use vfs::File;
+
+use crate::format::{
+    DataHeader, LENGTH_LEN, LOG_START, Offset, RECORD_BYTES_MAX, TransactionHeader,
+};
+
+/// The file and its path, for messages. Shared by readers, which hold no lock while they read.
+#[derive(Clone)]
+pub(crate) struct Log {
+    pub(crate) file: Arc<dyn File>,
+    path: Arc<PathBuf>,
+}
+
+/// The beginning of a record, read in one piece.
+pub(crate) struct Page {
+    at: Offset,
+    /// Where the record has to end at the latest.
+    end: Offset,
+    pub(crate) header: DataHeader,
+    bytes: [u8; PAGE_BYTES],
+    filled: usize,
+}
+
+impl Page {
+    /// Whether the record says that the object does not exist any more.
+    pub(crate) fn is_removal(&self) -> bool {
+        let body = &self.bytes[DataHeader::LEN..self.filled];
+        self.header.data_length == 0 && body.first_chunk() == Some(&[0; LENGTH_LEN as usize])
+    }
+}
+
+/// The data that a record stands for, once back pointers are followed.
+pub(crate) struct Data {
+    /// Nothing where the object does not exist from this record on.
+    pub(crate) record: Option<Record>,
+    /// The transaction of the record that the back pointer names, if there is one.
+    pub(crate) tid: Option<Tid>,
+}
+
+impl Log {
+    pub(crate) fn new(file: Arc<dyn File>, path: PathBuf) -> Self {
+        Self {
+            file,
+            path: Arc::new(path),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn corrupt(&self, at: Offset, what: impl Into<String>) -> StorageError {
+        StorageError::Corrupt {
+            path: self.path.to_path_buf(),
+            offset: at.number(),
+            what: what.into(),
+        }
+    }
+
+    pub(crate) fn io(&self, operation: &'static str, source: io::Error) -> StorageError {
+        StorageError::io(self.path.as_path(), operation, source)
+    }
+
+    /// Fills the buffer from that offset.
+    pub(crate) fn read_exact(&self, at: Offset, buffer: &mut [u8]) -> Result<(), StorageError> {
+        match self.file.read_exact_at(buffer, at.number()) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Err(self.corrupt(at, format!("the file ends before {} bytes", buffer.len())))
+            }
+            result => result.map_err(|error| self.io("read", error)),
+        }
+    }
+
+    pub(crate) fn read_array<const N: usize>(&self, at: Offset) -> Result<[u8; N], StorageError> {
+        let mut bytes = [0; N];
+        self.read_exact(at, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The header of the transaction at that offset, which lies whole before `end`.
+    pub(crate) fn transaction_header(
+        &self,
+        at: Offset,
+        end: Offset,
+    ) -> Result<TransactionHeader, StorageError> {
+        let header = TransactionHeader::decode(&self.read_array(at)?);
+        let fits = header
+            .length
+            .checked_add(LENGTH_LEN)
+            .and_then(|length| at.checked_add(length))
+            .is_some_and(|after| after <= end);
+        if !fits || header.length < header.records_start() {
+            return Err(self.corrupt(
+                at,
+                format!(
+                    "a transaction of {} bytes does not fit between its header of {} bytes and the \
+                     end at {}",
+                    header.length,
+                    header.records_start(),
+                    end.number()
+                ),
+            ));
+        }
+        Ok(header)
+    }
+
+    /// The transaction that ends at that offset, with the offset where it begins.
+    pub(crate) fn transaction_before(
+        &self,
+        after: Offset,
+    ) -> Result<(Offset, TransactionHeader), StorageError> {
+        let closing = self.read_closing_length(after)?;
+        let at = closing
+            .checked_add(LENGTH_LEN)
+            .and_then(|length| after.checked_sub(length))
+            .filter(|at| *at >= LOG_START)
+            .ok_or_else(|| {
+                let what = format!("the closing length {closing} leads out of the file");
+                self.corrupt(after, what)
+            })?;
+        let header = self.transaction_header(at, after)?;
+        if header.length != closing {
+            return Err(self.corrupt(
+                at,
+                format!(
+                    "the header says {} bytes, the closing length {closing}",
+                    header.length
+                ),
+            ));
+        }
+        Ok((at, header))
+    }
+
+    /// The closing length of the transaction that ends at that offset.
+    pub(crate) fn read_closing_length(&self, after: Offset) -> Result<u64, StorageError> {
+        let at = after
+            .checked_sub(LENGTH_LEN)
+            .filter(|at| *at >= LOG_START)
+            .ok_or_else(|| self.corrupt(after, "no transaction ends here"))?;
+        Ok(u64::from_be_bytes(self.read_array(at)?))
+    }
+
+    /// What the record of `oid` at that offset begins with. Most records come whole with this one
+    /// system call.
+    pub(crate) fn page(&self, at: Offset, oid: Oid, end: Offset) -> Result<Page, StorageError> {
+        let mut bytes = [0; PAGE_BYTES];
+        let filled = self
+            .file
+            .read_most_at(&mut bytes, at.number())
+            .map_err(|error| self.io("read", error))?;
+        let Some(head) = bytes[..filled].first_chunk() else {
+            return Err(self.corrupt(at, "the file ends inside a record"));
+        };
+        let header = DataHeader::decode(head);
+        self.check_data_header(at, &header, oid, end)?;
+        Ok(Page {
+            at,
+            end,
+            header,
+            bytes,
+            filled,
+        })
+    }
+
+    /// The data of the record that the page begins with. Follows back pointers.
+    pub(crate) fn data(&self, page: &Page) -> Result<Data, StorageError> {
+        let mut target = match self.body(page)? {
+            Body::Data(record) => {
+                let (record, tid) = (Some(record), None);
+                return Ok(Data { record, tid });
+            }
+            Body::BackPointer(target) => target,
+        };
+        let mut tid = None;
+        let mut from = page.at;
+        while let Some(next) = target.some() {
+            // Pointers that only lead backwards cannot lead in a circle.
+            if next >= from || next < LOG_START {
+                let what = format!("the back pointer {} leads nowhere", next.number());
+                return Err(self.corrupt(from, what));
+            }
+            let back = self.page(next, page.header.oid, from)?;
+            tid.get_or_insert(back.header.tid);
+            match self.body(&back)? {
+                Body::Data(record) => {
+                    let record = Some(record);
+                    return Ok(Data { record, tid });
+                }
+                Body::BackPointer(further) => (from, target) = (next, further),
+            }
+        }
+        Ok(Data { record: None, tid })
+    }
+
+    fn body(&self, page: &Page) -> Result<Body, StorageError> {
+        let Page {
+            at, end, header, ..
+        } = page;
+        let body = &page.bytes[DataHeader::LEN..page.filled];
+        if header.data_length == 0 {
+            let Some(pointer) = body.first_chunk() else {
+                return Err(self.corrupt(*at, "the file ends inside a back pointer"));
+            };
+            let target = Offset::new(u64::from_be_bytes(*pointer));
+            return Ok(Body::BackPointer(target));
+        }
+        let length = usize::try_from(header.data_length)
+            .map_err(|_| self.corrupt(*at, "a record larger than the address space"))?;
+        if let Some(data) = body.get(..length) {
+            return Ok(Body::Data(Record::from(data)));
+        }
+        self.check_large_record(*at, header, *end)?;
+        let mut data = vec![0; length];
+        self.read_exact(*at + DataHeader::LEN as u64, &mut data)?;
+        Ok(Body::Data(Record::from(data)))
+    }
+
+    fn check_data_header(
+        &self,
+        at: Offset,
+        header: &DataHeader,
+        oid: Oid,
+        end: Offset,
+    ) -> Result<(), StorageError> {
+        let what = if header.oid != oid {
+            format!(
+                "a record of {oid} was expected, one of {} found",
+                header.oid
+            )
+        } else if header.version_length != 0 {
+            format!("versions ({}) are not supported", header.version_length)
+        } else if header.previous >= at {
+            format!(
+                "the previous record is said to be at {}",
+                header.previous.number()
+            )
+        } else if header.transaction >= at || header.transaction < LOG_START {
+            let transaction = header.transaction.number();
+            format!("its transaction is said to be at {transaction}")
+        } else if at
+            .checked_add(header.record_length())
+            .is_none_or(|after| after > end)
+        {
+            let (length, end) = (header.data_length, end.number());
+            format!("a record of {length} bytes leads over the end at {end}")
+        } else {
+            return Ok(());
+        };
+        Err(self.corrupt(at, what))
+    }
+
+    /// Before much memory is asked for, the transaction has to agree that the record is so long.
+    fn check_large_record(
+        &self,
+        at: Offset,
+        header: &DataHeader,
+        end: Offset,
+    ) -> Result<(), StorageError> {
+        let transaction = self.transaction_header(header.transaction, end)?;
+        let after = at + header.record_length();
+        if after > header.transaction + transaction.length {
+            let what = format!(
+                "a record of {} bytes leads out of its transaction",
+                header.data_length
+            );
+            return Err(self.corrupt(at, what));
+        }
+        if header.data_length > RECORD_BYTES_MAX {
+            return Err(StorageError::Limit {
+                what: "the length of a record",
+                found: header.data_length,
+                max: RECORD_BYTES_MAX,
+            });
+        }
+        Ok(())
+    }
+}
+
+enum Body {
+    Data(Record),
+    BackPointer(Offset),
+}
+
+/// The system reads no less from the disk anyway.
+const PAGE_BYTES: usize = 4096;

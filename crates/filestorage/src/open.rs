@@ -1,0 +1,321 @@
+//! Opening a Data.fs: lock, magic, index, tail.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use storage::{StorageError, Tid};
+use vfs::{Disk, DiskLock, File, LockError, OpenMode, RealDisk};
+
+use crate::commit_lock::CommitLock;
+use crate::file_storage::{FileStorage, State};
+use crate::format::{DataHeader, LOG_START, MAGIC_NEW, MAGICS, Offset, Status};
+use crate::index::Index;
+use crate::index_file;
+use crate::log::Log;
+use crate::scan::{CheckedLog, UncheckedTail, Unfinished};
+
+/// Tells the time since 1970, UTC.
+pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
+
+/// How a Data.fs is opened.
+#[derive(Clone)]
+pub struct Options {
+    /// Make the file where it is missing. An existing file is never emptied.
+    pub create: bool,
+    /// Refuse every commit, take no lock and leave an unfinished tail alone: a look at the file as
+    /// it is now, while another process may go on writing it.
+    pub read_only: bool,
+    /// Where transaction ids come from.
+    pub clock: Clock,
+    /// Where the file is.
+    pub disk: Arc<dyn Disk>,
+}
+
+impl Default for Options {
+    /// Made where missing, for writing, with the disk and the clock of the machine.
+    fn default() -> Self {
+        Self {
+            create: true,
+            read_only: false,
+            clock: Arc::new(vfs::unix_time),
+            disk: Arc::new(RealDisk),
+        }
+    }
+}
+
+impl FileStorage {
+    /// Opens the file.
+    ///
+    /// The `.index` beside it is used where it agrees with the file; else the whole file is read.
+    /// Bytes behind the last finished transaction are copied to `<path>.tr0` (or the first number
+    /// that is free) and cut off.
+    ///
+    /// # Errors
+    /// [`StorageError::Locked`] while another process has it open for writing,
+    /// [`StorageError::Corrupt`] where it is no Data.fs, or broken before its end.
+    pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Arc<Self>, StorageError> {
+        let path = path.as_ref();
+        let disk = &*options.disk;
+        let disk_lock = if options.read_only {
+            None
+        } else {
+            Some(lock(disk, &with_suffix(path, ".lock"))?)
+        };
+        let file = open_file(disk, path, &options)?;
+        let log = Log::new(file, path.to_owned());
+        check_magic(&log, disk, options.read_only)?;
+        let tail = tail_behind_index(&log, disk)?;
+        let index_was_used = tail.is_some();
+        let checked = tail.unwrap_or_else(UncheckedTail::everything).check(&log)?;
+        if let Some(unfinished) = checked.unfinished
+            && !options.read_only
+        {
+            cut_tail(&log, disk, checked.end, unfinished)?;
+        }
+        warn_of_the_future(&log, checked.last_tid, (options.clock)());
+        let storage = Self::assemble(log, options, checked, disk_lock);
+        if !index_was_used
+            && !storage.read_only
+            && let Err(error) = storage.save_index()
+        {
+            tracing::warn!(%error, "the index is not saved; the next open reads the whole file");
+        }
+        Ok(Arc::new(storage))
+    }
+
+    fn assemble(
+        log: Log,
+        options: Options,
+        checked: CheckedLog,
+        disk_lock: Option<Box<dyn DiskLock>>,
+    ) -> Self {
+        let last_oid = checked.index.last_oid().map_or(0, |oid| oid.number());
+        Self {
+            log,
+            disk: options.disk,
+            read_only: options.read_only,
+            clock: options.clock,
+            state: RwLock::new(State {
+                index: checked.index,
+                end: checked.end,
+                last_tid: checked.last_tid,
+            }),
+            last_oid: AtomicU64::new(last_oid),
+            commit_lock: Arc::new(CommitLock::default()),
+            poison: OnceLock::new(),
+            disk_lock: Mutex::new(disk_lock),
+        }
+    }
+}
+
+/// `path` with more letters at its end.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Makes the names in the directory of `path` durable.
+pub(crate) fn sync_parent(disk: &dyn Disk, path: &Path) -> Result<(), StorageError> {
+    let parent = path.parent().unwrap_or(path);
+    disk.sync_directory(parent)
+        .map_err(|error| StorageError::io(parent, "sync", error))
+}
+
+fn lock(disk: &dyn Disk, path: &Path) -> Result<Box<dyn DiskLock>, StorageError> {
+    disk.lock(path).map_err(|error| match error {
+        LockError::Held { pid } => StorageError::Locked {
+            path: path.to_owned(),
+            pid,
+        },
+        LockError::Io(error) => StorageError::io(path, "lock", error),
+    })
+}
+
+fn open_file(
+    disk: &dyn Disk,
+    path: &Path,
+    options: &Options,
+) -> Result<Arc<dyn File>, StorageError> {
+    let mode = if options.read_only {
+        OpenMode::Read
+    } else if options.create {
+        OpenMode::Create
+    } else {
+        OpenMode::Write
+    };
+    disk.open(path, mode)
+        .map_err(|error| StorageError::io(path, "open", error))
+}
+
+/// Checks the first bytes, and writes them into a file that never got any.
+fn check_magic(log: &Log, disk: &dyn Disk, read_only: bool) -> Result<(), StorageError> {
+    let mut bytes = [0; MAGIC_NEW.len() + 1];
+    let filled = log
+        .file
+        .read_most_at(&mut bytes, 0)
+        .map_err(|error| log.io("read", error))?;
+    let found = &bytes[..filled];
+    if MAGICS.iter().any(|magic| found.starts_with(*magic)) {
+        return Ok(());
+    }
+    // A power loss while the file was made leaves it short, or its first bytes zero.
+    let never_filled = filled <= MAGIC_NEW.len()
+        && (found.iter().all(|byte| *byte == 0) || MAGIC_NEW.starts_with(found));
+    if !never_filled || (read_only && filled > 0) {
+        let what = format!(
+            "not a Data.fs: it begins with \"{}\" instead of \"FS30\" or \"FS21\"",
+            found.escape_ascii()
+        );
+        return Err(log.corrupt(Offset::NONE, what));
+    }
+    if read_only {
+        return Ok(());
+    }
+    let write = |error| log.io("write", error);
+    log.file.write_at(MAGIC_NEW, 0).map_err(write)?;
+    log.file
+        .sync_data()
+        .map_err(|error| log.io("sync", error))?;
+    sync_parent(disk, log.path())
+}
+
+/// What the `.index` leaves to be checked, if there is one that can be trusted.
+fn tail_behind_index(log: &Log, disk: &dyn Disk) -> Result<Option<UncheckedTail>, StorageError> {
+    let Some((index, end)) = index_file::load(disk, log.path()) else {
+        return Ok(None);
+    };
+    match last_tid_if_sane(log, &index, end) {
+        Ok(Some(last_tid)) => Ok(Some(UncheckedTail {
+            index,
+            start: end,
+            last_tid,
+        })),
+        Ok(None) | Err(StorageError::Corrupt { .. }) => {
+            let path = log.path().display();
+            tracing::warn!(%path, "the index disagrees with the file and is ignored");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The original's check of a loaded index: the last transaction that has records must be whole, and
+/// its first records must be the ones that the index names.
+fn last_tid_if_sane(log: &Log, index: &Index, end: Offset) -> Result<Option<Tid>, StorageError> {
+    let size = log.file.len().map_err(|error| log.io("measure", error))?;
+    if end < INDEXED_BYTES_MIN || end.number() > size {
+        return Ok(None);
+    }
+    let mut last_tid = None;
+    let mut after = end;
+    loop {
+        let (start, header) = log.transaction_before(after)?;
+        last_tid.get_or_insert(header.tid);
+        after = start;
+        if header.status == Status::UNDONE {
+            continue;
+        }
+        if !header.status.is_finished() {
+            return Ok(None);
+        }
+        let end = start + header.length;
+        let mut at = start + header.records_start();
+        if at == end {
+            continue;
+        }
+        for _ in 0..SANITY_RECORDS_MAX {
+            if at >= end {
+                break;
+            }
+            let record = DataHeader::decode(&log.read_array(at)?);
+            let fits = record.record_length() <= end - at;
+            if !fits || record.transaction != start || index.get(record.oid) != Some(at) {
+                return Ok(None);
+            }
+            at = at + record.record_length();
+        }
+        return Ok(last_tid);
+    }
+}
+
+/// Takes away what is behind the last finished transaction, after saving what may be of use.
+fn cut_tail(
+    log: &Log,
+    disk: &dyn Disk,
+    end: Offset,
+    unfinished: Unfinished,
+) -> Result<(), StorageError> {
+    let path = log.path().display();
+    if unfinished.worth_saving {
+        let copy = save_tail(log, disk, end)?;
+        let saved = copy.display();
+        tracing::warn!(%path, offset = end.number(), why = unfinished.why, %saved,
+            "the file is cut behind its last finished transaction");
+    } else {
+        tracing::warn!(%path, offset = end.number(), why = unfinished.why,
+            "the file is cut behind its last finished transaction");
+    }
+    log.file
+        .set_len(end.number())
+        .map_err(|error| log.io("cut", error))?;
+    log.file.sync_data().map_err(|error| log.io("sync", error))
+}
+
+/// Copies everything from `from` on to the first free `.tr` file, durably.
+fn save_tail(log: &Log, disk: &dyn Disk, from: Offset) -> Result<PathBuf, StorageError> {
+    let path = free_tail_path(log, disk)?;
+    let copy = || -> io::Result<()> {
+        let target = disk.open(&path, OpenMode::Create)?;
+        let mut source = vfs::SequentialReader::new(log.file.clone(), from.number());
+        let mut target_writer =
+            io::BufWriter::with_capacity(COPY_BYTES, vfs::SequentialWriter::new(target.clone(), 0));
+        io::copy(&mut source, &mut target_writer)?;
+        io::Write::flush(&mut target_writer)?;
+        target.sync_data()
+    };
+    copy().map_err(|error| StorageError::io(path.as_path(), "write", error))?;
+    sync_parent(disk, &path)?;
+    Ok(path)
+}
+
+fn free_tail_path(log: &Log, disk: &dyn Disk) -> Result<PathBuf, StorageError> {
+    for number in 0..TAIL_FILES_MAX {
+        let path = with_suffix(log.path(), &format!(".tr{number}"));
+        let taken = disk
+            .exists(&path)
+            .map_err(|error| StorageError::io(path.as_path(), "look for", error))?;
+        if !taken {
+            return Ok(path);
+        }
+    }
+    Err(StorageError::Limit {
+        what: "the number of saved tails (.tr files; move them away)",
+        found: TAIL_FILES_MAX,
+        max: TAIL_FILES_MAX,
+    })
+}
+
+/// New transactions get ids behind the last one, so a file from the future freezes their clock.
+fn warn_of_the_future(log: &Log, last_tid: Tid, now: Duration) {
+    let ahead = last_tid.to_unix_time().saturating_sub(now);
+    let (path, seconds) = (log.path().display(), ahead.as_secs());
+    if ahead > FUTURE_MAX {
+        tracing::error!(%path, seconds, "the last transaction is far in the future");
+    } else if seconds > 0 {
+        tracing::warn!(%path, seconds, "the last transaction is in the future");
+    }
+}
+
+/// The original trusts no index of a smaller file.
+const INDEXED_BYTES_MIN: Offset = Offset::new(100);
+const SANITY_RECORDS_MAX: usize = 5;
+const TAIL_FILES_MAX: u64 = 10_000;
+const COPY_BYTES: usize = 1 << 20;
+const FUTURE_MAX: Duration = Duration::from_secs(30 * 60);
+
+const _: () = assert!(LOG_START.number() == MAGIC_NEW.len() as u64);

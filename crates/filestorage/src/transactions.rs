@@ -1,0 +1,212 @@
+//! Walking the log transaction by transaction.
+
+use storage::{Changes, Oid, Record, StorageError, Tid, TransactionMeta};
+
+use crate::format::{DataHeader, LENGTH_LEN, LOG_START, Offset, Status, TransactionHeader};
+use crate::log::Log;
+
+/// The transactions of a span, oldest first; see [`crate::FileStorage::transactions`]. One
+/// transaction's texts are in memory at a time, and one record of those that are asked for.
+pub struct Transactions {
+    log: Log,
+    at: Offset,
+    end: Offset,
+    to: Tid,
+}
+
+impl Transactions {
+    pub(crate) fn between(log: Log, from: Tid, to: Tid, end: Offset) -> Result<Self, StorageError> {
+        let at = find(&log, from, end)?;
+        Ok(Self { log, at, end, to })
+    }
+
+    /// What the transaction that begins at `start` changed.
+    pub(crate) fn changes_of(
+        log: &Log,
+        start: Offset,
+        end: Offset,
+    ) -> Result<Changes, StorageError> {
+        let header = log.transaction_header(start, end)?;
+        let mut records = Headers::of(start, &header);
+        let mut oids = Vec::new();
+        while let Some((_, record)) = records.next(log)? {
+            oids.push(record.oid);
+        }
+        let tid = header.tid;
+        Ok(Changes { tid, oids })
+    }
+
+    fn advance(&mut self) -> Result<Option<TransactionRecord>, StorageError> {
+        while self.at < self.end {
+            let start = self.at;
+            let header = self.log.transaction_header(start, self.end)?;
+            if header.tid > self.to {
+                break;
+            }
+            self.at = start + header.length + LENGTH_LEN;
+            if header.status != Status::UNDONE {
+                return TransactionRecord::read(&self.log, start, &header).map(Some);
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Iterator for Transactions {
+    type Item = Result<TransactionRecord, StorageError>;
+
+    /// After an error there is nothing more: where the next transaction begins is unknown.
+    fn next(&mut self) -> Option<Self::Item> {
+        let item = self.advance().transpose();
+        if !matches!(item, Some(Ok(_))) {
+            self.at = self.end;
+        }
+        item
+    }
+}
+
+/// Where the first transaction begins that is not before `from`. Looks from both ends at once, so
+/// that recent and early ones are both found quickly.
+fn find(log: &Log, from: Tid, end: Offset) -> Result<Offset, StorageError> {
+    let (mut front, mut back) = (LOG_START, end);
+    while front < back {
+        let header = log.transaction_header(front, end)?;
+        if header.tid >= from {
+            return Ok(front);
+        }
+        front = front + header.length + LENGTH_LEN;
+        let (start, header) = log.transaction_before(back)?;
+        if header.tid < from {
+            return Ok(back);
+        }
+        back = start;
+    }
+    Ok(front)
+}
+
+/// A finished transaction in the log.
+pub struct TransactionRecord {
+    /// Its id.
+    pub tid: Tid,
+    /// Whether a pack wrote it.
+    pub status: Status,
+    /// What it says of itself.
+    pub meta: TransactionMeta,
+    log: Log,
+    start: Offset,
+    header: TransactionHeader,
+}
+
+impl TransactionRecord {
+    fn read(log: &Log, start: Offset, header: &TransactionHeader) -> Result<Self, StorageError> {
+        let mut at = start + TransactionHeader::LEN as u64;
+        let mut text = |length: u16| {
+            let mut bytes = vec![0; usize::from(length)];
+            log.read_exact(at, &mut bytes)?;
+            at = at + u64::from(length);
+            Ok::<_, StorageError>(bytes)
+        };
+        let meta = TransactionMeta {
+            user: text(header.user_length)?,
+            description: text(header.description_length)?,
+            extension: text(header.extension_length)?,
+        };
+        Ok(Self {
+            tid: header.tid,
+            status: header.status,
+            meta,
+            log: log.clone(),
+            start,
+            header: *header,
+        })
+    }
+
+    /// Its records, in the order they were stored, read as they are asked for.
+    pub fn records(&self) -> DataRecords {
+        DataRecords {
+            log: self.log.clone(),
+            headers: Headers::of(self.start, &self.header),
+        }
+    }
+}
+
+/// The records of a transaction.
+pub struct DataRecords {
+    log: Log,
+    headers: Headers,
+}
+
+/// One object's part of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataRecord {
+    /// The object.
+    pub oid: Oid,
+    /// The transaction.
+    pub tid: Tid,
+    /// Its data from here on; `None` where it ceased to exist, because its creation was undone.
+    pub data: Option<Record>,
+    /// The transaction whose data this record refers to instead of having its own: an undo.
+    pub data_tid: Option<Tid>,
+}
+
+impl DataRecords {
+    fn advance(&mut self) -> Result<Option<DataRecord>, StorageError> {
+        let Some((at, DataHeader { oid, tid, .. })) = self.headers.next(&self.log)? else {
+            return Ok(None);
+        };
+        let page = self.log.page(at, oid, self.headers.end)?;
+        let data = self.log.data(&page)?;
+        Ok(Some(DataRecord {
+            oid,
+            tid,
+            data: data.record,
+            data_tid: data.tid,
+        }))
+    }
+}
+
+impl Iterator for DataRecords {
+    type Item = Result<DataRecord, StorageError>;
+
+    /// An error in the data of one record does not hide the next ones; one in its header does.
+    fn next(&mut self) -> Option<Self::Item> {
+        self.advance().transpose()
+    }
+}
+
+/// The headers of a transaction's records, one after the other.
+struct Headers {
+    start: Offset,
+    at: Offset,
+    end: Offset,
+}
+
+impl Headers {
+    fn of(start: Offset, header: &TransactionHeader) -> Self {
+        Self {
+            start,
+            at: start + header.records_start(),
+            end: start + header.length,
+        }
+    }
+
+    fn next(&mut self, log: &Log) -> Result<Option<(Offset, DataHeader)>, StorageError> {
+        if self.at >= self.end {
+            return Ok(None);
+        }
+        // An error leaves nothing behind it: where the next record begins is unknown.
+        let at = std::mem::replace(&mut self.at, self.end);
+        let header = DataHeader::decode(&log.read_array(at)?);
+        if header.record_length() > self.end - at || header.transaction != self.start {
+            let what = format!(
+                "a record of {} bytes does not fit into the transaction from {} to {}",
+                header.data_length,
+                self.start.number(),
+                self.end.number()
+            );
+            return Err(log.corrupt(at, what));
+        }
+        self.at = at + header.record_length();
+        Ok(Some((at, header)))
+    }
+}
