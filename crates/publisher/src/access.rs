@@ -1,0 +1,261 @@
+//! Who may: the roles required at a place, and the user folders on the way up from it.
+
+use pickle::{Kind, Value};
+use security::{
+    Client, Credentials, Identified, LocalRoles, Place, Role, Roles, Setting, User, Verdict,
+};
+
+use crate::acquisition::{Attribute, Placed, World};
+use crate::class::Requirement;
+use crate::error::PublishError;
+use crate::traversal::Target;
+
+/// Whom a request was let in as.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// The user; `None` for nobody.
+    pub user: Option<User>,
+    /// The ids from the root to the folder that holds the user's user folder, without the root.
+    pub folder_path: Vec<String>,
+    /// The folder that holds the user folder.
+    folder: Placed,
+}
+
+/// Asks the user folders from the published object upwards, and takes the first that lets it in.
+pub(crate) fn validate(
+    world: World<'_>,
+    published: &Target,
+    parents: &[Target],
+    required: &Roles,
+    credentials: Option<&Credentials>,
+    client: &Client<'_>,
+) -> Result<Login, PublishError> {
+    let place_of = |target: &Target| match target {
+        Target::Object(placed) => Some(placed.clone()),
+        _ => None,
+    };
+    let candidates = std::iter::once(published)
+        .chain(parents)
+        .filter_map(place_of);
+    for folder in candidates {
+        let Some(found) = folder.own(world, ALLOW_GROUPS)? else {
+            continue;
+        };
+        let login = ask(
+            world,
+            &folder,
+            &found,
+            published,
+            required,
+            credentials,
+            client,
+        )?;
+        if let Some(login) = login {
+            return Ok(login);
+        }
+    }
+    match required {
+        // Fail closed, and say why: this is not a question of credentials.
+        Roles::Undecidable { what } => Err(PublishError::unsupported(what.clone())),
+        _ => Err(PublishError::Unauthorized),
+    }
+}
+
+/// Asks the user folder of one folder.
+fn ask(
+    world: World<'_>,
+    folder: &Placed,
+    found: &Attribute,
+    published: &Target,
+    required: &Roles,
+    credentials: Option<&Credentials>,
+    client: &Client<'_>,
+) -> Result<Option<Login>, PublishError> {
+    let user = match found {
+        Attribute::Object(users) => {
+            let class = users.known_class()?;
+            let finder = class
+                .user_folder()
+                .ok_or_else(|| PublishError::unsupported(users.object().class().to_string()))?;
+            if credentials.is_none() && !finder.takes_nobody(users.object()) {
+                let what = format!("{} without credentials", users.object().class());
+                return Err(PublishError::unsupported(what));
+            }
+            match credentials {
+                Some(claim) => finder
+                    .user(world.connection, users.object(), &claim.name)?
+                    .filter(|user| is_authentic(user, claim, client)),
+                None => None,
+            }
+        }
+        // The class default of a site's top: an empty user folder.
+        Attribute::Member { .. } => None,
+        Attribute::Data { .. } => {
+            return Err(PublishError::unsupported(format!(
+                "{}.{ALLOW_GROUPS}",
+                folder.object().class()
+            )));
+        }
+    };
+    let is_top = folder.known_class()?.is_top();
+    let identified = user.as_ref().map_or(Identified::Nobody, Identified::User);
+    let place = Published {
+        target: published,
+        folder,
+    };
+    let login = |user| Login {
+        user,
+        folder_path: folder.physical_path().split_off(1),
+        folder: folder.clone(),
+    };
+    Ok(
+        match security::judge(identified, is_top, required, &place) {
+            Verdict::Accept => Some(login(user)),
+            Verdict::AcceptAnonymous => Some(login(None)),
+            Verdict::Pass(_) => None,
+        },
+    )
+}
+
+fn is_authentic(user: &User, claim: &Credentials, client: &Client<'_>) -> bool {
+    user.authenticate(&claim.password, client)
+        .unwrap_or_else(|error| {
+            tracing::warn!(user = user.name(), %error, "a stored password cannot be compared");
+            false
+        })
+}
+
+impl Login {
+    /// Whether this user has a permission at a place (`checkPermission`).
+    pub fn has_permission(&self, permission: &str, place: &Placed) -> bool {
+        let roles = permission_roles(permission, &Roles::manager(), place);
+        match &self.user {
+            None => roles.is_public(),
+            Some(user) => {
+                let target = Target::Object(place.clone());
+                let place = Published {
+                    target: &target,
+                    folder: &self.folder,
+                };
+                user.access(&roles, &place) == security::Access::Granted
+            }
+        }
+    }
+
+    /// The user's id; `None` for nobody.
+    pub fn user_id(&self) -> Option<&str> {
+        self.user.as_ref().map(User::name)
+    }
+}
+
+/// The published thing as access control sees it.
+struct Published<'a> {
+    target: &'a Target,
+    folder: &'a Placed,
+}
+
+impl Published<'_> {
+    fn object(&self) -> Option<&Placed> {
+        match self.target {
+            Target::Object(placed) | Target::Member { of: placed, .. } => Some(placed),
+            // An absent object lies in its folder; plain bytes lie nowhere.
+            Target::Absent { container, .. } | Target::AbsentMember { container, .. } => {
+                Some(container)
+            }
+            Target::Bytes { .. } => None,
+        }
+    }
+}
+
+impl Place for Published<'_> {
+    fn is_below_user_folder(&self) -> bool {
+        self.object().is_some_and(|object| {
+            object
+                .containment()
+                .any(|place| place.oid() == self.folder.oid())
+        })
+    }
+
+    fn local_roles(&self, user_id: &str) -> Vec<LocalRoles> {
+        self.object().map_or_else(Vec::new, |object| {
+            object
+                .containment()
+                .map(|place| local_roles(place, user_id))
+                .collect()
+        })
+    }
+}
+
+fn local_roles(place: &Placed, user_id: &str) -> LocalRoles {
+    let Some(value) = place.object().state().get(LOCAL_ROLES) else {
+        return LocalRoles::Given(Vec::new());
+    };
+    let undecidable =
+        || LocalRoles::Undecidable(format!("{LOCAL_ROLES} of {}", place.object().class()));
+    match value.kind() {
+        Kind::None => LocalRoles::Given(Vec::new()),
+        Kind::Dict(_) => match value.get(user_id) {
+            None => LocalRoles::Given(Vec::new()),
+            Some(roles) => names(roles).map_or_else(undecidable, LocalRoles::Given),
+        },
+        _ => undecidable(),
+    }
+}
+
+/// The roles that a requirement comes down to at a place.
+pub(crate) fn requirement_roles(
+    requirement: &Requirement,
+    place: &Placed,
+    inherited: &Roles,
+) -> Roles {
+    match requirement {
+        Requirement::Inherited => inherited.clone(),
+        Requirement::Public => Roles::Public,
+        Requirement::Private => Roles::Private,
+        Requirement::Roles(roles) => Roles::Any(roles.clone()),
+        Requirement::Permission {
+            permission,
+            default,
+        } => permission_roles(permission, &Roles::Any(default.clone()), place),
+    }
+}
+
+/// The roles that have a permission at a place.
+pub(crate) fn permission_roles(permission: &str, default: &Roles, place: &Placed) -> Roles {
+    let levels = place
+        .containment()
+        .map(|place| move |attribute: &str| setting(place, attribute));
+    security::roles_for_permission(permission, default, levels)
+}
+
+fn setting(place: &Placed, attribute: &str) -> Setting {
+    let Some(class) = place.class() else {
+        return Setting::Undecidable(place.object().class().to_string());
+    };
+    let Some(value) = place.object().state().get(attribute) else {
+        return class.class_setting(attribute).unwrap_or(Setting::Absent);
+    };
+    let undecidable = || Setting::Undecidable(format!("{attribute} of {}", place.object().class()));
+    match value.kind() {
+        Kind::None => Setting::Public,
+        Kind::Tuple(_) => names(value).map_or_else(undecidable, Setting::Only),
+        Kind::List(_) => names(value).map_or_else(undecidable, Setting::Acquire),
+        _ => match value.as_text() {
+            Some(name) => Setting::Renamed(name.into_owned()),
+            None => undecidable(),
+        },
+    }
+}
+
+fn names(value: Value<'_>) -> Option<Vec<Role>> {
+    if !matches!(value.kind(), Kind::Tuple(_) | Kind::List(_)) {
+        return None;
+    }
+    value
+        .elements()
+        .map(|name| Some(Role::new(&name.as_text()?)))
+        .collect()
+}
+
+const ALLOW_GROUPS: &str = "__allow_groups__";
+const LOCAL_ROLES: &str = "__ac_local_roles__";

@@ -1,0 +1,461 @@
+//! Publishing: one request is one transaction on one snapshot.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use security::{Client, Credentials};
+use storage::{CommitError, Severity, TransactionMeta};
+use zodb::{Connection, Database, Reference};
+
+use crate::access::{self, Login};
+use crate::acquisition::{Attribute, Placed, World};
+use crate::call::Call;
+use crate::class::ClassRegistry;
+use crate::error::PublishError;
+use crate::form::Form;
+use crate::reply::{Answer, Reply};
+use crate::request::Request;
+use crate::response::Response;
+use crate::traversal::{Lost, Reached, Target, Traversal, Urls};
+use crate::{page, url};
+
+/// Publishes the objects of one database. Shared by all worker threads.
+pub struct Publisher {
+    database: Arc<Database>,
+    registry: ClassRegistry,
+    options: PublisherOptions,
+}
+
+/// What a [`Publisher`] needs from its surroundings, and its limits.
+#[derive(Clone)]
+pub struct PublisherOptions {
+    /// How often a request is done again after a conflict (`max-conflict-retries`).
+    pub retries_max: u32,
+    /// The time since 1970, UTC.
+    pub clock: Arc<dyn Fn() -> Duration + Send + Sync>,
+    /// Waits on the calling thread, between a conflict and the next attempt.
+    pub pause: Arc<dyn Fn(Duration) + Send + Sync>,
+}
+
+impl PublisherOptions {
+    /// Zope's limits, with this clock and this way to wait.
+    pub fn new(
+        clock: impl Fn() -> Duration + Send + Sync + 'static,
+        pause: impl Fn(Duration) + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            retries_max: 3,
+            clock: Arc::new(clock),
+            pause: Arc::new(pause),
+        }
+    }
+}
+
+impl fmt::Debug for PublisherOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PublisherOptions")
+            .field("retries_max", &self.retries_max)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publisher")
+            .field("registry", &self.registry)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The longest pause before the first repetition; it doubles with each.
+const PAUSE_FIRST: Duration = Duration::from_millis(20);
+
+/// Seconds after which a client may try again when the last repetition failed as well.
+const RETRY_AFTER: &str = "1";
+
+impl Publisher {
+    /// A publisher of `database` that knows the classes of `registry`.
+    pub fn new(
+        database: Arc<Database>,
+        registry: ClassRegistry,
+        options: PublisherOptions,
+    ) -> Self {
+        Self {
+            database,
+            registry,
+            options,
+        }
+    }
+
+    /// The database it publishes.
+    pub fn database(&self) -> &Arc<Database> {
+        &self.database
+    }
+
+    /// Answers one request. Its changes are committed when this returns.
+    ///
+    /// After a conflict the request is done again on a fresh snapshot, a few times at most. Nothing
+    /// that goes wrong here concerns more than this request.
+    pub fn publish(&self, request: &Request) -> Response {
+        let mut retries = 0;
+        loop {
+            let mut connection = self.database.connect();
+            let (reply, meta) = self.attempt(request, &mut connection);
+            if !connection.is_changed() {
+                return reply.finish();
+            }
+            match connection.commit(meta) {
+                Ok(_tid) => return reply.finish(),
+                Err(error) if is_conflict(&error) && retries < self.options.retries_max => {
+                    retries += 1;
+                    tracing::info!(path = request.path, id = request.id, retries, %error, "conflict");
+                    let longest = PAUSE_FIRST.saturating_mul(1 << retries.min(8));
+                    (self.options.pause)(longest.mul_f64(fastrand::f64()));
+                }
+                Err(error) => return refused(request, &error),
+            }
+        }
+    }
+
+    /// Does the request once, without committing.
+    fn attempt(&self, request: &Request, connection: &mut Connection) -> (Reply, TransactionMeta) {
+        let mut reply = Reply::default();
+        let mut progress = Progress::default();
+        let result = self.try_attempt(request, connection, &mut reply, &mut progress);
+        match result {
+            Ok(meta) => (reply, meta),
+            Err(error) => {
+                log(request, &error);
+                // Forgets what was changed until then.
+                let fresh = self.database.snapshot_before(connection.before());
+                *connection = fresh;
+                let reply = self.error_reply(request, connection, reply, &progress, &error);
+                (reply, TransactionMeta::default())
+            }
+        }
+    }
+
+    fn try_attempt(
+        &self,
+        request: &Request,
+        connection: &mut Connection,
+        reply: &mut Reply,
+        progress: &mut Progress,
+    ) -> Result<TransactionMeta, PublishError> {
+        let form = Form::of(request)?;
+        let reached = self.traverse(request, connection, progress)?;
+        reply.set_base(reached.base.as_deref());
+        let login = self.log_in(request, connection, &reached)?;
+        let mut call = Call {
+            request,
+            form: &form,
+            connection,
+            registry: &self.registry,
+            reply,
+            urls: &reached.urls,
+            parents: &reached.parents,
+            login: Some(&login),
+            extra: &[],
+            now: (self.options.clock)(),
+        };
+        let answer = self.call(&mut call, &reached.published)?;
+        reply.set_answer(answer);
+        Ok(meta(&reached.published, &login))
+    }
+
+    fn traverse(
+        &self,
+        request: &Request,
+        connection: &Connection,
+        progress: &mut Progress,
+    ) -> Result<Reached, PublishError> {
+        let world = World {
+            connection,
+            registry: &self.registry,
+        };
+        let path = url::unquote(&request.path)
+            .ok_or_else(|| PublishError::http(400, "The path is not UTF-8."))?;
+        let server = url::server_url(&request.scheme, &request.host);
+        let root = root(world)?;
+        match Traversal::run(world, &root, &request.method, &path, server) {
+            Ok(reached) => {
+                progress.parents.clone_from(&reached.parents);
+                progress.published = Some(reached.published.clone());
+                progress.urls = reached.urls.clone();
+                Ok(reached)
+            }
+            Err(lost) => {
+                let Lost {
+                    error,
+                    parents,
+                    urls,
+                } = *lost;
+                progress.parents = parents;
+                progress.urls = urls;
+                Err(error)
+            }
+        }
+    }
+
+    fn log_in(
+        &self,
+        request: &Request,
+        connection: &Connection,
+        reached: &Reached,
+    ) -> Result<Login, PublishError> {
+        let header = request
+            .headers
+            .iter()
+            .find(|(name, _)| name == "authorization");
+        let credentials = match header {
+            None => None,
+            Some((_, value)) => Credentials::from_header(value)
+                .map_err(|error| PublishError::http(400, error.to_string()))?,
+        };
+        let address = request
+            .remote_addr
+            .map(|address| address.to_string())
+            .unwrap_or_default();
+        let client = Client {
+            address: &address,
+            host: None,
+        };
+        let world = World {
+            connection,
+            registry: &self.registry,
+        };
+        access::validate(
+            world,
+            &reached.published,
+            &reached.parents,
+            &reached.roles,
+            credentials.as_ref(),
+            &client,
+        )
+    }
+
+    fn call(&self, call: &mut Call<'_>, published: &Target) -> Result<Answer, PublishError> {
+        match published {
+            Target::Object(placed) => placed.known_class()?.clone().call(call, placed),
+            Target::Member { of, name, .. } => {
+                of.known_class()?.clone().call_member(call, of, name)
+            }
+            Target::Bytes { of, name } => {
+                let value = of.object().state().get(name);
+                let bytes = value.and_then(pickle::Value::as_bytes).unwrap_or_default();
+                Ok(Answer::Bytes(bytes.to_vec()))
+            }
+            Target::AbsentMember {
+                container,
+                id,
+                name,
+                ..
+            } => self
+                .registry
+                .absent_item()
+                .ok_or_else(|| PublishError::unsupported(name.clone()))?
+                .call_member(call, container, id, name),
+            Target::Absent { id, .. } => Err(PublishError::NotFound {
+                resource: id.clone(),
+            }),
+        }
+    }
+
+    /// The response to an error: the site's own page, or the built-in one.
+    fn error_reply(
+        &self,
+        request: &Request,
+        connection: &mut Connection,
+        mut reply: Reply,
+        progress: &Progress,
+        error: &PublishError,
+    ) -> Reply {
+        let own_page = if error.is_zopes() {
+            self.own_error_page(request, connection, progress, error)
+        } else {
+            None
+        };
+        if matches!(error, PublishError::Unauthorized) {
+            reply.set_status(401);
+            reply.set_header("www-authenticate", CHALLENGE);
+        }
+        if let Some(own_page) = own_page {
+            reply.set_status(error.status());
+            if reply.header("content-type").is_none() && !own_page.is_empty() {
+                reply.set_header("content-type", "text/html");
+            }
+            reply.set_answer(Answer::Text(own_page));
+            return reply;
+        }
+        if matches!(error, PublishError::Unauthorized) {
+            return reply;
+        }
+        let mut fresh = Reply::default();
+        fresh.set_header("content-type", page::CONTENT_TYPE);
+        if let PublishError::Redirect { location } = error {
+            fresh.set_header("location", location);
+        }
+        if error.status() == 503 {
+            fresh.set_header("retry-after", RETRY_AFTER);
+        }
+        fresh.set_error(error.status(), page::render(error));
+        fresh
+    }
+
+    /// The page that the site's `standard_error_message` makes, if there is one that can be made
+    /// natively. A failure to make it never hides the error itself.
+    fn own_error_page(
+        &self,
+        request: &Request,
+        connection: &mut Connection,
+        progress: &Progress,
+        error: &PublishError,
+    ) -> Option<String> {
+        let (client, page) = {
+            let world = World {
+                connection,
+                registry: &self.registry,
+            };
+            let context = progress.context()?;
+            match context.find(world, ERROR_PAGE).ok()?? {
+                Attribute::Object(page) => (progress.client().unwrap_or(context), page),
+                _ => return None,
+            }
+        };
+        let extra = [
+            ("error_type", error.class_name().to_owned()),
+            ("error_value", error.value()),
+            ("error_tb", String::new()),
+            ("error_traceback", String::new()),
+            ("error_message", String::new()),
+            ("error_log_url", String::new()),
+        ];
+        let form = Form::of(request).unwrap_or_default();
+        let mut reply = Reply::default();
+        let mut call = Call {
+            request,
+            form: &form,
+            connection,
+            registry: &self.registry,
+            reply: &mut reply,
+            urls: &progress.urls,
+            parents: &progress.parents,
+            login: None,
+            extra: &extra,
+            now: (self.options.clock)(),
+        };
+        let made = page
+            .class()?
+            .clone()
+            .render_error(&mut call, &page, &client)?;
+        made.inspect_err(|error| tracing::warn!(%error, "standard_error_message failed"))
+            .ok()
+    }
+}
+
+/// How far a request came, for its error page.
+#[derive(Default)]
+struct Progress {
+    published: Option<Target>,
+    parents: Vec<Target>,
+    urls: Urls,
+}
+
+impl Progress {
+    /// Where `standard_error_message` is looked for.
+    fn context(&self) -> Option<Placed> {
+        match self.parents.first()? {
+            Target::Object(placed)
+            | Target::Absent {
+                container: placed, ..
+            } => Some(placed.clone()),
+            _ => None,
+        }
+    }
+
+    /// The object that the page is about.
+    fn client(&self) -> Option<Placed> {
+        match self.published.as_ref()? {
+            Target::Object(placed) => Some(placed.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// The object that URLs begin at: `Application` of the database's root.
+fn root(world: World<'_>) -> Result<Placed, PublishError> {
+    let root = world.connection.root()?;
+    let application = root
+        .state()
+        .get("data")
+        .and_then(|data| data.get("Application"));
+    match application.and_then(Reference::read) {
+        Some(Reference::Strong { oid, .. }) => {
+            let object = world.connection.load(oid)?;
+            Ok(Placed::root(object, world.registry))
+        }
+        _ => Err(PublishError::Exception {
+            class: "KeyError",
+            message: "the database's root holds no Application".to_owned(),
+        }),
+    }
+}
+
+/// What the transaction says of itself, as Zope writes it: undo listings show it.
+fn meta(published: &Target, login: &Login) -> TransactionMeta {
+    let (place, name) = match published {
+        Target::Object(placed) => (placed, None),
+        Target::Member { of, name, .. } | Target::Bytes { of, name } => (of, Some(name)),
+        Target::Absent { container, .. } => (container, None),
+        Target::AbsentMember {
+            container, name, ..
+        } => (container, Some(name)),
+    };
+    let mut path = place.physical_path();
+    path.extend(name.cloned());
+    let user = login.user_id().unwrap_or("None");
+    TransactionMeta {
+        user: format!("{} {user}", login.folder_path.join("/")).into_bytes(),
+        description: path.join("/").into_bytes(),
+        extension: Vec::new(),
+    }
+}
+
+/// The response where a commit was refused for good.
+fn refused(request: &Request, error: &CommitError) -> Response {
+    let is_busy = error.severity() == Severity::Retry;
+    tracing::warn!(path = request.path, id = request.id, %error, "commit refused");
+    let mut reply = Reply::default();
+    reply.set_header("content-type", page::CONTENT_TYPE);
+    if is_busy {
+        reply.set_header("retry-after", RETRY_AFTER);
+    }
+    let status = if is_busy { 503 } else { 500 };
+    let shown = PublishError::http(status, url::escape_html(&error.to_string()));
+    reply.set_error(status, page::render(&shown));
+    reply.finish()
+}
+
+fn is_conflict(error: &CommitError) -> bool {
+    matches!(
+        error,
+        CommitError::Conflict(_) | CommitError::ReadConflict(_)
+    )
+}
+
+fn log(request: &Request, error: &PublishError) {
+    match error.status() {
+        500..=599 if error.status() != 501 => {
+            tracing::error!(path = request.path, id = request.id, %error, "request failed");
+        }
+        status => tracing::debug!(path = request.path, id = request.id, status, %error, "error"),
+    }
+}
+
+/// The challenge that Zope sends with 401.
+const CHALLENGE: &str = "basic realm=\"Zope\", charset=\"UTF-8\"";
+
+/// The site's own error page.
+const ERROR_PAGE: &str = "standard_error_message";
