@@ -1,0 +1,162 @@
+//! A connection: one snapshot, and the changes of one transaction.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pickle::Pickles;
+use storage::{CommitError, Oid, Record, StorageError, Tid, TransactionMeta};
+
+use crate::{Database, Object, ZodbError};
+
+/// The database at one moment, with private changes on top. Dropping it forgets the changes.
+#[derive(Debug)]
+pub struct Connection {
+    database: Arc<Database>,
+    before: Tid,
+    /// What was stored here, with the transaction each change is based on.
+    changes: BTreeMap<Oid, Arc<Object>>,
+    /// What must still be current at commit though it is not changed.
+    relied_on: BTreeMap<Oid, Tid>,
+}
+
+impl Connection {
+    pub(crate) fn new(database: Arc<Database>, before: Tid) -> Self {
+        Self {
+            database,
+            before,
+            changes: BTreeMap::new(),
+            relied_on: BTreeMap::new(),
+        }
+    }
+
+    /// The database this belongs to.
+    pub fn database(&self) -> &Arc<Database> {
+        &self.database
+    }
+
+    /// The snapshot: all transactions before this one are seen.
+    pub fn before(&self) -> Tid {
+        self.before
+    }
+
+    /// An object as this transaction sees it, its own changes included.
+    ///
+    /// # Errors
+    /// [`StorageError::NotFound`] for an object that does not exist in the snapshot,
+    /// [`ZodbError::Undecodable`] for one whose record is damaged.
+    pub fn load(&self, oid: Oid) -> Result<Arc<Object>, ZodbError> {
+        match self.changes.get(&oid) {
+            Some(changed) => Ok(changed.clone()),
+            None => self.database.load(oid, self.before),
+        }
+    }
+
+    /// The object that everything is reached from.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn root(&self) -> Result<Arc<Object>, ZodbError> {
+        self.load(Oid::ROOT)
+    }
+
+    /// Replaces the class and state of an object, for this transaction at first.
+    ///
+    /// # Errors
+    /// [`ZodbError::Undecodable`] where `pickles` is not class and state.
+    pub fn store(&mut self, oid: Oid, pickles: Pickles) -> Result<(), ZodbError> {
+        let base = match self.changes.get(&oid) {
+            Some(changed) => changed.tid(),
+            None => self.base_of(oid)?,
+        };
+        self.change(oid, base, pickles)
+    }
+
+    /// A new object, for this transaction at first. Something has to refer to it, or packing
+    /// removes it.
+    ///
+    /// # Errors
+    /// [`ZodbError::Undecodable`] where `pickles` is not class and state; a storage error where no
+    /// id could be had.
+    pub fn create(&mut self, pickles: Pickles) -> Result<Oid, ZodbError> {
+        let oid = self.new_oid()?;
+        self.change(oid, Tid::ZERO, pickles)?;
+        Ok(oid)
+    }
+
+    /// A fresh id, for objects that refer to each other before they are stored.
+    ///
+    /// # Errors
+    /// A storage error where no id could be had.
+    pub fn new_oid(&self) -> Result<Oid, ZodbError> {
+        let oids = self.database.storage().new_oids(1)?;
+        let none = StorageError::Unsupported {
+            operation: "new object ids",
+        };
+        Ok(*oids.first().ok_or(none)?)
+    }
+
+    /// Makes the commit depend on the object being what this snapshot sees, without changing it
+    /// (`readCurrent`). It counts only when something else is changed.
+    ///
+    /// # Errors
+    /// A storage error where the object does not exist.
+    pub fn read_current(&mut self, oid: Oid) -> Result<(), ZodbError> {
+        if !self.changes.contains_key(&oid) {
+            let tid = self.database.tid_of(oid, self.before)?;
+            self.relied_on.insert(oid, tid);
+        }
+        Ok(())
+    }
+
+    /// Whether anything was stored.
+    pub fn is_changed(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
+    /// The objects that were stored, in the order of their ids.
+    pub fn changed(&self) -> impl Iterator<Item = &Arc<Object>> {
+        self.changes.values()
+    }
+
+    /// Commits the changes as one transaction and gives its id. Without changes the storage is
+    /// not touched and the answer is the newest transaction that this snapshot sees.
+    ///
+    /// # Errors
+    /// [`CommitError::Conflict`] and [`CommitError::ReadConflict`] where somebody else was faster:
+    /// do the work again on a fresh connection. After [`CommitError::Unknown`] the transaction may
+    /// be there or not. After every other error nothing was written.
+    pub fn commit(self, meta: TransactionMeta) -> Result<Tid, CommitError> {
+        if self.changes.is_empty() {
+            return Ok(Tid::new(self.before.number().saturating_sub(1)));
+        }
+        let mut commit = self.database.storage().clone().begin(meta)?;
+        for (&oid, &tid) in &self.relied_on {
+            if !self.changes.contains_key(&oid) {
+                commit.check_current(oid, tid)?;
+            }
+        }
+        for (&oid, object) in &self.changes {
+            commit.store(oid, object.tid(), Record::from(object.pickles().encode()))?;
+        }
+        commit.vote()?.finish(&mut |_tid| {})
+    }
+
+    /// The transaction a change of `oid` is based on; [`Tid::ZERO`] where the object is not there
+    /// yet. A change over an object that came later is caught at the vote.
+    fn base_of(&self, oid: Oid) -> Result<Tid, StorageError> {
+        match self.database.tid_of(oid, self.before) {
+            Err(StorageError::NotFound { .. }) => Ok(Tid::ZERO),
+            other => other,
+        }
+    }
+
+    fn change(&mut self, oid: Oid, base: Tid, pickles: Pickles) -> Result<(), ZodbError> {
+        let object = Object::new(oid, base, pickles).map_err(|source| ZodbError::Undecodable {
+            oid,
+            tid: Tid::ZERO,
+            source,
+        })?;
+        self.changes.insert(oid, Arc::new(object));
+        Ok(())
+    }
+}

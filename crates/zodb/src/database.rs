@@ -1,0 +1,177 @@
+//! A database: a storage, and what all its connections share.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use storage::{Oid, Severity, Storage, StorageError, Tid, TransactionMeta};
+
+use crate::cache::ObjectCache;
+use crate::spans::Spans;
+use crate::{Connection, Object, TransactError, ZodbError};
+
+/// A storage and one cache of decoded objects for all threads. Shared by [`Arc`].
+pub struct Database {
+    storage: Arc<dyn Storage>,
+    cache: ObjectCache,
+    spans: Spans,
+    refresh: Mutex<()>,
+    changes_max: usize,
+}
+
+/// Limits of a [`Database`].
+#[derive(Clone, Debug)]
+pub struct DatabaseOptions {
+    /// How many bytes of decoded objects are kept, at most.
+    pub cache_bytes: u64,
+    /// For how many objects it is remembered which revision is current. Each takes about 48 bytes.
+    pub objects_max: usize,
+    /// When more transactions than this passed since the last look, everything remembered about
+    /// currency is dropped instead of being brought up to date.
+    pub changes_max: usize,
+}
+
+impl Default for DatabaseOptions {
+    fn default() -> Self {
+        Self {
+            cache_bytes: 64 << 20,
+            objects_max: 1 << 18,
+            changes_max: 10_000,
+        }
+    }
+}
+
+impl Database {
+    /// A database on this storage.
+    pub fn new(storage: Arc<dyn Storage>, options: DatabaseOptions) -> Arc<Self> {
+        let spans = Spans::new(storage.last_tid(), options.objects_max);
+        Arc::new(Self {
+            storage,
+            cache: ObjectCache::new(options.cache_bytes),
+            spans,
+            refresh: Mutex::new(()),
+            changes_max: options.changes_max,
+        })
+    }
+
+    /// The storage below.
+    pub fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
+    /// How many bytes of decoded objects are cached.
+    pub fn cached_bytes(&self) -> u64 {
+        self.cache.bytes()
+    }
+
+    /// A connection that sees everything committed so far and nothing later.
+    pub fn connect(self: &Arc<Self>) -> Connection {
+        let last = self.refreshed_tid();
+        Connection::new(self.clone(), last.next())
+    }
+
+    /// A connection that sees the database as it was just before `before`. A snapshot does not lie
+    /// in the future: `before` is cut to the present.
+    pub fn snapshot_before(self: &Arc<Self>, before: Tid) -> Connection {
+        let last = self.refreshed_tid();
+        Connection::new(self.clone(), before.min(last.next()))
+    }
+
+    /// Runs `work` in a transaction and commits it; on a conflict does so again on a fresh
+    /// snapshot, at most `retries_max` times. Before the n-th repetition (from 1) `pause(n)` is
+    /// called: waiting is up to the caller.
+    ///
+    /// # Errors
+    /// [`TransactError::Work`] with whatever `work` failed with: it is not repeated.
+    /// [`TransactError::Commit`] where the commit failed for good, or once too often.
+    pub fn transact<T, E>(
+        self: &Arc<Self>,
+        retries_max: u32,
+        mut pause: impl FnMut(u32),
+        mut work: impl FnMut(&mut Connection) -> Result<(T, TransactionMeta), E>,
+    ) -> Result<T, TransactError<E>> {
+        let mut retries = 0;
+        loop {
+            let mut connection = self.connect();
+            let (value, meta) = work(&mut connection).map_err(TransactError::Work)?;
+            match connection.commit(meta) {
+                Ok(_tid) => return Ok(value),
+                Err(error) if error.severity() == Severity::Retry && retries < retries_max => {
+                    retries += 1;
+                    tracing::debug!(%error, retries, "transaction is repeated");
+                    pause(retries);
+                }
+                Err(error) => return Err(TransactError::Commit(error)),
+            }
+        }
+    }
+
+    /// The newest transaction, after its changes were taken in.
+    fn refreshed_tid(&self) -> Tid {
+        let last = self.storage.last_tid();
+        if self.spans.applied() < last {
+            // One thread asks the storage, the others wait for its answer.
+            let _turn = self.refresh.lock();
+            let applied = self.spans.applied();
+            if applied < last {
+                self.take_in_changes(applied, last);
+            }
+        }
+        last
+    }
+
+    fn take_in_changes(&self, applied: Tid, last: Tid) {
+        match self.storage.changes_since(applied, self.changes_max) {
+            Ok(Some(changes)) => {
+                // The list may reach beyond `last` already; it is complete up to its end.
+                let newest = changes.last().map_or(last, |change| change.tid.max(last));
+                self.spans.apply(newest, Some(&changes));
+            }
+            Ok(None) => self.spans.apply(last, None),
+            Err(error) => {
+                tracing::debug!(%error, "changes are unknown: asking for every object anew");
+                self.spans.apply(last, None);
+            }
+        }
+    }
+
+    /// The committed revision of `oid` that a snapshot sees.
+    pub(crate) fn load(&self, oid: Oid, before: Tid) -> Result<Arc<Object>, ZodbError> {
+        if let Some(tid) = self.spans.find(oid, before)
+            && let Some(object) = self.cache.get(oid, tid)
+        {
+            return Ok(object);
+        }
+        let revision = self
+            .storage
+            .load_before(oid, before)?
+            .ok_or(StorageError::NotFound { oid })?;
+        self.spans.note(oid, before, &revision);
+        let tid = revision.tid;
+        self.cache
+            .get_or_decode(oid, tid, &revision.record)
+            .map_err(|source| ZodbError::Undecodable { oid, tid, source })
+    }
+
+    /// The transaction that wrote the revision of `oid` that a snapshot sees, without decoding it.
+    pub(crate) fn tid_of(&self, oid: Oid, before: Tid) -> Result<Tid, StorageError> {
+        if let Some(tid) = self.spans.find(oid, before) {
+            return Ok(tid);
+        }
+        let revision = self
+            .storage
+            .load_before(oid, before)?
+            .ok_or(StorageError::NotFound { oid })?;
+        self.spans.note(oid, before, &revision);
+        Ok(revision.tid)
+    }
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database")
+            .field("storage", &self.storage.name())
+            .field("applied", &self.spans.applied())
+            .field("cached_bytes", &self.cached_bytes())
+            .finish_non_exhaustive()
+    }
+}
