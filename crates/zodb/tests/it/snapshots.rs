@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use storage::{Oid, TransactionMeta};
+use zodb::{Database, DatabaseOptions};
 
-use crate::world::{commit_number, database, number, value};
+use crate::world::{Counting, commit_number, database, number, value};
 
 #[test]
 fn what_is_committed_later_is_not_seen() {
@@ -61,6 +62,30 @@ fn a_snapshot_in_the_future_is_one_of_now() {
     let connection = database.snapshot_before(storage::Tid::MAX);
     commit_number(&database, Oid::ROOT, 2);
     assert_eq!(value(&connection, Oid::ROOT), 1);
+}
+
+/// The answer says "current", but on its way here the object was changed and the change taken in.
+#[test]
+fn an_answer_that_was_overtaken_is_not_remembered_as_current() {
+    let storage = Counting::new();
+    commit_number(
+        &Database::new(storage.clone(), DatabaseOptions::default()),
+        Oid::ROOT,
+        1,
+    );
+    let database = Database::new(storage.clone(), DatabaseOptions::default());
+
+    let early = database.connect();
+    let (same, other) = (
+        database.clone(),
+        Database::new(storage.clone(), DatabaseOptions::default()),
+    );
+    storage.meanwhile(move || {
+        commit_number(&other, Oid::ROOT, 2);
+        same.connect();
+    });
+    assert_eq!(value(&early, Oid::ROOT), 1);
+    assert_eq!(value(&database.connect(), Oid::ROOT), 2);
 }
 
 /// Writers keep two objects equal; readers must never see them differ, nor see time go back.

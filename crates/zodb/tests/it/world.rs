@@ -45,10 +45,11 @@ pub(crate) fn commit_raw(storage: &Arc<dyn Storage>, oid: Oid, base: Tid, bytes:
     commit.vote().unwrap().finish(&mut |_| {}).unwrap()
 }
 
-/// A storage that counts the loads of each object.
+/// A storage that counts the loads of each object, and can do something before an answer arrives.
 pub(crate) struct Counting {
     below: Arc<MemoryStorage>,
     loads: Mutex<BTreeMap<Oid, usize>>,
+    meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 impl Counting {
@@ -56,7 +57,13 @@ impl Counting {
         Arc::new(Self {
             below: Arc::new(MemoryStorage::new()),
             loads: Mutex::default(),
+            meanwhile: Mutex::default(),
         })
+    }
+
+    /// Runs `event` once, between the next load and the arrival of its answer.
+    pub(crate) fn meanwhile(&self, event: impl FnOnce() + Send + 'static) {
+        *self.meanwhile.lock() = Some(Box::new(event));
     }
 
     pub(crate) fn loads(&self, oid: Oid) -> usize {
@@ -75,7 +82,12 @@ impl Storage for Counting {
 
     fn load_before(&self, oid: Oid, before: Tid) -> Result<Option<Revision>, StorageError> {
         *self.loads.lock().entry(oid).or_default() += 1;
-        self.below.load_before(oid, before)
+        let answer = self.below.load_before(oid, before);
+        let event = self.meanwhile.lock().take();
+        if let Some(event) = event {
+            event();
+        }
+        answer
     }
 
     fn new_oids(&self, count: usize) -> Result<Vec<Oid>, StorageError> {
