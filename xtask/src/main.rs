@@ -1,3 +1,88 @@
 //! Automation of this repository: `cargo xtask`.
 
-fn main() {}
+mod ci;
+mod shell;
+mod tidy;
+
+use std::process::{Command, ExitCode};
+
+use shell::{cargo, succeeds};
+
+const HELP: &str = "\
+Automation of this repository.
+
+Usage: cargo xtask <command>
+
+  ci                       everything the machine checks; the last line is 'N passed, N failed'
+  tidy                     the crate graph against ARCHITECTURE.md, file and function lengths,
+                           stray white space and paths
+  conformance [--full] [NAME]
+                           the tests against the real binary and genuine Python; --full runs the
+                           long rounds, NAME chooses tests
+  bench [http|zeo|all]     timings side by side with Zope and ZEO, written to target/bench/
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let passed = match words.as_slice() {
+        ["ci"] => ci::run(),
+        ["tidy"] => report(tidy::run()),
+        ["conformance", rest @ ..] => report(conformance(rest)),
+        ["bench"] => report(bench("all")),
+        ["bench", what @ ("http" | "zeo" | "all")] => report(bench(what)),
+        ["-h" | "--help" | "help"] => {
+            eprint!("{HELP}");
+            true
+        }
+        _ => {
+            eprint!("{HELP}");
+            false
+        }
+    };
+    if passed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn report(outcome: Result<(), String>) -> bool {
+    if let Err(message) = &outcome {
+        eprintln!("xtask: {message}");
+    }
+    outcome.is_ok()
+}
+
+fn conformance(arguments: &[&str]) -> Result<(), String> {
+    let mut command = cargo();
+    command.args(["test", "--package", "conformance", "--test", "it", "--"]);
+    for argument in arguments {
+        match *argument {
+            "--full" => {
+                command.env("ZODIAC_CONFORMANCE", "full");
+            }
+            name => {
+                command.arg(name);
+            }
+        }
+    }
+    succeeds(&mut command)
+}
+
+fn bench(what: &str) -> Result<(), String> {
+    succeeds(cargo().args([
+        "build",
+        "--release",
+        "--package",
+        "zodiac",
+        "--package",
+        "bench",
+    ]))?;
+    let release = shell::target().join("release");
+    succeeds(
+        Command::new(release.join("bench"))
+            .arg(what)
+            .env("ZODIAC_BINARY", release.join("zodiac")),
+    )
+}
