@@ -144,7 +144,13 @@ impl Pickles {
     }
 
     /// A reference to a persistent object, by its persistent id.
+    ///
+    /// Panics if the id is itself such a reference.
     pub fn persistent(&mut self, id: NodeId) -> NodeId {
+        assert!(
+            !matches!(self.node(id), Node::Persistent(_)),
+            "a reference is no persistent id"
+        );
         self.add(Node::Persistent(id))
     }
 

@@ -1,10 +1,10 @@
 //! Runs pickles on a stack of node ids.
 
 mod arguments;
+mod memo;
 mod objects;
 
-use std::collections::BTreeMap;
-
+use self::memo::Memo;
 use crate::error::{Reason, UnpickleError};
 use crate::limits::{INPUT_BYTES_MAX, Limits, NODES_MAX};
 use crate::node::{Construction, Node, NodeId, Run, Span};
@@ -94,6 +94,7 @@ struct Builtins {
 }
 
 impl Decoder<'_> {
+    /// Opcodes for atoms, the stack and the memo.
     fn step(&mut self, opcode: u8) -> Result<(), Reason> {
         match opcode {
             op::PROTO => {
@@ -140,7 +141,7 @@ impl Decoder<'_> {
                 let slot = u32::from_le_bytes(self.array()?);
                 self.get(u64::from(slot))
             }
-            op::MEMOIZE => self.put(self.memo.len()),
+            op::MEMOIZE => self.put(self.memo.len() as u64),
             op::MARK => self.mark(),
             op::POP => self.pop_any(),
             op::POP_MARK => self.take_mark().map(|height| self.stack.truncate(height)),
@@ -159,6 +160,13 @@ impl Decoder<'_> {
             | op::BYTEARRAY8
             | op::LONG1
             | op::LONG4 => self.counted(opcode),
+            _ => self.step_object(opcode),
+        }
+    }
+
+    /// Opcodes that make or change objects, and the rare ones of old protocols.
+    fn step_object(&mut self, opcode: u8) -> Result<(), Reason> {
+        match opcode {
             op::EMPTY_TUPLE => self.push(NodeId::EMPTY_TUPLE),
             op::EMPTY_LIST => self.push_node(Node::List(Run::default())),
             op::EMPTY_DICT => self.push_node(Node::Dict(Run::default())),
@@ -177,10 +185,7 @@ impl Decoder<'_> {
             op::NEWOBJ_EX => self.new_object_ex(),
             op::OBJ | op::INST => self.old_style(opcode),
             op::BUILD => self.build(),
-            op::BINPERSID => {
-                let id = self.pop()?;
-                self.push_node(Node::Persistent(id))
-            }
+            op::BINPERSID => self.persistent(),
             op::EXT1 | op::EXT2 | op::EXT4 => self.extension(opcode),
             op::INT | op::LONG | op::FLOAT | op::STRING | op::UNICODE | op::PERSID => {
                 self.text_value(opcode)
@@ -330,7 +335,7 @@ impl Decoder<'_> {
         let top = self.top()?;
         self.memo.put(slot, top);
         let limit = self.limits.memo_entries;
-        if self.memo.entries > limit {
+        if self.memo.len() > limit {
             return Err(Reason::LimitReached {
                 what: "memo slots in use",
                 limit,
@@ -342,61 +347,5 @@ impl Decoder<'_> {
     fn get(&mut self, slot: u64) -> Result<(), Reason> {
         let id = self.memo.get(slot).ok_or(Reason::MemoEmpty(slot))?;
         self.push(id)
-    }
-}
-
-/// Slots in use. Picklers count from 0, so a vector holds them; a hostile slot number must not make it grow.
-#[derive(Default)]
-struct Memo {
-    dense: Vec<Option<NodeId>>,
-    sparse: BTreeMap<u64, NodeId>,
-    entries: usize,
-}
-
-/// A slot so far beyond the last one is kept aside.
-const MEMO_GAP_MAX: usize = 64;
-
-impl Memo {
-    fn put(&mut self, slot: u64, id: NodeId) {
-        let near = usize::try_from(slot)
-            .ok()
-            .filter(|slot| *slot < self.dense.len() + MEMO_GAP_MAX);
-        let before = match near {
-            None => self.sparse.insert(slot, id),
-            Some(index) if index == self.dense.len() => {
-                self.dense.push(Some(id));
-                self.sparse_before(slot)
-            }
-            Some(index) => {
-                if index > self.dense.len() {
-                    self.dense.resize(index + 1, None);
-                }
-                self.dense[index]
-                    .replace(id)
-                    .or_else(|| self.sparse_before(slot))
-            }
-        };
-        self.entries += usize::from(before.is_none());
-    }
-
-    /// The slot may have been kept aside before the vector reached it.
-    fn sparse_before(&mut self, slot: u64) -> Option<NodeId> {
-        if self.sparse.is_empty() {
-            None
-        } else {
-            self.sparse.remove(&slot)
-        }
-    }
-
-    fn get(&self, slot: u64) -> Option<NodeId> {
-        let dense = usize::try_from(slot)
-            .ok()
-            .and_then(|slot| *self.dense.get(slot)?);
-        dense.or_else(|| self.sparse.get(&slot).copied())
-    }
-
-    /// How many slots are in use: the number MEMOIZE takes next.
-    fn len(&self) -> u64 {
-        self.entries as u64
     }
 }

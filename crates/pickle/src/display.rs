@@ -195,3 +195,45 @@ impl Printer {
             .expect("writing to a String cannot fail");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::Pickles;
+
+    fn show(bytes: &[u8]) -> String {
+        Pickles::decode(bytes).unwrap().root(0).unwrap().to_string()
+    }
+
+    #[test]
+    fn values_look_like_python() {
+        let bytes = b"\x80\x03(NK\x07X\x03\x00\x00\x00it'C\x02a\xffG?\xf8\x00\x00\x00\x00\x00\x00)K\x01\x85]t.";
+        assert_eq!(
+            show(bytes),
+            r"(None, 7, 'it\'', b'a\xff', 1.5, (), (1,), [])"
+        );
+        assert_eq!(show(b"cbuiltins\nset\n](K\x01K\x02e\x85R."), "{1, 2}");
+        assert_eq!(
+            show(b"cDateTime.DateTime\nDateTime\n)\x81}X\x01\x00\x00\x00aNsb."),
+            "DateTime.DateTime.DateTime.__new__().__setstate__({'a': None})"
+        );
+        assert_eq!(show(b"C\x01xcm\nC\n\x86Q."), "<persistent (b'x', m.C)>");
+    }
+
+    #[test]
+    fn long_and_cyclic_values_are_cut() {
+        let mut pickles = Pickles::new();
+        let long = pickles.str(&"\u{fc}".repeat(500));
+        let items = pickles.list(vec![long; 1000]);
+        pickles.list_push(items, items);
+        let nested = pickles.list(vec![items; 1000]);
+        pickles.push_root(nested);
+        let shown = pickles.root(0).unwrap().to_string();
+        assert!(
+            shown.len() < 2 * super::OUTPUT_BYTES_MAX,
+            "{} bytes",
+            shown.len()
+        );
+        assert!(shown.contains("...', '"));
+        assert_eq!(show(b"]q\x00h\x00a."), "[...]");
+    }
+}

@@ -11,10 +11,30 @@ use crate::pickles::Pickles;
 use crate::write::Writer;
 
 /// How to encode.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EncodeOptions {
     /// Write no memo opcodes, as Python's `Pickler.fast` does. Shared objects are then written each time they occur.
     pub fast: bool,
+    /// Longest output: sharing multiplies without a memo.
+    pub bytes_max: usize,
+}
+
+impl EncodeOptions {
+    /// Without a memo, as ZEO sends its messages.
+    pub const FAST: Self = Self {
+        fast: true,
+        bytes_max: ENCODED_BYTES_MAX,
+    };
+}
+
+impl Default for EncodeOptions {
+    /// With a memo, as ZODB stores its records.
+    fn default() -> Self {
+        Self {
+            fast: false,
+            ..Self::FAST
+        }
+    }
 }
 
 /// Items per APPENDS or SETITEMS.
@@ -23,7 +43,11 @@ const BATCH_ITEMS: u32 = 1000;
 const NO_SLOT: u32 = u32::MAX;
 
 pub(crate) fn encode(pickles: &Pickles) -> Vec<u8> {
-    encode_with(pickles, EncodeOptions::default()).expect("with a memo every value has an end")
+    let options = EncodeOptions {
+        fast: false,
+        bytes_max: usize::MAX,
+    };
+    encode_with(pickles, options).expect("with a memo every value has an end")
 }
 
 pub(crate) fn encode_with(
@@ -35,7 +59,7 @@ pub(crate) fn encode_with(
         writer: Writer::with_capacity(pickles.bytes.len() + 16),
         slots: vec![NO_SLOT; pickles.nodes.len()],
         slots_used: 0,
-        fast: options.fast,
+        options,
         steps: Vec::with_capacity(32),
     };
     for root in &pickles.roots {
@@ -55,7 +79,7 @@ struct Encoder<'a> {
     /// The memo: a slot for each node. In fast mode: `OPEN_SLOT` while a node is being written.
     slots: Vec<u32>,
     slots_used: u32,
-    fast: bool,
+    options: EncodeOptions,
     /// What is left to do, the next step last.
     steps: Vec<Step>,
 }
@@ -170,14 +194,13 @@ impl Encoder<'_> {
 
     /// Writes a node, or its beginning; the rest is left on `steps`.
     fn save(&mut self, id: NodeId) -> Result<(), EncodeError> {
-        if self.fast {
-            if self.writer.len() > ENCODED_BYTES_MAX {
-                return Err(EncodeError::TooLong {
-                    limit: ENCODED_BYTES_MAX,
-                });
-            }
-        } else if self.slots[id.index()] != NO_SLOT {
-            self.writer.get(self.slots[id.index()]);
+        if self.writer.len() > self.options.bytes_max {
+            return Err(EncodeError::TooLong {
+                limit: self.options.bytes_max,
+            });
+        }
+        if let Some(slot) = self.slot(id) {
+            self.writer.get(slot);
             return Ok(());
         }
         match self.pickles.node(id) {
@@ -276,14 +299,14 @@ impl Encoder<'_> {
     }
 
     fn close_tuple(&mut self, id: NodeId, len: u32) {
-        if !self.fast && self.slots[id.index()] != NO_SLOT {
+        if let Some(slot) = self.slot(id) {
             // The tuple contains itself: writing an item wrote all of it. Drop the items and fetch it.
             if len <= 3 {
                 (0..len).for_each(|_| self.writer.op(op::POP));
             } else {
                 self.writer.op(op::POP_MARK);
             }
-            self.writer.get(self.slots[id.index()]);
+            self.writer.get(slot);
             return;
         }
         self.writer.tuple_end(len as usize);
@@ -353,10 +376,10 @@ impl Encoder<'_> {
             Construction::NewObject => op::NEWOBJ,
             Construction::OldStyle => op::OBJ,
         });
-        if !self.fast && self.slots[id.index()] != NO_SLOT {
+        if let Some(slot) = self.slot(id) {
             // The arguments contain the instance itself, which is complete by now.
             self.writer.op(op::POP);
-            self.writer.get(self.slots[id.index()]);
+            self.writer.get(slot);
             return;
         }
         self.memoise(id);
@@ -368,8 +391,14 @@ impl Encoder<'_> {
         self.push_rest(Batches::ListIterator, instance.items);
     }
 
+    /// Where the memo has the node.
+    fn slot(&self, id: NodeId) -> Option<u32> {
+        let slot = self.slots[id.index()];
+        (!self.options.fast && slot != NO_SLOT).then_some(slot)
+    }
+
     fn memoise(&mut self, id: NodeId) {
-        if !self.fast {
+        if !self.options.fast {
             self.writer.put(self.slots_used);
             self.slots[id.index()] = self.slots_used;
             self.slots_used += 1;
@@ -378,7 +407,7 @@ impl Encoder<'_> {
 
     /// Without a memo, a node inside itself would have no end.
     fn enter(&mut self, id: NodeId) -> Result<(), EncodeError> {
-        if self.fast {
+        if self.options.fast {
             if self.slots[id.index()] == OPEN_SLOT {
                 return Err(EncodeError::Cyclic);
             }

@@ -93,14 +93,14 @@ pub enum Reason {
     },
 }
 
-/// A value that cannot be written without a memo.
+/// A value that cannot be written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
     /// The value contains itself.
     #[error("a value that contains itself cannot be pickled without a memo")]
     Cyclic,
-    /// The output grew beyond [`ENCODED_BYTES_MAX`](crate::ENCODED_BYTES_MAX).
+    /// The output grew beyond [`EncodeOptions::bytes_max`](crate::EncodeOptions::bytes_max).
     #[error("the pickle would be longer than {limit} bytes")]
     TooLong {
         /// The limit in bytes.

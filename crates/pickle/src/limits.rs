@@ -15,7 +15,7 @@ pub const MEMO_ENTRIES_MAX: usize = 1 << 24;
 pub const LONG_BYTES_MAX: usize = 1 << 20;
 /// Longest integer written in decimal digits; Python refuses longer ones too, since reading them takes quadratic time.
 pub const LONG_DIGITS_MAX: usize = 4_300;
-/// Longest output of an encoder without a memo, where sharing multiplies.
+/// Longest output of an encoder with options, unless they say otherwise.
 pub const ENCODED_BYTES_MAX: usize = 1 << 30;
 
 /// Limits for one decoding; the default suits records and messages of a ZODB.

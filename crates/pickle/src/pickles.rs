@@ -45,8 +45,8 @@ impl Pickles {
         encode::encode(self)
     }
 
-    /// Like [`encode`](Self::encode), with options. Fails only without a memo, on values that contain themselves or
-    /// grow out of bounds when sharing is written out.
+    /// Like [`encode`](Self::encode), with options. Fails when the output grows beyond its limit and, without a memo,
+    /// on values that contain themselves.
     pub fn encode_with(&self, options: EncodeOptions) -> Result<Vec<u8>, EncodeError> {
         encode::encode_with(self, options)
     }

@@ -275,6 +275,16 @@ impl Decoder<'_> {
         self.push(id)
     }
 
+    /// The pickler never writes a persistent id as a reference. A chain of them would be written out in full at each
+    /// occurrence, since references are not memoised.
+    pub(super) fn persistent(&mut self) -> Result<(), Reason> {
+        let id = self.pop()?;
+        if matches!(self.pickles.node(id), Node::Persistent(_)) {
+            return Err(self.wrong("a persistent id", id));
+        }
+        self.push_node(Node::Persistent(id))
+    }
+
     pub(super) fn build(&mut self) -> Result<(), Reason> {
         let start = self.last(2)?;
         let (target, state) = (self.stack[start], self.stack[start + 1]);

@@ -1,0 +1,6 @@
+//! What Python and ZODB wrote is read and written back; whatever else comes is refused or survived.
+
+mod golden;
+mod limits;
+mod properties;
+mod spelling;
