@@ -1,1 +1,20 @@
 //! A simulated world and the suites that every storage passes.
+//!
+//! [`SimDisk`] is a disk in memory that loses power and fails on command. [`suite`] holds one
+//! function for each thing that a storage promises; [`storage_suite!`] makes a test of each:
+//!
+//! ```
+//! # mod tests {
+//! fn make() -> sim::World {
+//!     sim::World::new(std::sync::Arc::new(storage::MemoryStorage::new()))
+//! }
+//! sim::storage_suite!(make);
+//! # }
+//! ```
+
+mod disk;
+mod macros;
+pub mod suite;
+
+pub use disk::{Fault, SimDisk};
+pub use suite::World;
