@@ -33,9 +33,9 @@ impl FileCommit {
         meta: TransactionMeta,
     ) -> Result<Self, StorageError> {
         storage.check_writable()?;
-        text_length("the length of the user", &meta.user)?;
-        text_length("the length of the description", &meta.description)?;
-        text_length("the length of the extension", &meta.extension)?;
+        text_length(USER, &meta.user)?;
+        text_length(DESCRIPTION, &meta.description)?;
+        text_length(EXTENSION, &meta.extension)?;
         Ok(Self {
             storage,
             meta,
@@ -91,38 +91,35 @@ impl FileCommit {
         Ok(Some((page.header.tid, !page.is_removal())))
     }
 
-    /// The transaction as it will be in the file at `start`, and where its records are.
-    fn encode(
-        &self,
-        tid: Tid,
-        start: Offset,
-    ) -> Result<(Vec<u8>, Vec<(Oid, Offset)>), StorageError> {
-        let TransactionMeta {
-            user,
-            description,
-            extension,
-        } = &self.meta;
+    /// The header of the transaction, with the length of the whole.
+    fn header(&self, tid: Tid) -> Result<TransactionHeader, StorageError> {
         let mut header = TransactionHeader {
             tid,
             length: 0,
             status: Status::UNFINISHED,
-            user_length: text_length("the length of the user", user)?,
-            description_length: text_length("the length of the description", description)?,
-            extension_length: text_length("the length of the extension", extension)?,
+            user_length: text_length(USER, &self.meta.user)?,
+            description_length: text_length(DESCRIPTION, &self.meta.description)?,
+            extension_length: text_length(EXTENSION, &self.meta.extension)?,
         };
         let record_length = |stored: &Stored| (DataHeader::LEN + stored.record.len()) as u64;
         header.length = header.records_start() + self.stored.iter().map(record_length).sum::<u64>();
-        let capacity =
+        Ok(header)
+    }
+
+    /// The transaction as it will be in the file at `start`.
+    fn encode(&self, tid: Tid, start: Offset) -> Result<Encoded, StorageError> {
+        let header = self.header(tid)?;
+        let length =
             usize::try_from(header.length + LENGTH_LEN).map_err(|_| StorageError::Limit {
                 what: "the length of a transaction",
                 found: header.length,
                 max: usize::MAX as u64,
             })?;
-        let mut bytes = Vec::with_capacity(capacity);
+        let mut bytes = Vec::with_capacity(length);
         bytes.extend_from_slice(&header.encode());
-        bytes.extend_from_slice(user);
-        bytes.extend_from_slice(description);
-        bytes.extend_from_slice(extension);
+        bytes.extend_from_slice(&self.meta.user);
+        bytes.extend_from_slice(&self.meta.description);
+        bytes.extend_from_slice(&self.meta.extension);
         let mut places = Vec::with_capacity(self.stored.len());
         let state = self.storage.state.read();
         for Stored { oid, record, .. } in &self.stored {
@@ -141,11 +138,18 @@ impl FileCommit {
         bytes.extend_from_slice(&header.length.to_be_bytes());
         assert_eq!(
             bytes.len(),
-            capacity,
+            length,
             "the header's length is that of its bytes"
         );
-        Ok((bytes, places))
+        Ok(Encoded { bytes, places })
     }
+}
+
+/// A transaction on its way to the file.
+struct Encoded {
+    bytes: Vec<u8>,
+    /// Where its records will be.
+    places: Vec<(Oid, Offset)>,
 }
 
 impl Commit for FileCommit {
@@ -179,7 +183,7 @@ impl Commit for FileCommit {
         };
         let tid = Tid::after(last_tid, (self.storage.clock)());
         assert!(tid > last_tid, "transaction ids rise");
-        let (bytes, places) = self.encode(tid, start)?;
+        let Encoded { bytes, places } = self.encode(tid, start)?;
         self.storage.append(start, &bytes)?;
         Ok(Box::new(FileVoted {
             start,
@@ -311,3 +315,7 @@ fn text_length(what: &'static str, text: &[u8]) -> Result<u16, StorageError> {
         max: TEXT_BYTES_MAX,
     })
 }
+
+const USER: &str = "the length of the user";
+const DESCRIPTION: &str = "the length of the description";
+const EXTENSION: &str = "the length of the extension";

@@ -21,8 +21,6 @@ pub(crate) struct Log {
 /// The beginning of a record, read in one piece.
 pub(crate) struct Page {
     at: Offset,
-    /// Where the record has to end at the latest.
-    end: Offset,
     pub(crate) header: DataHeader,
     bytes: [u8; PAGE_BYTES],
     filled: usize,
@@ -32,7 +30,7 @@ impl Page {
     /// Whether the record says that the object does not exist any more.
     pub(crate) fn is_removal(&self) -> bool {
         let body = &self.bytes[DataHeader::LEN..self.filled];
-        self.header.data_length == 0 && body.first_chunk() == Some(&[0; LENGTH_LEN as usize])
+        self.header.data_length == 0 && body.first_chunk() == Some(&[0; size_of::<u64>()])
     }
 }
 
@@ -147,8 +145,8 @@ impl Log {
         Ok(u64::from_be_bytes(self.read_array(at)?))
     }
 
-    /// What the record of `oid` at that offset begins with. Most records come whole with this one
-    /// system call.
+    /// What the record of `oid` at that offset begins with, which lies whole before `end`. Most
+    /// records come whole with this one system call.
     pub(crate) fn page(&self, at: Offset, oid: Oid, end: Offset) -> Result<Page, StorageError> {
         let mut bytes = [0; PAGE_BYTES];
         let filled = self
@@ -162,7 +160,6 @@ impl Log {
         self.check_data_header(at, &header, oid, end)?;
         Ok(Page {
             at,
-            end,
             header,
             bytes,
             filled,
@@ -200,9 +197,7 @@ impl Log {
     }
 
     fn body(&self, page: &Page) -> Result<Body, StorageError> {
-        let Page {
-            at, end, header, ..
-        } = page;
+        let Page { at, header, .. } = page;
         let body = &page.bytes[DataHeader::LEN..page.filled];
         if header.data_length == 0 {
             let Some(pointer) = body.first_chunk() else {
@@ -216,7 +211,7 @@ impl Log {
         if let Some(data) = body.get(..length) {
             return Ok(Body::Data(Record::from(data)));
         }
-        self.check_large_record(*at, header, *end)?;
+        self.check_large_record(*at, header)?;
         let mut data = vec![0; length];
         self.read_exact(*at + DataHeader::LEN as u64, &mut data)?;
         Ok(Body::Data(Record::from(data)))
@@ -257,19 +252,13 @@ impl Log {
     }
 
     /// Before much memory is asked for, the transaction has to agree that the record is so long.
-    fn check_large_record(
-        &self,
-        at: Offset,
-        header: &DataHeader,
-        end: Offset,
-    ) -> Result<(), StorageError> {
-        let transaction = self.transaction_header(header.transaction, end)?;
-        let after = at + header.record_length();
-        if after > header.transaction + transaction.length {
-            let what = format!(
-                "a record of {} bytes leads out of its transaction",
-                header.data_length
-            );
+    fn check_large_record(&self, at: Offset, header: &DataHeader) -> Result<(), StorageError> {
+        let transaction = TransactionHeader::decode(&self.read_array(header.transaction)?);
+        let end = header.transaction.checked_add(transaction.length);
+        if end.is_none_or(|end| at + header.record_length() > end) {
+            let (length, start) = (header.data_length, header.transaction.number());
+            let what =
+                format!("a record of {length} bytes leads out of its transaction at {start}");
             return Err(self.corrupt(at, what));
         }
         if header.data_length > RECORD_BYTES_MAX {

@@ -1,0 +1,264 @@
+//! Power losses and failing operations at every step of scripted histories.
+
+use std::sync::Arc;
+
+use filestorage::FileStorage;
+use sim::{Fault, SimDisk};
+use storage::{CommitError, Oid, Record, Storage, StorageError, Tid, TransactionMeta};
+
+use crate::{PATH, open, path};
+
+/// The records of one transaction.
+type Content = Vec<(Oid, Vec<u8>)>;
+
+/// What a history was promised.
+#[derive(Default)]
+struct Story {
+    /// The transactions whose finish returned, in order.
+    acknowledged: Vec<(Tid, Content)>,
+    /// The transaction under way when the fault came: it may be there or not.
+    in_flight: Option<Content>,
+}
+
+impl Story {
+    /// Opens, commits, aborts, closes, opens again; until done or until something fails.
+    fn run(&mut self, disk: &SimDisk, seed: u64) -> Result<(), CommitError> {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        for _session in 0..2 {
+            let storage = open(disk)?;
+            for _ in 0..4 {
+                self.transaction(&storage, &mut rng)?;
+            }
+            if rng.bool() {
+                storage.close()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn transaction(
+        &mut self,
+        storage: &Arc<FileStorage>,
+        rng: &mut fastrand::Rng,
+    ) -> Result<(), CommitError> {
+        let mut content = Content::new();
+        for number in 0..rng.u64(..4) {
+            let record = (0..rng.usize(1..1500)).map(|_| rng.u8(..)).collect();
+            content.push((Oid::new(number * 3 % 7), record));
+        }
+        let meta = TransactionMeta {
+            user: b"u".to_vec(),
+            description: vec![b'd'; rng.usize(..700)],
+            extension: Vec::new(),
+        };
+        let mut commit = storage.clone().begin(meta)?;
+        for (oid, record) in &content {
+            let base = self.current(*oid);
+            commit.store(*oid, base, Record::from(&record[..]))?;
+        }
+        let aborts = rng.u8(..4) == 0;
+        if !aborts {
+            self.in_flight = Some(content.clone());
+        }
+        let voted = commit.vote()?;
+        if !aborts {
+            let tid = voted.finish(&mut |_| {})?;
+            self.in_flight = None;
+            self.acknowledged.push((tid, content));
+        }
+        Ok(())
+    }
+
+    fn current(&self, oid: Oid) -> Tid {
+        let changed = |content: &Content| content.iter().any(|(changed, _)| *changed == oid);
+        let mut newest_first = self.acknowledged.iter().rev();
+        let last = newest_first.find(|(_, content)| changed(content));
+        last.map_or(Tid::ZERO, |(tid, _)| *tid)
+    }
+
+    /// What is in the file must be what was acknowledged, and at most the transaction in flight
+    /// behind it, and nothing in part.
+    fn verify(&mut self, storage: &Arc<FileStorage>, context: &str) {
+        let found = read_all(storage);
+        let (sure, rest) = found
+            .split_at_checked(self.acknowledged.len())
+            .unwrap_or_else(|| panic!("{context}: acknowledged transactions are lost"));
+        assert!(sure == self.acknowledged, "{context}: the past has changed");
+        match rest {
+            [] => {}
+            [(tid, content)] => {
+                assert!(
+                    Some(content) == self.in_flight.as_ref(),
+                    "{context}: who wrote this?"
+                );
+                self.acknowledged.push((*tid, content.clone()));
+            }
+            _ => panic!("{context}: more transactions than were made"),
+        }
+        self.in_flight = None;
+        let last = self.acknowledged.last().map_or(Tid::ZERO, |last| last.0);
+        assert_eq!(storage.last_tid(), last, "{context}");
+        for oid in (0..7).map(Oid::new) {
+            let seen = match storage.load_before(oid, Tid::MAX) {
+                Ok(seen) => seen.unwrap().tid,
+                Err(StorageError::NotFound { .. }) => Tid::ZERO,
+                Err(error) => panic!("{context}: {error}"),
+            };
+            assert_eq!(seen, self.current(oid), "{context}");
+        }
+    }
+}
+
+fn read_all(storage: &FileStorage) -> Vec<(Tid, Content)> {
+    let transactions = storage.transactions(Tid::ZERO, Tid::MAX).unwrap();
+    let content = |record: Result<filestorage::DataRecord, _>| {
+        let record = record.unwrap();
+        (record.oid, record.data.unwrap().to_vec())
+    };
+    transactions
+        .map(|transaction| {
+            let transaction = transaction.unwrap();
+            (
+                transaction.tid,
+                transaction.records().map(content).collect(),
+            )
+        })
+        .collect()
+}
+
+/// How many operations the history has when nothing goes wrong.
+fn operations(seed: u64) -> u64 {
+    let disk = SimDisk::new();
+    let mut story = Story::default();
+    story.run(&disk, seed).unwrap();
+    assert!(
+        story.acknowledged.len() > 2,
+        "the history is worth the test"
+    );
+    disk.operations()
+}
+
+#[test]
+fn a_power_loss_at_any_operation_keeps_what_was_acknowledged() {
+    for seed in 0..6 {
+        for operation in 1..=operations(seed) {
+            for coin in 0..12 {
+                let context = format!("seed {seed}, operation {operation}, coin {coin}");
+                let disk = SimDisk::new();
+                let mut story = Story::default();
+                disk.fail_at(operation, Fault::PowerLoss);
+                // The last operation may be one whose failure is told to nobody: an abort.
+                story.run(&disk, seed).ok();
+                assert!(disk.is_faultless(), "{context}: the fault came");
+                disk.restart(coin);
+                let storage = open(&disk).unwrap_or_else(|error| panic!("{context}: {error}"));
+                story.verify(&storage, &context);
+
+                // Life goes on, and with an index.
+                let mut rng = fastrand::Rng::with_seed(coin);
+                story.transaction(&storage, &mut rng).unwrap();
+                storage.close().unwrap();
+                story.verify(&open(&disk).unwrap(), &context);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_second_power_loss_during_recovery_keeps_it_too() {
+    for seed in 0..3 {
+        for operation in 1..=operations(seed) {
+            for second in 1..=8 {
+                let context = format!("seed {seed}, operations {operation} and {second}");
+                let disk = SimDisk::new();
+                let mut story = Story::default();
+                disk.fail_at(operation, Fault::PowerLoss);
+                // The last operation may be one whose failure is told to nobody: an abort.
+                story.run(&disk, seed).ok();
+                assert!(disk.is_faultless(), "{context}: the fault came");
+                disk.restart(operation ^ second);
+                disk.fail_at(disk.operations() + second, Fault::PowerLoss);
+                open(&disk).ok();
+                disk.restart(operation * second);
+                story.verify(&open(&disk).unwrap(), &context);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_failed_operation_is_the_last_write_and_costs_nothing_acknowledged() {
+    for seed in 0..6 {
+        let mut poisoned = 0;
+        for operation in 1..=operations(seed) {
+            let context = format!("seed {seed}, operation {operation}");
+            let disk = SimDisk::new();
+            let mut story = Story::default();
+            disk.fail_at(operation, Fault::Error);
+            let storage = open(&disk).ok();
+            let result = story.failing_session(storage.as_ref(), seed);
+            if let (Some(storage), Err(_)) = (&storage, result) {
+                let refused = storage.clone().begin(TransactionMeta::default()).err();
+                assert!(
+                    matches!(refused, Some(StorageError::Poisoned { .. })),
+                    "{context}"
+                );
+                storage.new_oids(1).unwrap_err();
+                story.read_on(storage, &context);
+                poisoned += 1;
+            }
+            drop(storage);
+            disk.restart_process();
+            story.verify(&open(&disk).unwrap(), &context);
+        }
+        assert!(poisoned > 5, "faults hit commits");
+    }
+}
+
+impl Story {
+    fn failing_session(
+        &mut self,
+        storage: Option<&Arc<FileStorage>>,
+        seed: u64,
+    ) -> Result<(), CommitError> {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let Some(storage) = storage else {
+            return Ok(());
+        };
+        for _ in 0..6 {
+            self.transaction(storage, &mut rng)?;
+        }
+        Ok(())
+    }
+
+    /// A storage that writes no more still shows what was acknowledged.
+    fn read_on(&self, storage: &FileStorage, context: &str) {
+        assert!(read_all(storage) == self.acknowledged, "{context}");
+    }
+}
+
+/// Every bit of the status byte's way is tried above; this one states the rule by itself.
+#[test]
+fn the_data_is_synced_before_the_byte_that_makes_it_count() {
+    for coin in 0..200 {
+        let disk = SimDisk::new();
+        let storage = open(&disk).unwrap();
+        let mut commit = storage.clone().begin(TransactionMeta::default()).unwrap();
+        let record = Record::from(vec![7; 5000]);
+        commit.store(Oid::ROOT, Tid::ZERO, record.clone()).unwrap();
+        let voted = commit.vote().unwrap();
+        // The write of the status byte, and then the power goes off before it is synced.
+        disk.fail_at(disk.operations() + 2, Fault::PowerLoss);
+        assert!(matches!(
+            voted.finish(&mut |_| panic!("published")),
+            Err(CommitError::Unknown)
+        ));
+        disk.restart(coin);
+        let size = disk.contents(path()).unwrap().len();
+        assert!(size > 5000, "the vote was durable at {PATH}");
+        match open(&disk).unwrap().load_before(Oid::ROOT, Tid::MAX) {
+            Ok(found) => assert_eq!(found.unwrap().record, record),
+            Err(error) => assert!(matches!(error, StorageError::NotFound { .. }), "{error}"),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Data.fs from outside: the shared suite, the original's files, power losses, damage.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use filestorage::{Clock, FileStorage, Options};
+use sim::SimDisk;
+use storage::{Oid, Record, Storage, StorageError, Tid, TransactionMeta};
+
+mod crash;
+mod damage;
+mod golden;
+mod recovery;
+
+/// The suite on the disk that loses power, which it does not do here.
+mod suite_sim {
+    fn make() -> sim::World {
+        let disk = sim::SimDisk::new();
+        sim::World::new(super::open(&disk).unwrap())
+    }
+    sim::local_storage_suite!(make);
+}
+
+/// The suite on the disk of the machine.
+mod suite_real {
+    use filestorage::{FileStorage, Options};
+
+    fn make() -> sim::World {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("Data.fs");
+        let storage = FileStorage::open(path, Options::default()).unwrap();
+        sim::World::with(storage, folder)
+    }
+    sim::local_storage_suite!(make);
+}
+
+const PATH: &str = "/db/Data.fs";
+
+fn path() -> &'static Path {
+    Path::new(PATH)
+}
+
+/// Opens the Data.fs on that disk for writing.
+fn open(disk: &SimDisk) -> Result<Arc<FileStorage>, StorageError> {
+    FileStorage::open(PATH, options(disk))
+}
+
+fn open_read_only(disk: &SimDisk) -> Result<Arc<FileStorage>, StorageError> {
+    let read_only = true;
+    FileStorage::open(
+        PATH,
+        Options {
+            read_only,
+            ..options(disk)
+        },
+    )
+}
+
+fn options(disk: &SimDisk) -> Options {
+    Options {
+        clock: steady_clock(),
+        disk: Arc::new(disk.clone()),
+        ..Options::default()
+    }
+}
+
+/// A clock that moves on by a second with each look at it.
+fn steady_clock() -> Clock {
+    let seconds = AtomicU64::new(1_700_000_000);
+    Arc::new(move || Duration::from_secs(seconds.fetch_add(1, Ordering::Relaxed)))
+}
+
+/// Commits a change of one object, made from its current revision.
+fn change(storage: &Arc<FileStorage>, oid: u64, record: &[u8]) -> Tid {
+    let oid = Oid::new(oid);
+    let base = match storage.load_before(oid, Tid::MAX) {
+        Ok(current) => current.unwrap().tid,
+        Err(StorageError::NotFound { .. }) => Tid::ZERO,
+        Err(error) => panic!("{error}"),
+    };
+    let mut commit = storage.clone().begin(TransactionMeta::default()).unwrap();
+    commit.store(oid, base, Record::from(record)).unwrap();
+    commit.vote().unwrap().finish(&mut |_| {}).unwrap()
+}
