@@ -1,0 +1,144 @@
+//! A commit over the wire: gathered here, sent in one go at the vote.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use parking_lot::{ArcMutexGuard, RawMutex};
+use storage::{Commit, CommitError, Oid, Record, StorageError, Tid, TransactionMeta, Voted};
+use zeo::{Reply, Request, Value};
+
+use super::link::{Answer, Link};
+use super::{Shared, unexpected};
+
+/// A transaction being filled. Nothing is sent before the vote, so it may be given up at no cost
+/// and does not keep others of this client waiting.
+pub(super) struct ZeoCommit {
+    shared: Arc<Shared>,
+    meta: TransactionMeta,
+    stores: Vec<(Oid, Tid, Record)>,
+    checks: Vec<(Oid, Tid)>,
+}
+
+/// The client's names for its transactions: the server only compares them.
+static NEXT_ID: AtomicI64 = AtomicI64::new(1);
+
+impl ZeoCommit {
+    pub(super) fn new(shared: Arc<Shared>, meta: TransactionMeta) -> Self {
+        Self {
+            shared,
+            meta,
+            stores: Vec::new(),
+            checks: Vec::new(),
+        }
+    }
+
+    fn send(&self, link: &Link, id: &Value<'static>) {
+        let begin = Request::TpcBegin {
+            id: id.clone(),
+            meta: self.meta.clone(),
+            is_copy: false,
+        };
+        let stores = self
+            .stores
+            .iter()
+            .map(|(oid, base, record)| Request::Store {
+                oid: *oid,
+                base: *base,
+                record: record.clone(),
+                id: id.clone(),
+            });
+        let checks = self.checks.iter().map(|(oid, base)| Request::CheckCurrent {
+            oid: *oid,
+            base: *base,
+            id: id.clone(),
+        });
+        link.send_all(std::iter::once(begin).chain(stores).chain(checks));
+    }
+}
+
+impl Commit for ZeoCommit {
+    fn store(&mut self, oid: Oid, base: Tid, record: Record) -> Result<(), StorageError> {
+        self.stores.push((oid, base, record));
+        Ok(())
+    }
+
+    fn check_current(&mut self, oid: Oid, base: Tid) -> Result<(), StorageError> {
+        self.checks.push((oid, base));
+        Ok(())
+    }
+
+    fn vote(self: Box<Self>) -> Result<Box<dyn Voted>, CommitError> {
+        let turn = self.shared.commit_turn.lock_arc();
+        let link = self.shared.link_until(self.shared.deadline())?;
+        let id = Value::Int(NEXT_ID.fetch_add(1, Ordering::Relaxed));
+        self.send(&link, &id);
+        let error = match link.call(&Request::Vote(id.clone())).wait() {
+            Answer::Lost => return Err(self.shared.disconnected().into()),
+            Answer::Said(Ok(Reply::Voted(resolved))) => {
+                return Ok(Box::new(ZeoVoted {
+                    shared: self.shared,
+                    link,
+                    id,
+                    stores: self.stores,
+                    resolved,
+                    is_open: true,
+                    _turn: turn,
+                }));
+            }
+            Answer::Said(Ok(Reply::Conflicts(conflicts))) => CommitError::Conflict(conflicts),
+            Answer::Said(Ok(other)) => unexpected(&other).into(),
+            Answer::Said(Err(refusal)) => refusal.to_commit_error(),
+        };
+        link.send_all(std::iter::once(Request::TpcAbort(id)));
+        Err(error)
+    }
+}
+
+struct ZeoVoted {
+    shared: Arc<Shared>,
+    link: Arc<Link>,
+    id: Value<'static>,
+    stores: Vec<(Oid, Tid, Record)>,
+    resolved: Vec<Oid>,
+    is_open: bool,
+    _turn: ArcMutexGuard<RawMutex, ()>,
+}
+
+impl Voted for ZeoVoted {
+    fn resolved(&self) -> &[Oid] {
+        &self.resolved
+    }
+
+    fn finish(mut self: Box<Self>, publish: &mut dyn FnMut(Tid)) -> Result<Tid, CommitError> {
+        let resolved: HashSet<_> = self.resolved.iter().copied().collect();
+        let stores = std::mem::take(&mut self.stores);
+        let stored = stores.into_iter().map(|(oid, _, record)| {
+            let is_ours = !resolved.contains(&oid);
+            (oid, is_ours.then_some(record))
+        });
+        let request = Request::TpcFinish(self.id.clone());
+        let Some(slot) = self.link.finish(&request, stored.collect()) else {
+            return Err(self.shared.disconnected().into());
+        };
+        self.is_open = false;
+        match slot.wait() {
+            Answer::Lost => Err(CommitError::Unknown),
+            Answer::Said(Ok(Reply::Tid(tid))) => {
+                publish(tid);
+                Ok(tid)
+            }
+            Answer::Said(Ok(other)) => Err(unexpected(&other).into()),
+            Answer::Said(Err(refusal)) => Err(refusal.to_commit_error()),
+        }
+    }
+}
+
+impl Drop for ZeoVoted {
+    fn drop(&mut self) {
+        if self.is_open {
+            let abort = Request::TpcAbort(self.id.clone());
+            self.link.send_all(std::iter::once(abort));
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Making a connection: dial, shake hands, register, and verify the cache.
+
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use storage::{Oid, StorageStats, Tid};
+use zeo::{ClientCache, Event, ProtocolError, Refusal, Reply, Request, Session};
+
+use super::ClientOptions;
+use crate::clock;
+
+/// Why a server is not connected to, or why the connection to it ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("{address}: {source}")]
+    Connect { address: String, source: io::Error },
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("the server closed the connection")]
+    Closed,
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+    #[error("the server refused {call}: {class} {data}")]
+    Refused {
+        call: &'static str,
+        class: String,
+        data: String,
+    },
+}
+
+/// A connection that is registered, with a cache that is verified.
+pub(super) struct Connected {
+    pub(super) stream: TcpStream,
+    pub(super) session: Session,
+    pub(super) stats: StorageStats,
+}
+
+/// A peer that vanished without a word is noticed after less than a minute.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// How long the reading thread waits before it looks whether a heartbeat is due.
+const READ_TIMEOUT: Duration = Duration::from_secs(20);
+const READ_BYTES: usize = 64 << 10;
+
+/// Connects to one server and brings the cache up to date.
+pub(super) fn dial(
+    address: &str,
+    options: &ClientOptions,
+    cache: &ClientCache,
+    is_first: bool,
+) -> Result<Connected, Failure> {
+    let stream = connect(address, options).map_err(|source| Failure::Connect {
+        address: address.to_owned(),
+        source,
+    })?;
+    let mut dialogue = Dialogue {
+        stream,
+        session: Session::new(clock::now(), options.frame_bytes_max),
+        invalidations: Vec::new(),
+        buffer: vec![0; READ_BYTES],
+        out: Vec::new(),
+    };
+    dialogue.shake_hands()?;
+    let register = Request::Register {
+        storage: options.storage.clone(),
+        read_only: options.read_only,
+    };
+    let Reply::Tid(server_tid) = dialogue.ask("register", &register)? else {
+        return Err(Failure::Closed);
+    };
+    dialogue.verify(cache, server_tid, is_first)?;
+    let Reply::Info { stats, .. } = dialogue.ask("get_info", &Request::GetInfo)? else {
+        return Err(Failure::Closed);
+    };
+    // Whatever was pushed during all this is newer than what the cache was verified against, or
+    // covered by it.
+    for (tid, oids) in std::mem::take(&mut dialogue.invalidations) {
+        if tid > cache.last_tid() {
+            cache.invalidate(tid, oids);
+        }
+    }
+    if let Some(label) = &options.label {
+        dialogue
+            .session
+            .send(&Request::SetClientLabel(label.clone()));
+    }
+    dialogue.stream.set_read_timeout(Some(READ_TIMEOUT))?;
+    Ok(Connected {
+        stream: dialogue.stream,
+        session: dialogue.session,
+        stats,
+    })
+}
+
+fn connect(address: &str, options: &ClientOptions) -> io::Result<TcpStream> {
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, options.connect_timeout) {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                stream.set_read_timeout(Some(options.wait))?;
+                stream.set_write_timeout(Some(options.wait))?;
+                let keepalive = TcpKeepalive::new()
+                    .with_time(KEEPALIVE_IDLE)
+                    .with_interval(KEEPALIVE_INTERVAL);
+                SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+                return Ok(stream);
+            }
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+/// Question and answer, while nobody else uses the connection.
+struct Dialogue {
+    stream: TcpStream,
+    session: Session,
+    /// Pushed since the registration.
+    invalidations: Vec<(Tid, Vec<Oid>)>,
+    buffer: Vec<u8>,
+    out: Vec<u8>,
+}
+
+impl Dialogue {
+    fn shake_hands(&mut self) -> Result<(), Failure> {
+        match self.next_event()? {
+            Event::Connected(_) => self.transmit(),
+            other => Err(Failure::Protocol(ProtocolError::Unexpected {
+                what: format!("{other:?} before the handshake"),
+            })),
+        }
+    }
+
+    fn verify(
+        &mut self,
+        cache: &ClientCache,
+        server_tid: Tid,
+        is_first: bool,
+    ) -> Result<(), Failure> {
+        let cache_tid = cache.last_tid();
+        if is_first {
+            cache.restart(server_tid);
+        } else if server_tid < cache_tid {
+            tracing::error!(
+                %server_tid,
+                %cache_tid,
+                "the storage server has lost transactions that this client has seen; \
+                 the whole cache is dropped"
+            );
+            cache.restart(server_tid);
+        } else if server_tid > cache_tid {
+            match self.ask("getInvalidations", &Request::GetInvalidations(cache_tid))? {
+                Reply::Invalidations(Some((tid, oids))) => {
+                    tracing::info!(%tid, objects = oids.len(), "cache verified");
+                    cache.verify(tid, oids);
+                }
+                _ => {
+                    tracing::warn!("the server cannot tell what changed: the cache is dropped");
+                    cache.restart(server_tid);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, call: &'static str, request: &Request) -> Result<Reply, Failure> {
+        let asked = self.session.call(request);
+        self.transmit()?;
+        loop {
+            match self.next_event()? {
+                Event::Replied { id, outcome } if id == asked => {
+                    return outcome.map_err(|refusal| refused(call, &refusal));
+                }
+                Event::Invalidated { tid, oids } => self.invalidations.push((tid, oids)),
+                Event::Replied { .. } | Event::Resized(_) | Event::Connected(_) => {}
+            }
+        }
+    }
+
+    fn next_event(&mut self) -> Result<Event, Failure> {
+        loop {
+            if let Some(event) = self.session.poll_event() {
+                return Ok(event);
+            }
+            let length = self.stream.read(&mut self.buffer)?;
+            if length == 0 {
+                return Err(Failure::Closed);
+            }
+            self.session.receive(&self.buffer[..length])?;
+        }
+    }
+
+    fn transmit(&mut self) -> Result<(), Failure> {
+        if self.session.poll_transmit(&mut self.out) {
+            self.stream.write_all(&self.out)?;
+            self.out.clear();
+        }
+        Ok(())
+    }
+}
+
+fn refused(call: &'static str, refusal: &Refusal) -> Failure {
+    Failure::Refused {
+        call,
+        class: refusal.class().to_owned(),
+        data: format!("{:?}", refusal.data()),
+    }
+}

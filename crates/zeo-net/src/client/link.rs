@@ -1,0 +1,273 @@
+//! One live connection, shared by the callers and the thread that reads.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex};
+use storage::{Oid, Record, Revision, StorageError, Tid};
+use zeo::{CallId, ClientCache, LoadTicket, Refusal, Reply, Request, Session};
+
+/// A connection whose cache is verified.
+///
+/// Two locks: `calls` is held for moments only, so that the reading thread never waits for a
+/// socket; `writer` is held while bytes go out, and is never taken while `calls` is held.
+pub(crate) struct Link {
+    pub(super) calls: Mutex<Calls>,
+    writer: Mutex<Writer>,
+    /// For ending the connection while both locks are busy.
+    stream: TcpStream,
+}
+
+struct Writer {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+pub(super) struct Calls {
+    pub(super) session: Session,
+    pub(super) pending: HashMap<CallId, Pending>,
+    /// Loads under way: who wants the same one waits for it, too.
+    loads: HashMap<(Oid, Tid), Arc<Slot<Loaded>>>,
+    dead: bool,
+}
+
+type Loaded = Result<Option<Revision>, StorageError>;
+pub(super) type Called = Result<Reply, Refusal>;
+
+/// What is to be done when a call is answered.
+pub(super) enum Pending {
+    Load(PendingLoad),
+    /// The answer to `tpc_finish`: what was stored goes into the cache before anybody hears of it.
+    Finish(Vec<(Oid, Option<Record>)>, Arc<Slot<Called>>),
+    Other(Arc<Slot<Called>>),
+}
+
+pub(super) struct PendingLoad {
+    pub(super) oid: Oid,
+    before: Tid,
+    pub(super) ticket: LoadTicket,
+    pub(super) slot: Arc<Slot<Loaded>>,
+}
+
+/// An answer, or the loss of the connection that should have brought it.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer<T> {
+    Said(T),
+    Lost,
+}
+
+/// Where a caller waits for its answer.
+pub(crate) struct Slot<T> {
+    answer: Mutex<Option<Answer<T>>>,
+    filled: Condvar,
+}
+
+impl<T: Clone> Slot<T> {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            answer: Mutex::new(None),
+            filled: Condvar::new(),
+        })
+    }
+
+    fn lost() -> Arc<Self> {
+        let slot = Self::new();
+        slot.fill(Answer::Lost);
+        slot
+    }
+
+    pub(super) fn fill(&self, answer: Answer<T>) {
+        *self.answer.lock() = Some(answer);
+        self.filled.notify_all();
+    }
+
+    /// The answer, or `None` when the time is over.
+    pub(crate) fn wait_until(&self, deadline: Instant) -> Option<Answer<T>> {
+        let mut answer = self.answer.lock();
+        while answer.is_none() {
+            if self.filled.wait_until(&mut answer, deadline).timed_out() {
+                break;
+            }
+        }
+        answer.clone()
+    }
+
+    /// The answer, however long it takes: a loss of the connection is one, too.
+    pub(crate) fn wait(&self) -> Answer<T> {
+        let mut answer = self.answer.lock();
+        loop {
+            if let Some(answer) = &*answer {
+                return answer.clone();
+            }
+            self.filled.wait(&mut answer);
+        }
+    }
+}
+
+/// What is written goes out in pieces of about this size.
+const WRITE_BYTES: usize = 256 << 10;
+/// Room that the write buffer keeps.
+const KEEP_BYTES: usize = 1 << 20;
+
+impl Link {
+    pub(super) fn new(session: Session, stream: TcpStream) -> std::io::Result<Self> {
+        Ok(Self {
+            calls: Mutex::new(Calls {
+                session,
+                pending: HashMap::new(),
+                loads: HashMap::new(),
+                dead: false,
+            }),
+            writer: Mutex::new(Writer {
+                stream: stream.try_clone()?,
+                buffer: Vec::new(),
+            }),
+            stream,
+        })
+    }
+
+    /// Loads, joining a load of the same revision that is under way.
+    pub(super) fn load(&self, cache: &ClientCache, oid: Oid, before: Tid) -> Arc<Slot<Loaded>> {
+        let mut calls = self.calls.lock();
+        if calls.dead {
+            return Slot::lost();
+        }
+        if let Some(slot) = calls.loads.get(&(oid, before)) {
+            return slot.clone();
+        }
+        let slot = Slot::new();
+        calls.loads.insert((oid, before), slot.clone());
+        // Announced before it is asked: no invalidation slips in between.
+        let ticket = cache.begin_load(oid);
+        let id = calls.session.call(&Request::LoadBefore { oid, before });
+        let load = PendingLoad {
+            oid,
+            before,
+            ticket,
+            slot: slot.clone(),
+        };
+        calls.pending.insert(id, Pending::Load(load));
+        drop(calls);
+        self.flush();
+        slot
+    }
+
+    /// Makes a call.
+    pub(super) fn call(&self, request: &Request) -> Arc<Slot<Called>> {
+        self.call_with(request, Pending::Other)
+            .unwrap_or_else(Slot::lost)
+    }
+
+    /// Finishes a transaction; `None` when the connection was lost before the order was given.
+    pub(super) fn finish(
+        &self,
+        request: &Request,
+        stored: Vec<(Oid, Option<Record>)>,
+    ) -> Option<Arc<Slot<Called>>> {
+        self.call_with(request, |slot| Pending::Finish(stored, slot))
+    }
+
+    fn call_with(
+        &self,
+        request: &Request,
+        pending: impl FnOnce(Arc<Slot<Called>>) -> Pending,
+    ) -> Option<Arc<Slot<Called>>> {
+        let slot = Slot::new();
+        let mut calls = self.calls.lock();
+        if calls.dead {
+            return None;
+        }
+        let id = calls.session.call(request);
+        calls.pending.insert(id, pending(slot.clone()));
+        drop(calls);
+        self.flush();
+        Some(slot)
+    }
+
+    /// Makes calls that are not answered. Waits for the socket when the server is slow.
+    pub(super) fn send_all(&self, requests: impl Iterator<Item = Request>) {
+        let mut gathered = 0;
+        for request in requests {
+            if let Request::Store { record, .. } = &request {
+                gathered += record.len();
+            }
+            let mut calls = self.calls.lock();
+            if calls.dead {
+                return;
+            }
+            calls.session.send(&request);
+            drop(calls);
+            if gathered >= WRITE_BYTES {
+                self.flush();
+                gathered = 0;
+            }
+        }
+        self.flush();
+    }
+
+    /// Writes out what was said. A failure ends the connection, which the reading thread sees.
+    pub(super) fn flush(&self) {
+        self.write_out(&mut self.writer.lock());
+    }
+
+    /// The same for the reading thread, which must not wait for a writer: whoever writes takes
+    /// this along, or shows that we live.
+    pub(super) fn flush_unless_busy(&self) {
+        if let Some(mut writer) = self.writer.try_lock() {
+            self.write_out(&mut writer);
+        }
+    }
+
+    fn write_out(&self, writer: &mut Writer) {
+        let Writer { stream, buffer } = writer;
+        while self.calls.lock().session.poll_transmit(buffer) {
+            let written = stream.write_all(buffer);
+            buffer.clear();
+            buffer.shrink_to(KEEP_BYTES);
+            if let Err(error) = written {
+                tracing::info!(%error, "cannot write to the storage server");
+                self.kill();
+                return;
+            }
+        }
+    }
+
+    /// Ends the connection; the reading thread tells everybody.
+    pub(super) fn kill(&self) {
+        // It may be closed already, which is as well.
+        let _closed = self.stream.shutdown(Shutdown::Both);
+    }
+
+    /// Tells everybody who waits that the connection is lost.
+    pub(super) fn bury(&self, cache: &ClientCache) {
+        let pending = {
+            let mut calls = self.calls.lock();
+            calls.dead = true;
+            calls.loads.clear();
+            std::mem::take(&mut calls.pending)
+        };
+        for (_, pending) in pending {
+            match pending {
+                Pending::Load(load) => {
+                    cache.abandon_load(load.ticket);
+                    load.slot.fill(Answer::Lost);
+                }
+                Pending::Finish(_, slot) | Pending::Other(slot) => slot.fill(Answer::Lost),
+            }
+        }
+    }
+}
+
+impl Calls {
+    /// Takes the call that a reply belongs to.
+    pub(super) fn take(&mut self, id: CallId) -> Option<Pending> {
+        let pending = self.pending.remove(&id)?;
+        if let Pending::Load(load) = &pending {
+            self.loads.remove(&(load.oid, load.before));
+        }
+        Some(pending)
+    }
+}

@@ -1,0 +1,284 @@
+//! A storage whose revisions live in a ZEO server.
+//!
+//! Worker threads call and block. One thread of its own holds the connection: it dials, verifies
+//! the cache, then reads; replies and invalidations are applied there, in the order in which they
+//! came, before anybody who waits for them is woken. So a load costs one change of threads.
+
+mod commit;
+mod dial;
+mod link;
+mod reader;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use storage::{
+    Changes, Commit, Oid, Revision, Storage, StorageError, StorageStats, Tid, TransactionMeta,
+};
+use zeo::{ClientCache, FRAME_BYTES_MAX, Reply, Request};
+
+use self::commit::ZeoCommit;
+use self::link::{Answer, Link};
+use crate::clock;
+
+/// How a client reaches its server and how it behaves.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// The servers' addresses, `host:port`; they serve the same storage and are tried in turn.
+    pub servers: Vec<String>,
+    /// The name of the storage in the server.
+    pub storage: String,
+    /// Whether this client never writes.
+    pub read_only: bool,
+    /// How long a call waits for a lost server to come back.
+    pub wait: Duration,
+    /// How much the cache holds.
+    pub cache_bytes: usize,
+    /// A name for the server's log.
+    pub label: Option<String>,
+    /// The largest frame that is taken.
+    pub frame_bytes_max: usize,
+    /// How long one attempt to connect may take.
+    pub connect_timeout: Duration,
+    /// The first pause after a failed attempt; it doubles, with jitter, up to `retry_max`.
+    pub retry_min: Duration,
+    /// The longest pause between attempts.
+    pub retry_max: Duration,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            storage: "1".to_owned(),
+            read_only: false,
+            wait: Duration::from_secs(30),
+            cache_bytes: 256 << 20,
+            label: None,
+            frame_bytes_max: FRAME_BYTES_MAX,
+            connect_timeout: Duration::from_secs(5),
+            retry_min: Duration::from_millis(50),
+            retry_max: Duration::from_secs(1),
+        }
+    }
+}
+
+/// A storage in a ZEO server, seen through a cache. Closes its connection when dropped.
+pub struct ZeoStorage {
+    shared: Arc<Shared>,
+}
+
+/// What the storage, its commits and the reading thread share.
+pub(crate) struct Shared {
+    options: ClientOptions,
+    cache: ClientCache,
+    state: Mutex<State>,
+    /// Told of every change of `state`.
+    changed: Condvar,
+    /// Object ids that the server gave us and nobody uses yet.
+    oids: Mutex<Vec<Oid>>,
+    /// The server takes one transaction per connection at a time.
+    commit_turn: Arc<Mutex<()>>,
+}
+
+#[derive(Default)]
+struct State {
+    link: Option<Arc<Link>>,
+    closed: bool,
+    stats: StorageStats,
+    /// Why the last attempt to connect failed, for the caller who gives up waiting.
+    last_failure: Option<String>,
+}
+
+/// How many object ids are fetched at once.
+const OIDS_BATCH: usize = 100;
+
+impl ZeoStorage {
+    /// Connects, waiting for the server up to `options.wait`.
+    ///
+    /// # Errors
+    /// [`StorageError::Disconnected`] when no server could be reached in time.
+    pub fn connect(options: ClientOptions) -> Result<Arc<Self>, StorageError> {
+        let shared = Arc::new(Shared {
+            cache: ClientCache::new(options.cache_bytes),
+            options,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            oids: Mutex::default(),
+            commit_turn: Arc::default(),
+        });
+        let reader = shared.clone();
+        std::thread::Builder::new()
+            .name("zeo-client".to_owned())
+            .spawn(move || reader::run(&reader))
+            .map_err(|error| StorageError::io("zeo-client", "start the thread", error))?;
+        let storage = Arc::new(Self { shared });
+        storage.shared.link_until(storage.shared.deadline())?;
+        Ok(storage)
+    }
+
+    /// Closes the connection; every call fails from now on.
+    pub fn close(&self) {
+        let link = {
+            let mut state = self.shared.state.lock();
+            state.closed = true;
+            state.link.take()
+        };
+        if let Some(link) = link {
+            link.kill();
+        }
+        self.shared.changed.notify_all();
+    }
+
+    /// Waits until the server has answered; what was committed before is applied then.
+    ///
+    /// # Errors
+    /// [`StorageError::Disconnected`] when no server could be reached in time.
+    pub fn sync(&self) -> Result<(), StorageError> {
+        self.shared.ask(&Request::Ping, None).map(drop)
+    }
+}
+
+impl Drop for ZeoStorage {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shared {
+    fn deadline(&self) -> Instant {
+        clock::now() + self.options.wait
+    }
+
+    fn disconnected(&self) -> StorageError {
+        StorageError::Disconnected {
+            waited: self.options.wait,
+        }
+    }
+
+    /// The connection, as soon as there is one.
+    fn link_until(&self, deadline: Instant) -> Result<Arc<Link>, StorageError> {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(link) = &state.link {
+                return Ok(link.clone());
+            }
+            if state.closed || self.changed.wait_until(&mut state, deadline).timed_out() {
+                if let Some(failure) = &state.last_failure {
+                    tracing::warn!(failure, "gave up waiting for the storage server");
+                }
+                return Err(self.disconnected());
+            }
+        }
+    }
+
+    /// Asks until there is an answer, on a new connection if need be: only for calls that change
+    /// nothing.
+    fn ask(&self, request: &Request, oid: Option<Oid>) -> Result<Reply, StorageError> {
+        let deadline = self.deadline();
+        loop {
+            let link = self.link_until(deadline)?;
+            match link.call(request).wait_until(deadline) {
+                Some(Answer::Said(Ok(reply))) => return Ok(reply),
+                Some(Answer::Said(Err(refusal))) => return Err(refusal.to_storage_error(oid)),
+                Some(Answer::Lost) => self.forget(&link),
+                None => return Err(self.disconnected()),
+            }
+        }
+    }
+
+    /// Takes a dead connection out, if nobody has yet.
+    fn forget(&self, dead: &Arc<Link>) {
+        let mut state = self.state.lock();
+        if state
+            .link
+            .as_ref()
+            .is_some_and(|link| Arc::ptr_eq(link, dead))
+        {
+            state.link = None;
+        }
+    }
+
+    fn load(&self, oid: Oid, before: Tid) -> Result<Option<Revision>, StorageError> {
+        let deadline = self.deadline();
+        loop {
+            let link = self.link_until(deadline)?;
+            match link.load(&self.cache, oid, before).wait_until(deadline) {
+                Some(Answer::Said(found)) => return found,
+                Some(Answer::Lost) => self.forget(&link),
+                None => return Err(self.disconnected()),
+            }
+        }
+    }
+}
+
+fn unexpected(reply: &Reply) -> StorageError {
+    StorageError::Remote {
+        class: "unexpected reply".to_owned(),
+        detail: format!("{reply:?}"),
+    }
+}
+
+impl Storage for ZeoStorage {
+    fn name(&self) -> String {
+        let options = &self.shared.options;
+        format!("zeo://{}/{}", options.servers.join(","), options.storage)
+    }
+
+    fn last_tid(&self) -> Tid {
+        self.shared.cache.last_tid()
+    }
+
+    fn load_before(&self, oid: Oid, before: Tid) -> Result<Option<Revision>, StorageError> {
+        match self.shared.cache.lookup(oid, before) {
+            Some(revision) => Ok(Some(revision)),
+            None => self.shared.load(oid, before),
+        }
+    }
+
+    fn new_oids(&self, count: usize) -> Result<Vec<Oid>, StorageError> {
+        let mut pool = self.shared.oids.lock();
+        while pool.len() < count {
+            match self.shared.ask(&Request::NewOids(OIDS_BATCH), None)? {
+                Reply::Oids(fresh) if !fresh.is_empty() => pool.extend(fresh.iter().rev()),
+                other => return Err(unexpected(&other)),
+            }
+        }
+        let keep = pool.len() - count;
+        Ok(pool.drain(keep..).rev().collect())
+    }
+
+    fn begin(self: Arc<Self>, meta: TransactionMeta) -> Result<Box<dyn Commit>, StorageError> {
+        if self.shared.options.read_only {
+            return Err(StorageError::ReadOnly);
+        }
+        if !zeo::extension_travels(&meta) {
+            return Err(StorageError::Unsupported {
+                operation: "a transaction extension that is not a dict of plain values",
+            });
+        }
+        Ok(Box::new(ZeoCommit::new(self.shared.clone(), meta)))
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.shared.options.read_only
+    }
+
+    fn stats(&self) -> StorageStats {
+        self.shared.state.lock().stats
+    }
+
+    fn changes_since(
+        &self,
+        since: Tid,
+        transactions_max: usize,
+    ) -> Result<Option<Vec<Changes>>, StorageError> {
+        let changes = self.shared.cache.changes_since(since);
+        Ok(changes.filter(|changes| changes.len() <= transactions_max))
+    }
+
+    fn recent_changes(&self, transactions_max: usize) -> Result<Vec<Changes>, StorageError> {
+        Ok(self.shared.cache.recent_changes(transactions_max))
+    }
+}

@@ -1,0 +1,164 @@
+//! The thread that holds the connection: dials for ever, reads, and applies what arrives.
+
+use std::io::{self, Read};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use zeo::{Event, Reply};
+
+use super::dial::{Connected, Failure, dial};
+use super::link::{Answer, Called, Link, Pending, PendingLoad};
+use super::{ClientOptions, Shared};
+use crate::clock;
+
+const READ_BYTES: usize = 256 << 10;
+
+/// Keeps a connection until the storage is closed.
+pub(super) fn run(shared: &Shared) {
+    let options = &shared.options;
+    let mut is_first = true;
+    let mut pause = options.retry_min;
+    loop {
+        for address in &options.servers {
+            if shared.state.lock().closed {
+                return;
+            }
+            let failure = match dial(address, options, &shared.cache, is_first) {
+                Ok(connected) => {
+                    is_first = false;
+                    pause = options.retry_min;
+                    tracing::info!(address, "connected to the storage server");
+                    hold(shared, connected)
+                }
+                Err(failure) => failure,
+            };
+            let mut state = shared.state.lock();
+            if !state.closed {
+                tracing::info!(address, %failure, "no connection to the storage server");
+            }
+            state.last_failure = Some(failure.to_string());
+        }
+        let mut state = shared.state.lock();
+        if state.closed {
+            return;
+        }
+        shared.changed.wait_for(&mut state, jittered(pause));
+        pause = longer(pause, options);
+    }
+}
+
+fn longer(pause: Duration, options: &ClientOptions) -> Duration {
+    pause.saturating_mul(2).min(options.retry_max)
+}
+
+/// Half to all of the pause: many clients that lost one server do not come back in step.
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
+/// Serves one connection until it ends, and tells why it did.
+fn hold(shared: &Shared, connected: Connected) -> Failure {
+    // Ids of the old connection may be handed out again by a server that restarted.
+    shared.oids.lock().clear();
+    let shared_stream = connected.stream.try_clone();
+    let link = shared_stream.and_then(|stream| Link::new(connected.session, stream));
+    let link = match link {
+        Ok(link) => Arc::new(link),
+        Err(error) => return error.into(),
+    };
+    link.flush();
+    {
+        let mut state = shared.state.lock();
+        if state.closed {
+            return Failure::Closed;
+        }
+        state.stats = connected.stats;
+        state.link = Some(link.clone());
+    }
+    shared.changed.notify_all();
+    let failure = read(shared, &link, connected.stream);
+    shared.forget(&link);
+    link.kill();
+    link.bury(&shared.cache);
+    failure
+}
+
+fn read(shared: &Shared, link: &Link, mut stream: TcpStream) -> Failure {
+    let mut buffer = vec![0; READ_BYTES];
+    let mut events = Vec::new();
+    let mut received = 0;
+    loop {
+        {
+            let mut calls = link.calls.lock();
+            if let Err(error) = calls.session.receive(&buffer[..received]) {
+                return error.into();
+            }
+            calls.session.handle_timeout(clock::now());
+            while let Some(event) = calls.session.poll_event() {
+                let pending = match &event {
+                    Event::Replied { id, .. } => calls.take(*id),
+                    _ => None,
+                };
+                events.push((event, pending));
+            }
+        }
+        for (event, pending) in events.drain(..) {
+            apply(shared, link, event, pending);
+        }
+        link.flush_unless_busy();
+        received = match stream.read(&mut buffer) {
+            Ok(0) => return Failure::Closed,
+            Ok(length) => length,
+            Err(error) if is_timeout(&error) => 0,
+            Err(error) => return error.into(),
+        };
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
+}
+
+/// Applies one thing that the server said. The cache comes first, then whoever waits.
+fn apply(shared: &Shared, link: &Link, event: Event, pending: Option<Pending>) {
+    let cache = &shared.cache;
+    match (event, pending) {
+        (Event::Replied { outcome, .. }, Some(Pending::Load(load))) => {
+            apply_load(shared, load, outcome);
+        }
+        (Event::Replied { outcome, .. }, Some(Pending::Finish(stored, slot))) => {
+            match &outcome {
+                Ok(Reply::Tid(tid)) => cache.committed(*tid, stored),
+                // What became of the transaction is in doubt, and so is the cache.
+                _ => link.kill(),
+            }
+            slot.fill(Answer::Said(outcome));
+        }
+        (Event::Replied { outcome, .. }, Some(Pending::Other(slot))) => {
+            slot.fill(Answer::Said(outcome));
+        }
+        (Event::Invalidated { tid, oids }, _) => cache.invalidate(tid, oids),
+        (Event::Resized(stats), _) => shared.state.lock().stats = stats,
+        (Event::Replied { .. } | Event::Connected(_), _) => {}
+    }
+}
+
+fn apply_load(shared: &Shared, load: PendingLoad, outcome: Called) {
+    let PendingLoad {
+        oid, ticket, slot, ..
+    } = load;
+    let loaded = match outcome {
+        Ok(Reply::Revision(revision)) => Ok(shared.cache.finish_load(ticket, revision)),
+        Ok(other) => {
+            shared.cache.abandon_load(ticket);
+            Err(super::unexpected(&other))
+        }
+        Err(refusal) => {
+            shared.cache.abandon_load(ticket);
+            Err(refusal.to_storage_error(Some(oid)))
+        }
+    };
+    slot.fill(Answer::Said(loaded));
+}

@@ -1,0 +1,177 @@
+//! One connection: bytes in, jobs, bytes out.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{Notify, watch};
+use tokio::task::spawn_blocking;
+use zeo::{Connection, Hub, Job, Outbox, ProtocolError};
+
+/// How much is read at once.
+const READ_BYTES: usize = 64 << 10;
+/// Replies are sent before more calls are served once this much has gathered.
+const FLUSH_BYTES: usize = 256 << 10;
+/// Room that a buffer keeps when it is empty again.
+const KEEP_BYTES: usize = 1 << 20;
+
+/// Why a connection ends, other than by its client leaving.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+pub(super) async fn serve(
+    hub: &Arc<Hub>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    stopping: watch::Receiver<bool>,
+) {
+    let wake = Arc::new(Notify::new());
+    let waker = wake.clone();
+    let connection = hub.connect(peer.to_string(), move || waker.notify_one());
+    let (reader, writer) = stream.into_split();
+    let mut task = Task {
+        outbox: connection.outbox().clone(),
+        connection,
+        reader,
+        writer,
+        wake,
+        running: Arc::new(AtomicUsize::new(0)),
+        out: Vec::new(),
+    };
+    tracing::debug!(%peer, "connected");
+    let end = task.run(stopping).await;
+    let label = task.connection.label();
+    match end {
+        Ok(()) => tracing::debug!(label, "disconnected"),
+        Err(End::Io(error)) => tracing::info!(label, %error, "connection lost"),
+        Err(End::Protocol(error)) => tracing::warn!(label, %error, "connection closed"),
+    }
+    if let Some(job) = task.connection.disconnect() {
+        // The commit lock it holds must be free again, whoever waits for it.
+        task.spawn(job);
+    }
+    task.ended().await;
+}
+
+struct Task {
+    connection: Connection,
+    outbox: Arc<Outbox>,
+    reader: OwnedReadHalf,
+    writer: OwnedWriteHalf,
+    wake: Arc<Notify>,
+    /// Jobs on other threads.
+    running: Arc<AtomicUsize>,
+    out: Vec<u8>,
+}
+
+impl Task {
+    async fn run(&mut self, mut stopping: watch::Receiver<bool>) -> Result<(), End> {
+        let mut buffer = vec![0; READ_BYTES];
+        loop {
+            self.flush().await?;
+            if self.connection.is_closing() {
+                return Ok(());
+            }
+            tokio::select! {
+                read = self.reader.read(&mut buffer) => {
+                    let length = read?;
+                    if length == 0 {
+                        return Ok(());
+                    }
+                    self.connection.receive(&buffer[..length]);
+                    self.work().await?;
+                }
+                () = self.wake.notified() => {}
+                () = stopped(&mut stopping) => return self.drain().await,
+            }
+        }
+    }
+
+    /// Does what the calls that came ask for.
+    async fn work(&mut self) -> Result<(), End> {
+        while let Some(job) = self.connection.next_job()? {
+            if job.is_blocking() {
+                self.spawn(job);
+            } else {
+                job.run();
+            }
+            if self.outbox.pending() >= FLUSH_BYTES {
+                self.flush().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a job on a thread that may wait.
+    fn spawn(&self, job: Job) {
+        let (running, wake) = (self.running.clone(), self.wake.clone());
+        running.fetch_add(1, Ordering::AcqRel);
+        spawn_blocking(move || {
+            let _guard = Running { running, wake };
+            job.run();
+        });
+    }
+
+    /// Sends all that waits. Calls are not read meanwhile, so a client that does not read is not
+    /// served either; what others push to it gathers up to the limit of the outbox.
+    async fn flush(&mut self) -> Result<(), End> {
+        while self.outbox.take(&mut self.out)? {
+            let (outbox, wake) = (&self.outbox, &self.wake);
+            tokio::select! {
+                written = self.writer.write_all(&self.out) => written?,
+                failure = failed(outbox, wake) => return Err(failure.into()),
+            }
+            self.out.clear();
+            self.out.shrink_to(KEEP_BYTES);
+        }
+        Ok(())
+    }
+
+    /// Waits for the commits that run and sends their replies.
+    async fn drain(&mut self) -> Result<(), End> {
+        self.ended().await;
+        self.flush().await
+    }
+
+    async fn ended(&self) {
+        while self.running.load(Ordering::Acquire) > 0 {
+            self.wake.notified().await;
+        }
+    }
+}
+
+/// Waits until the server is told to stop (or is gone, which is the same).
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    let _either_way = stopping.wait_for(|stop| *stop).await.is_ok();
+}
+
+/// Waits until the hub gives the connection up.
+async fn failed(outbox: &Outbox, wake: &Notify) -> ProtocolError {
+    loop {
+        if let Some(failure) = outbox.failure() {
+            return failure;
+        }
+        wake.notified().await;
+    }
+}
+
+struct Running {
+    running: Arc<AtomicUsize>,
+    wake: Arc<Notify>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.running.fetch_sub(1, Ordering::AcqRel);
+        self.wake.notify_one();
+    }
+}

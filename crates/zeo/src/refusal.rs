@@ -1,0 +1,239 @@
+//! Errors on the wire: the qualified name of a Python class, and its data.
+//!
+//! The Python client makes an exception of the same class for a handful of names and a
+//! `ServerException` for all others, so the names below are chosen by what a Python caller catches.
+
+use std::borrow::Cow;
+
+use storage::{CommitError, Conflict, Oid, StorageError, Tid};
+
+use crate::Value;
+
+const CONFLICT: &str = "ZODB.POSException.ConflictError";
+const READ_CONFLICT: &str = "ZODB.POSException.ReadConflictError";
+const KEY: &str = "ZODB.POSException.POSKeyError";
+const READ_ONLY: &str = "ZODB.POSException.ReadOnlyError";
+const TRANSACTION: &str = "ZODB.POSException.StorageTransactionError";
+
+/// An error reply.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    class: Cow<'static, str>,
+    data: Value<'static>,
+}
+
+impl Refusal {
+    /// An error of this class whose only argument is a text.
+    pub(crate) fn new(class: &'static str, text: impl Into<String>) -> Self {
+        Self {
+            class: Cow::Borrowed(class),
+            data: Value::Tuple(vec![Value::Text(Cow::Owned(text.into()))]),
+        }
+    }
+
+    pub(crate) fn arguments(text: impl Into<String>) -> Self {
+        Self::new("builtins.TypeError", text)
+    }
+
+    pub(crate) fn transaction(text: impl Into<String>) -> Self {
+        Self::new(TRANSACTION, text)
+    }
+
+    pub(crate) fn not_offered(method: &str) -> Self {
+        let text = format!("this server does not offer {method}");
+        Self::new("builtins.NotImplementedError", text)
+    }
+
+    pub(crate) fn read_only() -> Self {
+        Self {
+            class: Cow::Borrowed(READ_ONLY),
+            data: Value::Tuple(Vec::new()),
+        }
+    }
+
+    /// The transaction id that a call named is not the open one.
+    pub(crate) fn no_transaction(open: Option<Value<'static>>, named: Value<'static>) -> Self {
+        Self {
+            class: Cow::Borrowed(TRANSACTION),
+            data: Value::Tuple(vec![open.unwrap_or(Value::None), named]),
+        }
+    }
+
+    /// Reads the `(class, data)` pair of an error reply.
+    pub(crate) fn from_wire(value: Value<'_>) -> Option<Self> {
+        let Value::Tuple(parts) = value else {
+            return None;
+        };
+        let [class, data] = <[Value<'_>; 2]>::try_from(parts).ok()?;
+        Some(Self {
+            class: Cow::Owned(class.as_text()?.to_owned()),
+            data: data.into_owned(),
+        })
+    }
+
+    /// The qualified class name.
+    pub fn class(&self) -> &str {
+        &self.class
+    }
+
+    /// The attributes or arguments.
+    pub fn data(&self) -> &Value<'static> {
+        &self.data
+    }
+
+    /// Whether the error is a normal answer, not worth a line in the log.
+    pub fn is_ordinary(&self) -> bool {
+        [CONFLICT, READ_CONFLICT, KEY].contains(&self.class())
+    }
+
+    /// The error as a reader sees it. `oid` is what was asked for, if anything.
+    pub fn to_storage_error(&self, oid: Option<Oid>) -> StorageError {
+        match (self.class(), self.named_oid().or(oid)) {
+            (KEY, Some(oid)) => StorageError::NotFound { oid },
+            (READ_ONLY, _) => StorageError::ReadOnly,
+            _ => StorageError::Remote {
+                class: self.class().to_owned(),
+                detail: self.detail(),
+            },
+        }
+    }
+
+    /// The error as a committer sees it.
+    pub fn to_commit_error(&self) -> CommitError {
+        match (self.class(), self.conflict()) {
+            (CONFLICT, Some(conflict)) => CommitError::Conflict(vec![conflict]),
+            (READ_CONFLICT, Some(conflict)) => CommitError::ReadConflict(conflict),
+            _ => self.to_storage_error(None).into(),
+        }
+    }
+
+    fn named_oid(&self) -> Option<Oid> {
+        let first = self.data.elements()?.first()?.as_bytes()?;
+        Oid::try_from(first).ok()
+    }
+
+    fn conflict(&self) -> Option<Conflict> {
+        let tid = |value: &Value<'_>| Tid::try_from(value.as_bytes()?).ok();
+        let serials = self.data.get("serials")?.elements()?;
+        Some(Conflict {
+            oid: Oid::try_from(self.data.get("oid")?.as_bytes()?).ok()?,
+            committed: tid(serials.first()?)?,
+            base: tid(serials.get(1)?)?,
+        })
+    }
+
+    fn detail(&self) -> String {
+        match self.data.elements() {
+            Some([Value::Text(text)]) => text.clone().into_owned(),
+            _ => format!("{:?}", self.data),
+        }
+    }
+}
+
+impl From<&StorageError> for Refusal {
+    fn from(error: &StorageError) -> Self {
+        match error {
+            StorageError::NotFound { oid } => Self {
+                class: Cow::Borrowed(KEY),
+                data: Value::Tuple(vec![Value::id(oid.to_bytes())]),
+            },
+            StorageError::ReadOnly => Self::read_only(),
+            StorageError::Unsupported { operation } => Self::not_offered(operation),
+            StorageError::Remote { class, detail } => Self {
+                class: Cow::Owned(class.clone()),
+                data: Value::Tuple(vec![Value::Text(Cow::Owned(detail.clone()))]),
+            },
+            StorageError::Disconnected { .. } => {
+                Self::new("ZEO.Exceptions.ClientDisconnected", error.to_string())
+            }
+            other => Self::new("ZODB.POSException.StorageSystemError", other.to_string()),
+        }
+    }
+}
+
+impl From<&CommitError> for Refusal {
+    fn from(error: &CommitError) -> Self {
+        match error {
+            CommitError::Conflict(conflicts) => match conflicts.first() {
+                Some(conflict) => conflict_refusal(CONFLICT, "database conflict error", conflict),
+                None => Self::new(
+                    "ZODB.POSException.StorageSystemError",
+                    "a conflict of nothing",
+                ),
+            },
+            CommitError::ReadConflict(conflict) => {
+                conflict_refusal(READ_CONFLICT, "database read conflict error", conflict)
+            }
+            CommitError::Storage(error) => error.into(),
+            other => Self::new("ZODB.POSException.StorageSystemError", other.to_string()),
+        }
+    }
+}
+
+fn conflict_refusal(class: &'static str, message: &'static str, conflict: &Conflict) -> Refusal {
+    Refusal {
+        class: Cow::Borrowed(class),
+        data: Value::Map(vec![
+            (Value::text("message"), Value::text(message)),
+            (Value::text("oid"), Value::id(conflict.oid.to_bytes())),
+            (Value::text("class_name"), Value::None),
+            (Value::text("serials"), serials(conflict)),
+        ]),
+    }
+}
+
+/// `(committed, read)`, the order in which ZODB names them.
+pub(crate) fn serials(conflict: &Conflict) -> Value<'static> {
+    Value::Tuple(vec![
+        Value::id(conflict.committed.to_bytes()),
+        Value::id(conflict.base.to_bytes()),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Encoding;
+
+    fn travelled(refusal: &Refusal, encoding: Encoding) -> Refusal {
+        let pair = Value::Tuple(vec![Value::text(refusal.class()), refusal.data().clone()]);
+        let mut bytes = Vec::new();
+        encoding.encode(&pair, &mut bytes);
+        Refusal::from_wire(encoding.decode(&bytes).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn errors_keep_their_meaning_across_the_wire() {
+        let conflict = Conflict {
+            oid: Oid::new(5),
+            committed: Tid::new(9),
+            base: Tid::new(7),
+        };
+        for encoding in [Encoding::Pickle, Encoding::Msgpack] {
+            let error = CommitError::Conflict(vec![conflict]);
+            match travelled(&Refusal::from(&error), encoding).to_commit_error() {
+                CommitError::Conflict(found) => assert_eq!(found, [conflict]),
+                other => panic!("{other}"),
+            }
+            let error = CommitError::ReadConflict(conflict);
+            match travelled(&Refusal::from(&error), encoding).to_commit_error() {
+                CommitError::ReadConflict(found) => assert_eq!(found, conflict),
+                other => panic!("{other}"),
+            }
+            let error = StorageError::NotFound { oid: Oid::new(5) };
+            match travelled(&Refusal::from(&error), encoding).to_storage_error(None) {
+                StorageError::NotFound { oid } => assert_eq!(oid, Oid::new(5)),
+                other => panic!("{other}"),
+            }
+            let refusal = travelled(&Refusal::from(&StorageError::ReadOnly), encoding);
+            assert!(matches!(
+                refusal.to_storage_error(None),
+                StorageError::ReadOnly
+            ));
+            let refusal = travelled(&Refusal::not_offered("pack"), encoding);
+            assert!(!refusal.is_ordinary());
+            let text = refusal.to_storage_error(None).to_string();
+            assert!(text.contains("does not offer pack"), "{text}");
+        }
+    }
+}

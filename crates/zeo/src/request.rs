@@ -1,0 +1,443 @@
+//! What a client asks of a server.
+
+use std::borrow::Cow;
+
+use storage::{Oid, Record, Tid, TransactionMeta};
+
+use crate::wire::{decode_extension, encode_extension};
+use crate::{ProtocolError, Refusal, Value};
+
+/// A call of a client. The names are those of the Python methods on the wire.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Request {
+    /// `register`: choose a storage. Nothing else is allowed before.
+    Register {
+        /// The storage's name.
+        storage: String,
+        /// Whether the client will never write.
+        read_only: bool,
+    },
+    /// `get_info`.
+    GetInfo,
+    /// `set_client_label`: a name for the server's log.
+    SetClientLabel(String),
+    /// `ping`: a barrier, too. What was committed before the reply was pushed before the reply.
+    Ping,
+    /// `lastTransaction`.
+    LastTransaction,
+    /// `getInvalidations`: the objects changed after a transaction.
+    GetInvalidations(Tid),
+    /// `loadBefore`.
+    LoadBefore {
+        /// The object.
+        oid: Oid,
+        /// The snapshot just before this transaction.
+        before: Tid,
+    },
+    /// `loadSerial`: one exact revision.
+    LoadSerial {
+        /// The object.
+        oid: Oid,
+        /// The transaction that wrote it.
+        tid: Tid,
+    },
+    /// `getTid`: the transaction of the current revision.
+    GetTid(Oid),
+    /// `history`: the newest revisions.
+    History {
+        /// The object.
+        oid: Oid,
+        /// How many.
+        size: usize,
+    },
+    /// `new_oids`: fresh object ids.
+    NewOids(usize),
+    /// `tpc_begin`.
+    TpcBegin {
+        /// The client's id of the transaction; any value at all.
+        id: Value<'static>,
+        /// Who and what.
+        meta: TransactionMeta,
+        /// Whether the transaction brings its own tid or status, as a copy of another storage does.
+        is_copy: bool,
+    },
+    /// `storea`.
+    Store {
+        /// The object.
+        oid: Oid,
+        /// The transaction that the change is based on.
+        base: Tid,
+        /// The new state.
+        record: Record,
+        /// The client's id of the transaction.
+        id: Value<'static>,
+    },
+    /// `checkCurrentSerialInTransaction`.
+    CheckCurrent {
+        /// The object.
+        oid: Oid,
+        /// The transaction that must still be current.
+        base: Tid,
+        /// The client's id of the transaction.
+        id: Value<'static>,
+    },
+    /// `vote`.
+    Vote(Value<'static>),
+    /// `tpc_finish`.
+    TpcFinish(Value<'static>),
+    /// `tpc_abort`.
+    TpcAbort(Value<'static>),
+    /// `server_status`.
+    ServerStatus,
+    /// `undoLog` and `undoInfo`, answered with an empty list where a storage has no undo.
+    UndoLog,
+    /// `iterator_gc`: no effect where there are no iterators.
+    IteratorGc,
+    /// A method of the protocol that this server does not offer.
+    NotOffered {
+        /// Its name.
+        method: &'static str,
+        /// Whether it is part of a transaction, which must then not commit without it.
+        is_write: bool,
+    },
+}
+
+/// Why a call cannot be answered.
+#[derive(Debug, PartialEq)]
+pub(crate) enum BadRequest {
+    /// The protocol has no such method: the connection closes.
+    Unknown(ProtocolError),
+    /// Its arguments are wrong: an error reply.
+    Refused(Refusal),
+}
+
+impl Request {
+    /// Reads a call.
+    pub(crate) fn decode(name: &str, args: &Value<'_>) -> Result<Self, BadRequest> {
+        if let Some(request) = not_offered(name) {
+            return Ok(request);
+        }
+        let Some(elements) = args.elements() else {
+            return Err(BadRequest::Refused(Refusal::arguments(format!(
+                "{name}: the arguments are no tuple"
+            ))));
+        };
+        let args = Args { name, elements };
+        match Self::decode_args(&args) {
+            Ok(Some(request)) => Ok(request),
+            Ok(None) => Err(BadRequest::Unknown(ProtocolError::Method {
+                name: name.chars().take(NAME_CHARS_MAX).collect(),
+            })),
+            Err(refusal) => Err(BadRequest::Refused(refusal)),
+        }
+    }
+
+    fn decode_args(args: &Args<'_>) -> Result<Option<Self>, Refusal> {
+        Ok(Some(match args.name {
+            "register" => Self::Register {
+                storage: args.text(0)?,
+                read_only: args.flag(1),
+            },
+            "get_info" => Self::GetInfo,
+            "set_client_label" => Self::SetClientLabel(args.text(0)?),
+            "ping" => Self::Ping,
+            "lastTransaction" => Self::LastTransaction,
+            "getInvalidations" => Self::GetInvalidations(args.tid(0)?),
+            "loadBefore" => Self::LoadBefore {
+                oid: args.oid(0)?,
+                before: args.tid(1)?,
+            },
+            "loadSerial" => Self::LoadSerial {
+                oid: args.oid(0)?,
+                tid: args.tid(1)?,
+            },
+            "getTid" => Self::GetTid(args.oid(0)?),
+            "history" => Self::History {
+                oid: args.oid(0)?,
+                size: args.count(1, 1)?,
+            },
+            "new_oids" => Self::NewOids(args.count(0, NEW_OIDS_MAX)?),
+            "tpc_begin" => args.begin()?,
+            "storea" => Self::Store {
+                oid: args.oid(0)?,
+                base: args.tid(1)?,
+                record: Record::from(args.bytes(2)?),
+                id: args.any(3)?,
+            },
+            "checkCurrentSerialInTransaction" => Self::CheckCurrent {
+                oid: args.oid(0)?,
+                base: args.tid(1)?,
+                id: args.any(2)?,
+            },
+            "vote" => Self::Vote(args.any(0)?),
+            "tpc_finish" => Self::TpcFinish(args.any(0)?),
+            "tpc_abort" => Self::TpcAbort(args.any(0)?),
+            "server_status" => Self::ServerStatus,
+            "undoLog" | "undoInfo" => Self::UndoLog,
+            "iterator_gc" => Self::IteratorGc,
+            _ => return Ok(None),
+        }))
+    }
+
+    /// The method's name and its arguments, as a client writes them.
+    pub(crate) fn encode(&self) -> (&'static str, Value<'_>) {
+        let (name, args) = match self {
+            Self::Register { storage, read_only } => (
+                "register",
+                vec![Value::text(storage), Value::Bool(*read_only)],
+            ),
+            Self::GetInfo => ("get_info", vec![]),
+            Self::SetClientLabel(label) => ("set_client_label", vec![Value::text(label)]),
+            Self::Ping => ("ping", vec![]),
+            Self::LastTransaction => ("lastTransaction", vec![]),
+            Self::GetInvalidations(tid) => ("getInvalidations", vec![Value::id(tid.to_bytes())]),
+            Self::LoadBefore { oid, before } => ("loadBefore", pair(*oid, *before)),
+            Self::LoadSerial { oid, tid } => ("loadSerial", pair(*oid, *tid)),
+            Self::GetTid(oid) => ("getTid", vec![Value::id(oid.to_bytes())]),
+            Self::History { oid, size } => {
+                ("history", vec![Value::id(oid.to_bytes()), count(*size)])
+            }
+            Self::NewOids(number) => ("new_oids", vec![count(*number)]),
+            Self::TpcBegin { id, meta, .. } => ("tpc_begin", begin_args(id, meta)),
+            Self::Store {
+                oid,
+                base,
+                record,
+                id,
+            } => {
+                let mut args = pair(*oid, *base);
+                args.extend([Value::bytes(record), id.clone()]);
+                ("storea", args)
+            }
+            Self::CheckCurrent { oid, base, id } => {
+                let mut args = pair(*oid, *base);
+                args.push(id.clone());
+                ("checkCurrentSerialInTransaction", args)
+            }
+            Self::Vote(id) => ("vote", vec![id.clone()]),
+            Self::TpcFinish(id) => ("tpc_finish", vec![id.clone()]),
+            Self::TpcAbort(id) => ("tpc_abort", vec![id.clone()]),
+            Self::ServerStatus => ("server_status", vec![]),
+            Self::UndoLog => ("undoLog", vec![Value::Int(0), Value::Int(-20)]),
+            Self::IteratorGc => ("iterator_gc", vec![Value::List(vec![])]),
+            Self::NotOffered { method, .. } => (*method, vec![]),
+        };
+        (name, Value::Tuple(args))
+    }
+}
+
+fn pair(oid: Oid, tid: Tid) -> Vec<Value<'static>> {
+    vec![Value::id(oid.to_bytes()), Value::id(tid.to_bytes())]
+}
+
+fn count(number: usize) -> Value<'static> {
+    Value::Int(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+/// An extension that cannot be read as plain values travels as an empty one: `Session::call` is
+/// given only what [`extension_travels`] allows.
+fn begin_args<'a>(id: &'a Value<'static>, meta: &'a TransactionMeta) -> Vec<Value<'a>> {
+    let extension = decode_extension(&meta.extension).unwrap_or(Value::Map(Vec::new()));
+    vec![
+        id.clone(),
+        Value::bytes(&meta.user),
+        Value::bytes(&meta.description),
+        extension,
+        Value::None,
+        Value::text(" "),
+    ]
+}
+
+/// Whether a transaction's extension is made of values that a message can carry.
+pub fn extension_travels(meta: &TransactionMeta) -> bool {
+    matches!(decode_extension(&meta.extension), Ok(Value::Map(_)))
+}
+
+/// The methods of the protocol that are not served yet.
+fn not_offered(name: &str) -> Option<Request> {
+    const READS: [&str; 8] = [
+        "pack",
+        "sendBlob",
+        "new_oid",
+        "record_iternext",
+        "iterator_start",
+        "iterator_next",
+        "iterator_record_start",
+        "iterator_record_next",
+    ];
+    const WRITES: [&str; 7] = [
+        "undoa",
+        "restorea",
+        "deleteObject",
+        "storeBlobStart",
+        "storeBlobChunk",
+        "storeBlobEnd",
+        "storeBlobShared",
+    ];
+    let found = |names: &[&'static str]| names.iter().copied().find(|method| *method == name);
+    let read = found(&READS).map(|method| (method, false));
+    let (method, is_write) = read.or_else(|| found(&WRITES).map(|method| (method, true)))?;
+    Some(Request::NotOffered { method, is_write })
+}
+
+/// The arguments of one call.
+struct Args<'a> {
+    name: &'a str,
+    elements: &'a [Value<'a>],
+}
+
+impl Args<'_> {
+    fn wrong(&self, index: usize, expected: &str) -> Refusal {
+        Refusal::arguments(format!(
+            "{}: argument {} must be {expected}",
+            self.name,
+            index + 1
+        ))
+    }
+
+    fn any(&self, index: usize) -> Result<Value<'static>, Refusal> {
+        let value = self.elements.get(index);
+        let value = value.ok_or_else(|| self.wrong(index, "present"))?;
+        Ok(value.clone().into_owned())
+    }
+
+    fn text(&self, index: usize) -> Result<String, Refusal> {
+        let text = self.elements.get(index).and_then(Value::as_text);
+        Ok(text.ok_or_else(|| self.wrong(index, "a text"))?.to_owned())
+    }
+
+    fn bytes(&self, index: usize) -> Result<&[u8], Refusal> {
+        let bytes = self.elements.get(index).and_then(Value::as_bytes);
+        bytes.ok_or_else(|| self.wrong(index, "bytes"))
+    }
+
+    /// Bytes; older clients send text.
+    fn bytes_or_text(&self, index: usize) -> Result<Vec<u8>, Refusal> {
+        match self.elements.get(index) {
+            Some(Value::Bytes(bytes)) => Ok(bytes.to_vec()),
+            Some(Value::Text(text)) => Ok(text.as_bytes().to_vec()),
+            _ => Err(self.wrong(index, "bytes")),
+        }
+    }
+
+    fn oid(&self, index: usize) -> Result<Oid, Refusal> {
+        Oid::try_from(self.bytes(index)?).map_err(|_| self.wrong(index, "an oid of eight bytes"))
+    }
+
+    fn tid(&self, index: usize) -> Result<Tid, Refusal> {
+        Tid::try_from(self.bytes(index)?).map_err(|_| self.wrong(index, "a tid of eight bytes"))
+    }
+
+    fn flag(&self, index: usize) -> bool {
+        self.elements.get(index).is_some_and(Value::is_true)
+    }
+
+    /// A number of things; nobody gets a negative number of them.
+    fn count(&self, index: usize, default: usize) -> Result<usize, Refusal> {
+        match self.elements.get(index) {
+            None => Ok(default),
+            Some(value) => {
+                let number = value
+                    .as_int()
+                    .ok_or_else(|| self.wrong(index, "a number"))?;
+                Ok(usize::try_from(number.max(0)).unwrap_or(usize::MAX))
+            }
+        }
+    }
+
+    fn begin(&self) -> Result<Request, Refusal> {
+        let extension = match self.elements.get(3) {
+            None | Some(Value::None) => Vec::new(),
+            Some(value @ Value::Map(_)) => encode_extension(value),
+            Some(_) => return Err(self.wrong(3, "a dict")),
+        };
+        let has_tid = !matches!(self.elements.get(4), None | Some(Value::None));
+        let status = self.elements.get(5).unwrap_or(&NORMAL);
+        Ok(Request::TpcBegin {
+            id: self.any(0)?,
+            meta: TransactionMeta {
+                user: self.bytes_or_text(1)?,
+                description: self.bytes_or_text(2)?,
+                extension,
+            },
+            is_copy: has_tid || status != &NORMAL,
+        })
+    }
+}
+
+/// The status of a transaction that is nothing special.
+const NORMAL: Value<'static> = Value::Text(Cow::Borrowed(" "));
+/// How many object ids one call gets at most.
+pub(crate) const NEW_OIDS_MAX: usize = 100;
+/// How much of a foreign method name goes into the log.
+const NAME_CHARS_MAX: usize = 60;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_survive_the_wire_in_both_encodings() {
+        let id = Value::Int(1 << 46);
+        let requests = [
+            Request::Register {
+                storage: "1".to_owned(),
+                read_only: true,
+            },
+            Request::LoadBefore {
+                oid: Oid::new(1),
+                before: Tid::MAX,
+            },
+            Request::GetInvalidations(Tid::new(77)),
+            Request::NewOids(100),
+            Request::TpcBegin {
+                id: id.clone(),
+                meta: TransactionMeta {
+                    user: b"/ admin".to_vec(),
+                    description: b"/folder".to_vec(),
+                    extension: Vec::new(),
+                },
+                is_copy: false,
+            },
+            Request::Store {
+                oid: Oid::new(1),
+                base: Tid::ZERO,
+                record: Record::from(&b"state"[..]),
+                id: id.clone(),
+            },
+            Request::CheckCurrent {
+                oid: Oid::new(1),
+                base: Tid::ZERO,
+                id: id.clone(),
+            },
+            Request::Vote(id),
+        ];
+        for request in requests {
+            for encoding in [crate::Encoding::Pickle, crate::Encoding::Msgpack] {
+                let (name, args) = request.encode();
+                let mut bytes = Vec::new();
+                encoding.encode(&args, &mut bytes);
+                let args = encoding.decode(&bytes).unwrap();
+                assert_eq!(Request::decode(name, &args), Ok(request.clone()));
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_arguments_are_refused_and_unknown_methods_close() {
+        let none = Value::Tuple(vec![]);
+        assert!(matches!(
+            Request::decode("loadBefore", &none),
+            Err(BadRequest::Refused(_))
+        ));
+        assert!(matches!(
+            Request::decode("__class__", &none),
+            Err(BadRequest::Unknown(_))
+        ));
+        let write = Request::decode("undoa", &none);
+        assert!(matches!(
+            write,
+            Ok(Request::NotOffered { is_write: true, .. })
+        ));
+    }
+}

@@ -1,0 +1,520 @@
+//! One client's connection, as the server sees it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use storage::TransactionMeta;
+
+use super::desk::{Aborted, Vote};
+use super::hub::Hub;
+use super::job::{Finish, Job, Read, Release};
+use super::outbox::{Outbox, ReplyTo};
+use super::served::{Served, count, oid_list};
+use super::transaction::{Ended, Log, Transaction};
+use crate::frame::{FrameReader, write_frame};
+use crate::message::Message;
+use crate::request::{BadRequest, NEW_OIDS_MAX};
+use crate::{Encoding, ProtocolError, Refusal, Request, Value};
+
+/// The server's end of one connection. Feed it bytes with [`receive`](Self::receive), then take
+/// jobs with [`next_job`](Self::next_job) until there is none, and write out the
+/// [`outbox`](Self::outbox).
+pub struct Connection {
+    frames: FrameReader,
+    peer: Peer,
+}
+
+struct Peer {
+    hub: Arc<Hub>,
+    id: u64,
+    address: String,
+    label: Option<String>,
+    outbox: Arc<Outbox>,
+    phase: Phase,
+    transaction: Option<Transaction>,
+}
+
+enum Phase {
+    /// Waiting for the first frame.
+    Handshake,
+    /// Waiting for `register`.
+    Stranger(Encoding),
+    Registered {
+        encoding: Encoding,
+        served: Arc<Served>,
+        read_only: bool,
+    },
+    /// Everything is said; what is in the outbox is still to be sent.
+    Closing,
+}
+
+/// The longest first frame: `Z5`, `ruok`, or the hello of some older client.
+const HANDSHAKE_BYTES_MAX: usize = 64;
+/// The longest frame before `register`.
+const STRANGER_BYTES_MAX: usize = 64 << 10;
+
+impl Connection {
+    pub(super) fn new(hub: Arc<Hub>, id: u64, address: String, outbox: Arc<Outbox>) -> Self {
+        let announcement = hub.options().encoding.announcement();
+        outbox.append(|out| write_frame(out, |out| out.extend_from_slice(announcement)));
+        Self {
+            frames: FrameReader::new(HANDSHAKE_BYTES_MAX),
+            peer: Peer {
+                hub,
+                id,
+                address,
+                label: None,
+                outbox,
+                phase: Phase::Handshake,
+                transaction: None,
+            },
+        }
+    }
+
+    /// Takes bytes from the client.
+    pub fn receive(&mut self, bytes: &[u8]) {
+        self.frames.push(bytes);
+    }
+
+    /// Reads on until a call needs the storage; `None` when all that came was read.
+    ///
+    /// # Errors
+    /// The reason why the connection must be closed.
+    pub fn next_job(&mut self) -> Result<Option<Job>, ProtocolError> {
+        loop {
+            if let Some(failure) = self.peer.outbox.failure() {
+                return Err(failure);
+            }
+            let Some(frame) = self.frames.next_frame()? else {
+                return Ok(None);
+            };
+            let job = self.peer.handle(frame)?;
+            self.frames.set_max(match self.peer.phase {
+                Phase::Handshake => HANDSHAKE_BYTES_MAX,
+                Phase::Stranger(_) => STRANGER_BYTES_MAX,
+                Phase::Registered { .. } | Phase::Closing => {
+                    self.peer.hub.options().frame_bytes_max
+                }
+            });
+            if job.is_some() {
+                return Ok(job);
+            }
+        }
+    }
+
+    /// What is to be sent to the client.
+    pub fn outbox(&self) -> &Arc<Outbox> {
+        &self.peer.outbox
+    }
+
+    /// Whether the connection ends as soon as its outbox is sent.
+    pub fn is_closing(&self) -> bool {
+        matches!(self.peer.phase, Phase::Closing)
+    }
+
+    /// The client's name for log lines.
+    pub fn label(&self) -> String {
+        match &self.peer.label {
+            Some(label) => format!("{label} {}", self.peer.address),
+            None => self.peer.address.clone(),
+        }
+    }
+
+    /// Ends the connection: it gets no more pushes, and its open transaction is aborted. If that
+    /// takes work in the storage, the work comes back as a job.
+    pub fn disconnect(&mut self) -> Option<Job> {
+        self.peer.disconnect()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(job) = self.disconnect() {
+            job.run();
+        }
+    }
+}
+
+impl Peer {
+    fn handle(&mut self, frame: &[u8]) -> Result<Option<Job>, ProtocolError> {
+        match &self.phase {
+            Phase::Closing => Ok(None),
+            Phase::Handshake if frame == b"ruok" => {
+                let json = self.hub.status_json();
+                self.outbox
+                    .append(|out| write_frame(out, |out| out.extend_from_slice(json.as_bytes())));
+                self.phase = Phase::Closing;
+                Ok(None)
+            }
+            Phase::Handshake => {
+                self.phase = Phase::Stranger(Encoding::from_handshake(frame)?);
+                Ok(None)
+            }
+            Phase::Stranger(encoding) | Phase::Registered { encoding, .. } => {
+                let encoding = *encoding;
+                let message = Message::decode(encoding, frame)?;
+                self.call(encoding, message)
+            }
+        }
+    }
+
+    fn call(
+        &mut self,
+        encoding: Encoding,
+        message: Message<'_>,
+    ) -> Result<Option<Job>, ProtocolError> {
+        if message.is_heartbeat() {
+            return Ok(None);
+        }
+        let to = ReplyTo {
+            outbox: self.outbox.clone(),
+            encoding,
+            id: (!message.flag).then(|| message.id.into_owned()),
+            method: message.name.clone().into_owned(),
+        };
+        let request = match Request::decode(&message.name, &message.args) {
+            Ok(request) => request,
+            Err(BadRequest::Unknown(error)) => return Err(error),
+            Err(BadRequest::Refused(refusal)) => {
+                to.refuse(&refusal);
+                return Ok(None);
+            }
+        };
+        let answered = match (&self.phase, request) {
+            (Phase::Stranger(_), Request::Register { storage, read_only }) => {
+                self.register(encoding, &storage, read_only, &to);
+                Ok(None)
+            }
+            (Phase::Registered { served, .. }, request)
+                if !matches!(request, Request::Register { .. }) =>
+            {
+                let served = served.clone();
+                self.serve(served, request, &to)
+            }
+            _ => {
+                return Err(ProtocolError::Method {
+                    name: message.name.into_owned(),
+                });
+            }
+        };
+        Ok(answered.unwrap_or_else(|refusal| {
+            to.refuse(&refusal);
+            None
+        }))
+    }
+
+    fn register(&mut self, encoding: Encoding, name: &str, read_only: bool, to: &ReplyTo) {
+        let Some(served) = self.hub.storage(name).cloned() else {
+            let text = format!("unknown storage: {name}");
+            to.refuse(&Refusal::new("builtins.ValueError", text));
+            return;
+        };
+        if !read_only && (self.hub.options().read_only || served.storage.is_read_only()) {
+            to.refuse(&Refusal::read_only());
+            return;
+        }
+        served.register(self.id, to);
+        self.phase = Phase::Registered {
+            encoding,
+            served,
+            read_only,
+        };
+    }
+
+    /// Answers a call at once, or with a job.
+    fn serve(
+        &mut self,
+        served: Arc<Served>,
+        request: Request,
+        to: &ReplyTo,
+    ) -> Result<Option<Job>, Refusal> {
+        let read = match request {
+            Request::LoadBefore { oid, before } => {
+                count(&served.counters.loads);
+                Read::LoadBefore { oid, before }
+            }
+            Request::LoadSerial { oid, tid } => Read::LoadSerial { oid, tid },
+            Request::GetTid(oid) => Read::CurrentTid(oid),
+            Request::History { oid, size } => Read::History { oid, size },
+            Request::GetInfo => Read::Info,
+            Request::NewOids(count) => {
+                self.check_writable()?;
+                Read::NewOids(count.clamp(1, NEW_OIDS_MAX))
+            }
+            Request::GetInvalidations(tid) => {
+                let desk = served.desk();
+                if let Some(oids) = desk.queue.changed_since(tid) {
+                    let newest = Value::id(served.head().to_bytes());
+                    to.reply(Value::Tuple(vec![newest, oid_list(&oids)]));
+                    return Ok(None);
+                }
+                Read::ChangedSince(tid)
+            }
+            other => return self.serve_at_once(&served, other, to),
+        };
+        Ok(Some(Job::read(served, read, to.clone())))
+    }
+
+    fn serve_at_once(
+        &mut self,
+        served: &Arc<Served>,
+        request: Request,
+        to: &ReplyTo,
+    ) -> Result<Option<Job>, Refusal> {
+        match request {
+            Request::Ping | Request::IteratorGc => to.reply(Value::None),
+            Request::LastTransaction => to.reply(Value::id(served.head().to_bytes())),
+            Request::ServerStatus => to.reply(self.hub.status(served)),
+            Request::UndoLog => to.reply(Value::Tuple(Vec::new())),
+            Request::SetClientLabel(label) => {
+                self.label = Some(label.chars().take(LABEL_CHARS_MAX).collect());
+                to.reply(Value::None);
+            }
+            Request::NotOffered { method, is_write } => {
+                return self.decline(method, is_write, to);
+            }
+            other => return self.commit(served, other, to),
+        }
+        Ok(None)
+    }
+
+    /// A method that is not offered. Where it is part of a transaction, the transaction must not
+    /// commit without it; as these calls are one-way, the vote tells.
+    fn decline(
+        &mut self,
+        method: &'static str,
+        is_write: bool,
+        to: &ReplyTo,
+    ) -> Result<Option<Job>, Refusal> {
+        let refusal = Refusal::not_offered(method);
+        if is_write && let Some(transaction) = self.open_transaction() {
+            transaction.failed.get_or_insert(refusal.clone());
+            if to.id.is_none() {
+                return Ok(None);
+            }
+        }
+        Err(refusal)
+    }
+
+    fn commit(
+        &mut self,
+        served: &Arc<Served>,
+        request: Request,
+        to: &ReplyTo,
+    ) -> Result<Option<Job>, Refusal> {
+        self.check_writable()?;
+        match request {
+            Request::TpcBegin { id, meta, is_copy } => {
+                self.begin(served, id, meta, is_copy)?;
+                to.reply(Value::None);
+                Ok(None)
+            }
+            Request::Store {
+                oid,
+                base,
+                record,
+                id,
+            } => {
+                count(&served.counters.stores);
+                self.log(id, |log| log.store(oid, base, record))?;
+                to.reply(Value::None);
+                Ok(None)
+            }
+            Request::CheckCurrent { oid, base, id } => {
+                self.log(id, |log| log.check(oid, base))?;
+                to.reply(Value::None);
+                Ok(None)
+            }
+            Request::Vote(id) => self.vote(served, id, to),
+            Request::TpcFinish(id) => self.finish(served, &id, to),
+            Request::TpcAbort(id) => Ok(self.abort(served, &id, to)),
+            other => Err(Refusal::arguments(format!(
+                "{other:?} is no part of a commit"
+            ))),
+        }
+    }
+
+    fn begin(
+        &mut self,
+        served: &Served,
+        id: Value<'static>,
+        meta: TransactionMeta,
+        is_copy: bool,
+    ) -> Result<(), Refusal> {
+        if let Some(open) = self.open_transaction() {
+            return if open.id == id {
+                Ok(())
+            } else {
+                Err(Refusal::transaction(
+                    "Multiple simultaneous tpc_begin requests from one client.",
+                ))
+            };
+        }
+        count(&served.counters.active_transactions);
+        self.transaction = Some(Transaction {
+            id,
+            key: self.hub.new_transaction(),
+            log: Arc::new(Log::new(meta)),
+            ended: Ended::default(),
+            failed: is_copy
+                .then(|| Refusal::not_offered("copying transactions with their own id and status")),
+        });
+        Ok(())
+    }
+
+    /// Adds to the log of the open transaction.
+    fn log(&mut self, id: Value<'static>, write: impl FnOnce(&mut Log)) -> Result<(), Refusal> {
+        let bytes_max = self.hub.options().transaction_bytes_max;
+        let transaction = self.named_transaction(id)?;
+        if transaction.failed.is_some() {
+            return Ok(());
+        }
+        let log = Arc::make_mut(&mut transaction.log);
+        write(log);
+        if log.bytes() > bytes_max {
+            *log = Log::new(TransactionMeta::default());
+            let text = format!("the transaction is larger than the server's limit of {bytes_max}");
+            transaction.failed = Some(Refusal::new("ZODB.POSException.StorageError", text));
+        }
+        Ok(())
+    }
+
+    fn vote(
+        &mut self,
+        served: &Arc<Served>,
+        id: Value<'static>,
+        to: &ReplyTo,
+    ) -> Result<Option<Job>, Refusal> {
+        let transaction = self.named_transaction(id)?;
+        if let Some(refusal) = transaction.failed.take() {
+            // Should an earlier vote hold the lock, it must not stay held.
+            let job = self.give_up(served, None);
+            to.refuse(&refusal);
+            return Ok(job);
+        }
+        let mut desk = served.desk();
+        if let Some(position) = desk.lock.position(transaction.key) {
+            return Err(Refusal::transaction(format!("Already voting ({position})")));
+        }
+        let granted = desk.lock.request(Vote {
+            key: transaction.key,
+            log: transaction.log.clone(),
+            ended: transaction.ended.clone(),
+            to: to.clone(),
+        });
+        Ok(granted.map(|vote| Job::vote(served.clone(), vote)))
+    }
+
+    fn finish(
+        &mut self,
+        served: &Arc<Served>,
+        id: &Value<'static>,
+        to: &ReplyTo,
+    ) -> Result<Option<Job>, Refusal> {
+        let connection = self.id;
+        let Some(transaction) = self.open_transaction().filter(|open| open.id == *id) else {
+            to.reply(Value::None);
+            return Ok(None);
+        };
+        let (key, ended) = (transaction.key, transaction.ended.clone());
+        let Some((voted, log)) = served.desk().lock.finishing(key) else {
+            return Err(Refusal::transaction("finish without a vote"));
+        };
+        let finish = Finish {
+            key,
+            connection,
+            voted,
+            log,
+            ended,
+            to: to.clone(),
+        };
+        Ok(Some(Job::finish(served.clone(), finish)))
+    }
+
+    fn abort(&mut self, served: &Arc<Served>, id: &Value<'static>, to: &ReplyTo) -> Option<Job> {
+        let is_open = self.open_transaction().is_some_and(|open| open.id == *id);
+        if !is_open {
+            to.reply(Value::None);
+            return None;
+        }
+        count(&served.counters.aborts);
+        let job = self.give_up(served, Some(to));
+        if job.is_none() {
+            to.reply(Value::None);
+        }
+        job
+    }
+
+    /// Drops the open transaction, wherever it stands.
+    fn give_up(&mut self, served: &Arc<Served>, to: Option<&ReplyTo>) -> Option<Job> {
+        let transaction = self.close_transaction(served)?;
+        let key = transaction.key;
+        let aborted = served.desk().lock.abort(key);
+        match aborted {
+            Aborted::Nothing | Aborted::Voting => None,
+            Aborted::Waiting(vote) => {
+                vote.to
+                    .refuse(&Refusal::transaction("aborted while waiting to vote"));
+                None
+            }
+            Aborted::Voted(voted) => {
+                let release = Release {
+                    key,
+                    voted: Some(voted),
+                    to: to.cloned(),
+                };
+                Some(Job::release(served.clone(), release))
+            }
+        }
+    }
+
+    fn disconnect(&mut self) -> Option<Job> {
+        let phase = std::mem::replace(&mut self.phase, Phase::Closing);
+        let Phase::Registered { served, .. } = phase else {
+            return None;
+        };
+        served.unregister(self.id);
+        self.open_transaction();
+        self.give_up(&served, None)
+    }
+
+    /// The transaction that is open, after a look whether a job has ended it.
+    fn open_transaction(&mut self) -> Option<&mut Transaction> {
+        let ended = self
+            .transaction
+            .as_ref()
+            .is_some_and(|open| open.ended.is_set());
+        if ended && let Phase::Registered { served, .. } = &self.phase {
+            let served = served.clone();
+            self.close_transaction(&served);
+        }
+        self.transaction.as_mut()
+    }
+
+    fn close_transaction(&mut self, served: &Served) -> Option<Transaction> {
+        let transaction = self.transaction.take()?;
+        served
+            .counters
+            .active_transactions
+            .fetch_sub(1, Ordering::Relaxed);
+        Some(transaction)
+    }
+
+    fn named_transaction(&mut self, id: Value<'static>) -> Result<&mut Transaction, Refusal> {
+        match self.open_transaction() {
+            Some(open) if open.id == id => Ok(open),
+            Some(open) => Err(Refusal::no_transaction(Some(open.id.clone()), id)),
+            None => Err(Refusal::no_transaction(None, id)),
+        }
+    }
+
+    fn check_writable(&self) -> Result<(), Refusal> {
+        match &self.phase {
+            Phase::Registered { read_only, .. } if *read_only => Err(Refusal::read_only()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How much of a client's label goes into the log.
+const LABEL_CHARS_MAX: usize = 100;

@@ -1,0 +1,376 @@
+//! Work that touches the storage: made by a connection, run by the driver on a thread of its
+//! choice, and delivered into the outboxes.
+
+use std::sync::Arc;
+
+use storage::{CommitError, Oid, Revision, Storage, StorageError, Tid, Voted};
+
+use super::desk::Vote;
+use super::outbox::ReplyTo;
+use super::served::{Served, count, get_info, oid_list};
+use super::transaction::{Ended, Log, TransactionKey};
+use crate::{Refusal, Value};
+
+/// Work for a storage.
+#[must_use = "a client waits for the outcome"]
+pub struct Job {
+    served: Arc<Served>,
+    kind: Kind,
+}
+
+enum Kind {
+    Read(Read, ReplyTo),
+    Vote(Vote),
+    Finish(Finish),
+    Release(Release),
+}
+
+/// A question to the storage.
+pub(super) enum Read {
+    LoadBefore { oid: Oid, before: Tid },
+    LoadSerial { oid: Oid, tid: Tid },
+    CurrentTid(Oid),
+    History { oid: Oid, size: usize },
+    Info,
+    NewOids(usize),
+    ChangedSince(Tid),
+}
+
+/// The last step of a commit.
+pub(super) struct Finish {
+    pub(super) key: TransactionKey,
+    pub(super) connection: u64,
+    pub(super) voted: Box<dyn Voted>,
+    pub(super) log: Arc<Log>,
+    pub(super) ended: Ended,
+    pub(super) to: ReplyTo,
+}
+
+/// Gives a voted transaction up.
+pub(super) struct Release {
+    pub(super) key: TransactionKey,
+    pub(super) voted: Option<Box<dyn Voted>>,
+    /// Who asked for it, unless the client has gone.
+    pub(super) to: Option<ReplyTo>,
+}
+
+/// A job whose work is done and whose outcome is not yet on its way.
+#[must_use = "deliver it"]
+pub struct Done {
+    served: Arc<Served>,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    Loaded {
+        oid: Oid,
+        before: Tid,
+        /// What was published when the storage was asked.
+        head: Tid,
+        result: Result<Option<Revision>, StorageError>,
+        to: ReplyTo,
+    },
+    Answered(Result<Value<'static>, Refusal>, ReplyTo),
+    Voted(Result<Box<dyn Voted>, CommitError>, Vote),
+    Finished(TransactionKey),
+    Released(TransactionKey, Option<ReplyTo>),
+}
+
+impl Job {
+    pub(super) fn read(served: Arc<Served>, read: Read, to: ReplyTo) -> Self {
+        let kind = Kind::Read(read, to);
+        Self { served, kind }
+    }
+
+    pub(super) fn vote(served: Arc<Served>, vote: Vote) -> Self {
+        let kind = Kind::Vote(vote);
+        Self { served, kind }
+    }
+
+    pub(super) fn finish(served: Arc<Served>, finish: Finish) -> Self {
+        let kind = Kind::Finish(finish);
+        Self { served, kind }
+    }
+
+    pub(super) fn release(served: Arc<Served>, release: Release) -> Self {
+        let kind = Kind::Release(release);
+        Self { served, kind }
+    }
+
+    /// Whether it may wait for a disk or a lock for long, so that it needs a thread of its own. A
+    /// load is not among these: it mostly finds its page in memory.
+    pub fn is_blocking(&self) -> bool {
+        match &self.kind {
+            Kind::Read(read, _) => {
+                matches!(read, Read::History { .. } | Read::ChangedSince(_))
+            }
+            Kind::Vote(_) | Kind::Finish(_) | Kind::Release(_) => true,
+        }
+    }
+
+    /// Does the work, delivers it, and does what became possible by it.
+    pub fn run(self) {
+        let mut next = Some(self);
+        while let Some(job) = next {
+            next = job.perform().deliver();
+        }
+    }
+
+    /// Does the work in the storage.
+    pub fn perform(self) -> Done {
+        let served = self.served;
+        let outcome = match self.kind {
+            Kind::Read(Read::LoadBefore { oid, before }, to) => {
+                // The order matters: what is published after this line is looked for at delivery.
+                let head = served.head();
+                Outcome::Loaded {
+                    oid,
+                    before,
+                    head,
+                    result: served.storage.load_before(oid, before),
+                    to,
+                }
+            }
+            Kind::Read(read, to) => Outcome::Answered(read.answer(&served), to),
+            Kind::Vote(vote) => Outcome::Voted(vote.log.vote(&served.storage), vote),
+            Kind::Finish(finish) => Outcome::Finished(finish.perform(&served)),
+            Kind::Release(Release { key, voted, to }) => {
+                drop(voted);
+                Outcome::Released(key, to)
+            }
+        };
+        Done { served, outcome }
+    }
+}
+
+impl Finish {
+    fn perform(self, served: &Served) -> TransactionKey {
+        let mut is_published = false;
+        let finished = self.voted.finish(&mut |tid| {
+            is_published = true;
+            served.publish(tid, self.log.oids(), self.connection, &self.to, &self.ended);
+        });
+        match finished {
+            Ok(tid) => debug_assert!(is_published, "{tid} was finished without being published"),
+            Err(error) => {
+                tracing::error!(storage = served.name, %error, "a transaction failed at its finish");
+                self.ended.set();
+                if !is_published {
+                    self.to.refuse(&Refusal::from(&error));
+                }
+            }
+        }
+        self.key
+    }
+}
+
+impl Done {
+    /// Puts the outcome into the outboxes it belongs to. What it makes possible comes back: the
+    /// vote that now gets the commit lock, or a load that has to be done again.
+    pub fn deliver(self) -> Option<Job> {
+        let served = self.served;
+        match self.outcome {
+            Outcome::Loaded {
+                oid,
+                before,
+                head,
+                result,
+                to,
+            } => deliver_load(served, oid, before, head, result, to),
+            Outcome::Answered(answer, to) => {
+                to.answer(answer);
+                None
+            }
+            Outcome::Voted(result, vote) => deliver_vote(served, result, vote),
+            Outcome::Finished(key) => grant_next(served, key),
+            Outcome::Released(key, to) => {
+                if let Some(to) = to {
+                    to.reply(Value::None);
+                }
+                grant_next(served, key)
+            }
+        }
+    }
+}
+
+/// A reply that calls a revision current must not follow the push that ends it. So it is queued
+/// while nothing was published since the storage was asked; else it is corrected with what was.
+fn deliver_load(
+    served: Arc<Served>,
+    oid: Oid,
+    before: Tid,
+    head: Tid,
+    result: Result<Option<Revision>, StorageError>,
+    to: ReplyTo,
+) -> Option<Job> {
+    let mut revision = match result {
+        Ok(Some(revision)) => revision,
+        Ok(None) => {
+            to.reply(Value::None);
+            return None;
+        }
+        Err(error) => {
+            to.refuse(&Refusal::from(&error));
+            return None;
+        }
+    };
+    let is_unchanged = || revision.next.is_some() || served.head() == head;
+    let write = |out: &mut Vec<u8>| write_revision(&revision, &to, out);
+    if to.outbox.append_if(is_unchanged, write) {
+        return None;
+    }
+    let desk = served.desk();
+    match desk.queue.next_change(oid, revision.tid, head) {
+        Ok(next) => {
+            revision.next = next;
+            to.outbox.append(|out| write_revision(&revision, &to, out));
+            None
+        }
+        Err(_) => {
+            drop(desk);
+            Some(Job::read(served, Read::LoadBefore { oid, before }, to))
+        }
+    }
+}
+
+fn write_revision(revision: &Revision, to: &ReplyTo, out: &mut Vec<u8>) {
+    let start = revision.tid.to_bytes();
+    let next = revision.next.map(Tid::to_bytes);
+    let value = Value::Tuple(vec![
+        Value::bytes(&revision.record),
+        Value::bytes(&start),
+        next.as_ref().map_or(Value::None, |next| Value::bytes(next)),
+    ]);
+    to.write(value, out);
+}
+
+fn deliver_vote(
+    served: Arc<Served>,
+    result: Result<Box<dyn Voted>, CommitError>,
+    vote: Vote,
+) -> Option<Job> {
+    let Vote {
+        key,
+        log,
+        ended,
+        to,
+        ..
+    } = vote;
+    match result {
+        Ok(voted) => {
+            let resolved = oid_list(voted.resolved());
+            let kept = served.desk().lock.voted(key, voted, log);
+            if let Err(voted) = kept {
+                to.refuse(&Refusal::transaction("aborted while voting"));
+                let release = Release {
+                    key,
+                    voted: Some(voted),
+                    to: None,
+                };
+                return Some(Job::release(served, release));
+            }
+            to.reply(resolved);
+            None
+        }
+        Err(CommitError::Conflict(conflicts)) => {
+            // The classes that could merge the states live in the client: it gets the conflicts,
+            // keeps its transaction, and may vote again.
+            count(&served.counters.conflicts);
+            let list = conflicts.iter().map(|conflict| log.describe(conflict));
+            to.reply(Value::List(list.collect()));
+            grant_next(served, key)
+        }
+        Err(error) => {
+            if matches!(error, CommitError::ReadConflict(_)) {
+                count(&served.counters.conflicts);
+            }
+            ended.set();
+            to.refuse(&Refusal::from(&error));
+            grant_next(served, key)
+        }
+    }
+}
+
+fn grant_next(served: Arc<Served>, key: TransactionKey) -> Option<Job> {
+    let vote = served.desk().lock.release(key)?;
+    Some(Job::vote(served, vote))
+}
+
+impl Read {
+    fn answer(self, served: &Served) -> Result<Value<'static>, Refusal> {
+        self.ask(served).map_err(|error| Refusal::from(&error))
+    }
+
+    fn ask(self, served: &Served) -> Result<Value<'static>, StorageError> {
+        let storage = &*served.storage;
+        Ok(match self {
+            Self::LoadBefore { .. } => Value::None, // has an order of its own: `deliver_load`
+            Self::LoadSerial { oid, tid } => {
+                let found = storage.load_before(oid, tid.next())?;
+                let exact = found.filter(|revision| revision.tid == tid);
+                let revision = exact.ok_or(StorageError::NotFound { oid })?;
+                Value::Bytes(revision.record.to_vec().into())
+            }
+            Self::CurrentTid(oid) => Value::id(current(storage, oid)?.tid.to_bytes()),
+            Self::History { oid, size } => history(storage, oid, size)?,
+            Self::Info => get_info(storage),
+            Self::NewOids(count) => oid_list(&storage.new_oids(count)?),
+            Self::ChangedSince(tid) => changed_since(served, tid)?,
+        })
+    }
+}
+
+fn current(storage: &dyn Storage, oid: Oid) -> Result<Revision, StorageError> {
+    let found = storage.load_before(oid, Tid::MAX)?;
+    found.ok_or(StorageError::NotFound { oid })
+}
+
+/// The revisions as far as loads tell of them: who wrote them and why is not known here yet.
+fn history(storage: &dyn Storage, oid: Oid, size: usize) -> Result<Value<'static>, StorageError> {
+    let mut entries = Vec::new();
+    let mut found = Some(current(storage, oid)?);
+    while let Some(revision) = found.take_if(|_| entries.len() < size.min(HISTORY_MAX)) {
+        let length = i64::try_from(revision.record.len()).unwrap_or(i64::MAX);
+        entries.push(Value::Map(vec![
+            (
+                Value::text("time"),
+                Value::Float(revision.tid.to_unix_time().as_secs_f64()),
+            ),
+            (Value::text("user_name"), Value::bytes(b"")),
+            (Value::text("description"), Value::bytes(b"")),
+            (Value::text("tid"), Value::id(revision.tid.to_bytes())),
+            (Value::text("size"), Value::Int(length)),
+        ]));
+        found = match storage.load_before(oid, revision.tid) {
+            Err(StorageError::NotFound { .. }) => None,
+            other => other?,
+        };
+    }
+    Ok(Value::List(entries))
+}
+
+/// The slow way of `getInvalidations`, for clients that were away for longer than the queue.
+fn changed_since(served: &Served, tid: Tid) -> Result<Value<'static>, StorageError> {
+    // What is not published yet is left to the push that will tell of it.
+    let head = served.head();
+    let found = served.storage.changes_since(tid, CHANGES_MAX)?;
+    let Some(changes) = found else {
+        return Ok(Value::None);
+    };
+    let published = changes.iter().filter(|changes| changes.tid <= head);
+    let mut oids: Vec<_> = published
+        .flat_map(|changes| &changes.oids)
+        .copied()
+        .collect();
+    oids.sort_unstable();
+    oids.dedup();
+    Ok(Value::Tuple(vec![
+        Value::id(head.to_bytes()),
+        oid_list(&oids),
+    ]))
+}
+
+/// How many revisions `history` names at most.
+const HISTORY_MAX: usize = 10_000;
+/// How many transactions a returning client may have missed before it has to drop its cache.
+const CHANGES_MAX: usize = 100_000;

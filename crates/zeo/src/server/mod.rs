@@ -1,0 +1,19 @@
+//! The server's side: a hub, the connections to it, and the jobs they give to the driver.
+//!
+//! A driver feeds the bytes of a socket to a [`Connection`], runs the [`Job`]s it yields on
+//! whatever thread it likes, and writes out what gathers in the connection's [`Outbox`]. Nothing
+//! here waits for the disk or for a peer.
+
+mod connection;
+mod desk;
+mod hub;
+mod job;
+mod outbox;
+mod served;
+mod status;
+mod transaction;
+
+pub use connection::Connection;
+pub use hub::{Hub, HubOptions};
+pub use job::{Done, Job};
+pub use outbox::Outbox;

@@ -1,0 +1,151 @@
+//! What is to be sent to one client, in one order.
+
+use std::mem;
+
+use parking_lot::Mutex;
+
+use crate::message::{write_error, write_reply};
+use crate::{Encoding, ProtocolError, Refusal, Value};
+
+/// The ordered output of one connection. Replies and pushes of all threads gather here; the order
+/// in which they do is the order on the wire.
+pub struct Outbox {
+    state: Mutex<State>,
+    wake: Box<dyn Fn() + Send + Sync>,
+    bytes_max: usize,
+}
+
+#[derive(Default)]
+struct State {
+    bytes: Vec<u8>,
+    failure: Option<ProtocolError>,
+}
+
+impl Outbox {
+    pub(super) fn new(bytes_max: usize, wake: Box<dyn Fn() + Send + Sync>) -> Self {
+        Self {
+            state: Mutex::default(),
+            wake,
+            bytes_max,
+        }
+    }
+
+    /// Appends frames.
+    pub(super) fn append(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.append_if(|| true, write);
+    }
+
+    /// Appends frames if `condition` holds, which is asked while nothing else can be appended.
+    pub(super) fn append_if(
+        &self,
+        condition: impl FnOnce() -> bool,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> bool {
+        let mut state = self.state.lock();
+        if !condition() {
+            return false;
+        }
+        if state.failure.is_none() {
+            if state.bytes.len() > self.bytes_max {
+                state.failure = Some(ProtocolError::Stalled {
+                    pending: state.bytes.len(),
+                    max: self.bytes_max,
+                });
+                state.bytes = Vec::new();
+            } else {
+                write(&mut state.bytes);
+            }
+        }
+        drop(state);
+        (self.wake)();
+        true
+    }
+
+    /// Ends the connection: what is not yet sent is dropped.
+    pub(super) fn fail(&self, error: ProtocolError) {
+        self.state.lock().failure.get_or_insert(error);
+        (self.wake)();
+    }
+
+    /// Moves what is to be sent into `out`, which should be empty. Whether there was anything.
+    ///
+    /// # Errors
+    /// The reason why the connection must be closed.
+    pub fn take(&self, out: &mut Vec<u8>) -> Result<bool, ProtocolError> {
+        let mut state = self.state.lock();
+        if let Some(failure) = &state.failure {
+            return Err(failure.clone());
+        }
+        if out.is_empty() {
+            mem::swap(&mut state.bytes, out);
+        } else {
+            out.append(&mut state.bytes);
+        }
+        Ok(!out.is_empty())
+    }
+
+    /// The reason why the connection must be closed, if there is one.
+    pub fn failure(&self) -> Option<ProtocolError> {
+        self.state.lock().failure.clone()
+    }
+
+    /// How many bytes wait.
+    pub fn pending(&self) -> usize {
+        self.state.lock().bytes.len()
+    }
+}
+
+/// Where the answer to one call goes.
+#[derive(Clone)]
+pub(super) struct ReplyTo {
+    pub(super) outbox: std::sync::Arc<Outbox>,
+    pub(super) encoding: Encoding,
+    /// `None` for a one-way call.
+    pub(super) id: Option<Value<'static>>,
+    /// For messages.
+    pub(super) method: String,
+}
+
+impl ReplyTo {
+    pub(super) fn answer(&self, answer: Result<Value<'_>, Refusal>) {
+        match answer {
+            Ok(value) => self.reply(value),
+            Err(refusal) => self.refuse(&refusal),
+        }
+    }
+
+    pub(super) fn reply(&self, value: Value<'_>) {
+        if self.id.is_some() {
+            self.outbox.append(|out| self.write(value, out));
+        }
+    }
+
+    /// Writes the reply where the caller holds the outbox.
+    pub(super) fn write(&self, value: Value<'_>, out: &mut Vec<u8>) {
+        if let Some(id) = &self.id {
+            write_reply(self.encoding, id, value, out);
+        }
+    }
+
+    /// An error reply; a one-way call that fails costs the connection, as nothing else would tell
+    /// the client.
+    pub(super) fn refuse(&self, refusal: &Refusal) {
+        if !refusal.is_ordinary() {
+            tracing::warn!(
+                method = self.method,
+                class = refusal.class(),
+                data = ?refusal.data(),
+                "a call was refused"
+            );
+        }
+        match &self.id {
+            Some(id) => self.outbox.append(|out| {
+                write_error(self.encoding, id, refusal.class(), refusal.data(), out);
+            }),
+            None => self.outbox.fail(ProtocolError::OneWay {
+                name: self.method.clone(),
+                reason: format!("{}: {:?}", refusal.class(), refusal.data()),
+            }),
+        }
+    }
+}

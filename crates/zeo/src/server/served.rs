@@ -1,0 +1,208 @@
+//! One storage as the hub serves it: who is registered, what was published, who commits.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+use storage::{Changes, Oid, Storage, StorageError, StorageStats, Tid};
+
+use super::desk::CommitLock;
+use super::outbox::{Outbox, ReplyTo};
+use super::transaction::Ended;
+use crate::message::write_one_way;
+use crate::queue::InvalidationQueue;
+use crate::{Encoding, Value};
+
+/// A storage and everybody who uses it.
+pub(super) struct Served {
+    pub(super) name: String,
+    pub(super) storage: Arc<dyn Storage>,
+    pub(super) counters: Counters,
+    /// The newest transaction whose invalidations are in every outbox. It rises, with the desk
+    /// locked, *before* they are put there: whoever sees it unchanged while holding an outbox
+    /// knows that no newer invalidation is in that outbox.
+    head: AtomicU64,
+    desk: Mutex<Desk>,
+}
+
+/// What changes under the lock.
+pub(super) struct Desk {
+    pub(super) queue: InvalidationQueue,
+    pub(super) lock: CommitLock,
+    members: BTreeMap<u64, Member>,
+}
+
+/// A registered connection.
+struct Member {
+    outbox: Arc<Outbox>,
+    encoding: Encoding,
+}
+
+/// Counts for `server_status`.
+#[derive(Default)]
+pub(super) struct Counters {
+    pub(super) loads: AtomicU64,
+    pub(super) stores: AtomicU64,
+    pub(super) commits: AtomicU64,
+    pub(super) aborts: AtomicU64,
+    pub(super) conflicts: AtomicU64,
+    pub(super) active_transactions: AtomicU64,
+}
+
+/// Counts one up.
+pub(super) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+impl Served {
+    pub(super) fn new(
+        name: String,
+        storage: Arc<dyn Storage>,
+        transactions_max: usize,
+    ) -> Result<Self, StorageError> {
+        let recent = storage.recent_changes(transactions_max)?;
+        let head = storage.last_tid();
+        Ok(Self {
+            name,
+            counters: Counters::default(),
+            head: AtomicU64::new(head.number()),
+            desk: Mutex::new(Desk {
+                queue: InvalidationQueue::new(recent, head, transactions_max),
+                lock: CommitLock::default(),
+                members: BTreeMap::new(),
+            }),
+            storage,
+        })
+    }
+
+    pub(super) fn head(&self) -> Tid {
+        Tid::new(self.head.load(Ordering::SeqCst))
+    }
+
+    pub(super) fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock()
+    }
+
+    /// Adds a connection and answers with the newest transaction, in one step: what is published
+    /// later is pushed to it, after this reply.
+    pub(super) fn register(&self, connection: u64, to: &ReplyTo) {
+        let mut desk = self.desk.lock();
+        desk.members.insert(
+            connection,
+            Member {
+                outbox: to.outbox.clone(),
+                encoding: to.encoding,
+            },
+        );
+        to.reply(Value::id(self.head().to_bytes()));
+    }
+
+    pub(super) fn unregister(&self, connection: u64) {
+        self.desk.lock().members.remove(&connection);
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.desk.lock().members.len()
+    }
+
+    /// Tells everybody of a finished transaction: the others what became invalid, the committer
+    /// its id. Called while the storage's commit lock is held, so in the order of transactions.
+    ///
+    /// The others come first: who hears of the commit from the committer and then asks the server
+    /// (`ping`) finds the invalidation before the answer.
+    pub(super) fn publish(
+        &self,
+        tid: Tid,
+        oids: Vec<Oid>,
+        committer: u64,
+        to: &ReplyTo,
+        ended: &Ended,
+    ) {
+        let info = size_info(self.storage.stats());
+        let mut desk = self.desk.lock();
+        self.head.store(tid.number(), Ordering::SeqCst);
+        let mut frames = InvalidationFrames::new(tid, &oids);
+        for (id, member) in &desk.members {
+            if *id != committer {
+                let frame = frames.of(member.encoding);
+                member.outbox.append(|out| out.extend_from_slice(frame));
+            }
+        }
+        desk.queue.push(Changes { tid, oids });
+        count(&self.counters.commits);
+        ended.set();
+        to.outbox.append(|out| {
+            write_one_way(to.encoding, "info", Value::Tuple(vec![info]), out);
+            to.write(Value::id(tid.to_bytes()), out);
+        });
+    }
+}
+
+/// The push of one transaction, encoded at most once for each encoding.
+struct InvalidationFrames<'a> {
+    tid: Tid,
+    oids: &'a [Oid],
+    pickle: Option<Vec<u8>>,
+    msgpack: Option<Vec<u8>>,
+}
+
+impl<'a> InvalidationFrames<'a> {
+    fn new(tid: Tid, oids: &'a [Oid]) -> Self {
+        Self {
+            tid,
+            oids,
+            pickle: None,
+            msgpack: None,
+        }
+    }
+
+    fn of(&mut self, encoding: Encoding) -> &[u8] {
+        let frame = match encoding {
+            Encoding::Pickle => &mut self.pickle,
+            Encoding::Msgpack => &mut self.msgpack,
+        };
+        frame.get_or_insert_with(|| {
+            let args = Value::Tuple(vec![Value::id(self.tid.to_bytes()), oid_list(self.oids)]);
+            let mut out = Vec::new();
+            write_one_way(encoding, "invalidateTransaction", args, &mut out);
+            out
+        })
+    }
+}
+
+/// Object ids as a list.
+pub(super) fn oid_list(oids: &[Oid]) -> Value<'static> {
+    Value::List(oids.iter().map(|oid| Value::id(oid.to_bytes())).collect())
+}
+
+fn size_info(stats: StorageStats) -> Value<'static> {
+    Value::Map(vec![
+        (Value::text("length"), number(stats.objects)),
+        (Value::text("size"), number(stats.bytes)),
+    ])
+}
+
+/// What `get_info` answers. The interfaces make a Python client offer what the storage can do; a
+/// plain `IStorage` promises loads and commits, no more.
+pub(super) fn get_info(storage: &dyn Storage) -> Value<'static> {
+    let stats = storage.stats();
+    let interface = |module, name| Value::Tuple(vec![Value::text(module), Value::text(name)]);
+    let interfaces = vec![
+        interface("ZODB.interfaces", "IStorage"),
+        interface("zope.interface", "Interface"),
+    ];
+    Value::Map(vec![
+        (Value::text("length"), number(stats.objects)),
+        (Value::text("size"), number(stats.bytes)),
+        (Value::text("name"), Value::Text(storage.name().into())),
+        (Value::text("supportsUndo"), Value::Bool(false)),
+        (Value::text("supports_record_iternext"), Value::Bool(false)),
+        (Value::text("interfaces"), Value::Tuple(interfaces)),
+    ])
+}
+
+/// A count as the wire has it.
+pub(super) fn number(value: u64) -> Value<'static> {
+    Value::Int(i64::try_from(value).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,94 @@
+//! Both encodings: what is written is read back, and nothing that arrives does harm.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const BOTH: [Encoding; 2] = [Encoding::Pickle, Encoding::Msgpack];
+
+fn encoded(encoding: Encoding, value: &Value<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    encoding.encode(value, &mut out);
+    out
+}
+
+/// Values without lists, which msgpack cannot tell from tuples.
+fn values() -> impl Strategy<Value = Value<'static>> {
+    let leaf = prop_oneof![
+        Just(Value::None),
+        any::<bool>().prop_map(Value::Bool),
+        any::<i64>().prop_map(Value::Int),
+        (-70_000i64..70_000).prop_map(Value::Int),
+        any::<u32>().prop_map(|value| Value::Float(f64::from(value) / 7.0)),
+        proptest::collection::vec(any::<u8>(), 0..300).prop_map(|b| Value::Bytes(Cow::Owned(b))),
+        ".{0,20}".prop_map(|text| Value::Text(Cow::Owned(text))),
+    ];
+    leaf.prop_recursive(4, 40, 5, |inner| {
+        let key = ".{0,5}".prop_map(|text| Value::Text(Cow::Owned(text)));
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::Tuple),
+            proptest::collection::vec((key, inner), 0..4).prop_map(Value::Map),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read_back(value in values()) {
+        for encoding in BOTH {
+            let bytes = encoded(encoding, &value);
+            prop_assert_eq!(encoding.decode(&bytes), Ok(value.clone()));
+            for cut in 0..bytes.len() {
+                prop_assert!(encoding.decode(&bytes[..cut]).is_err(), "cut at {}", cut);
+            }
+        }
+    }
+
+    #[test]
+    fn random_bytes_never_panic(bytes: Vec<u8>) {
+        for encoding in BOTH {
+            let _either = encoding.decode(&bytes);
+            let _either = encoding.decode(&[b"\x80\x03", &bytes[..]].concat());
+        }
+    }
+
+    #[test]
+    fn one_wrong_byte_never_panics(value in values(), at: prop::sample::Index, byte: u8) {
+        for encoding in BOTH {
+            let mut bytes = encoded(encoding, &value);
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            let _either = encoding.decode(&bytes);
+        }
+    }
+}
+
+#[test]
+fn lists_stay_lists_in_pickles() {
+    let many = (0..2345).map(Value::Int).collect();
+    for list in [Value::List(vec![Value::None]), Value::List(many)] {
+        let bytes = encoded(Encoding::Pickle, &list);
+        assert_eq!(Encoding::Pickle.decode(&bytes), Ok(list));
+    }
+}
+
+#[test]
+fn too_deep_values_are_refused_without_a_deep_stack() {
+    let mut pickle = b"\x80\x03)".to_vec();
+    pickle.extend(std::iter::repeat_n(0x85, 1_000_000));
+    pickle.push(b'.');
+    assert!(Encoding::Pickle.decode(&pickle).is_err());
+    let packed = vec![0x91; 1_000_000];
+    assert!(Encoding::Msgpack.decode(&packed).is_err());
+}
+
+#[test]
+fn too_many_values_are_refused() {
+    let mut pickle = b"\x80\x03(".to_vec();
+    pickle.extend(std::iter::repeat_n(b'N', WIRE_VALUES_MAX + 1));
+    pickle.extend(b"t.");
+    assert!(Encoding::Pickle.decode(&pickle).is_err());
+    let mut packed = vec![0xdd, 0x01, 0, 0, 0];
+    packed.extend(std::iter::repeat_n(0xc0, 1 << 24));
+    assert!(Encoding::Msgpack.decode(&packed).is_err());
+}
