@@ -272,6 +272,7 @@ impl Pickles {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Value;
 
     #[test]
     fn dict_is_edited_in_place() {
@@ -287,6 +288,16 @@ mod tests {
         assert!(!pickles.dict_remove(dict, "a"));
         pickles.push_root(dict);
         assert_eq!(pickles.root(0).unwrap().to_string(), "{'b': 9, 'c': 2}");
+    }
+
+    #[test]
+    fn of_a_key_twice_the_last_counts() {
+        let mut pickles = Pickles::decode(b"}(X\x01\0\0\0aK\x01X\x01\0\0\0aK\x02u.").unwrap();
+        let dict = pickles.root(0).unwrap();
+        assert_eq!(dict.get("a").and_then(Value::as_int), Some(2));
+        let dict = dict.id();
+        assert!(pickles.dict_remove(dict, "a"));
+        assert_eq!(pickles.value(dict).entries().len(), 0);
     }
 
     #[test]

@@ -72,10 +72,15 @@ fn a_memo_slot_far_away_is_kept_without_the_slots_between() {
     for slot in 0..=100 {
         bytes.extend([b'0', b'K', 2, b'q', slot]);
     }
-    bytes.extend(b"h\x64.");
+    // It is one slot still: MEMOIZE takes the next number.
+    bytes.extend(b"K\x03\x94h\x64h\x65\x86.");
     assert_eq!(
-        Pickles::decode(&bytes).unwrap().root(0).unwrap().as_int(),
-        Some(2)
+        Pickles::decode(&bytes)
+            .unwrap()
+            .root(0)
+            .unwrap()
+            .to_string(),
+        "(2, 3)"
     );
 }
 
@@ -216,7 +221,7 @@ fn errors_name_the_opcode_and_the_place() {
             "pickle refused at byte 2 (APPEND): needs a list and found None",
         ),
         (
-            b"(N(a.",
+            b"]N(a.",
             "pickle refused at byte 3 (APPEND): the stack holds too few values",
         ),
         (
@@ -230,6 +235,18 @@ fn errors_name_the_opcode_and_the_place() {
         (
             b"cos\nsystem\n]R.",
             "pickle refused at byte 12 (REDUCE): needs a tuple of arguments and found a list",
+        ),
+        (
+            b"cm\nC\n)\x81NbNb.",
+            "pickle refused at byte 10 (BUILD): the object has its state already",
+        ),
+        (
+            b"NQQ.",
+            "pickle refused at byte 2 (BINPERSID): needs a persistent id and found a persistent reference",
+        ),
+        (
+            b"\x8c\x03m\nx\x8c\x01C\x93.",
+            "pickle refused at byte 8 (STACK_GLOBAL): the argument is not a class name",
         ),
     ] {
         assert_eq!(Pickles::decode(bytes).unwrap_err().to_string(), expected);
