@@ -10,22 +10,19 @@ use super::{World, meta};
 /// Many random transactions, some of them stale, some aborted; after them the storage shows at
 /// every transaction id exactly what a plain list of revisions shows.
 pub fn random_histories_agree_with_a_model(world: &World) {
-    let mut rng = fastrand::Rng::with_seed(20);
-    let mut model = Model::default();
-    for _ in 0..TRANSACTIONS {
-        step(world, &mut model, &mut rng);
-    }
+    let model = Model::run(world, 20);
+    let transactions = model.transactions.len();
     assert!(
-        model.transactions.len() > TRANSACTIONS / 4,
-        "most histories go on"
+        transactions > TRANSACTIONS / 4,
+        "most of the history was committed"
     );
     assert!(model.conflicts > 0, "some changes are stale");
     model.compare(world);
 }
 
 /// The revisions of each object, oldest first, and the transactions.
-#[derive(Default)]
-struct Model {
+#[derive(Clone, Debug, Default)]
+pub struct Model {
     revisions: BTreeMap<Oid, Vec<(Tid, Vec<u8>)>>,
     transactions: Vec<Changes>,
     conflicts: usize,
@@ -71,6 +68,16 @@ fn step(world: &World, model: &mut Model, rng: &mut fastrand::Rng) {
 }
 
 impl Model {
+    /// Makes the history of that seed in an empty storage.
+    pub fn run(world: &World, seed: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut model = Self::default();
+        for _ in 0..TRANSACTIONS {
+            step(world, &mut model, &mut rng);
+        }
+        model
+    }
+
     fn current(&self, oid: Oid) -> Tid {
         let last = self
             .revisions
@@ -87,7 +94,9 @@ impl Model {
         }
     }
 
-    fn compare(&self, world: &World) {
+    /// Asks the storage for every object at every transaction, and for the transactions; it may
+    /// have been closed and opened since.
+    pub fn compare(&self, world: &World) {
         let storage = &world.storage;
         let tids = self.transactions.iter().map(|changes| changes.tid);
         let snapshots: Vec<Tid> = tids
