@@ -126,8 +126,10 @@ def make(path):
                       description='/folder/page \u00e4', extension={'who': 'golden', 'n': 7})
     # Undo: back pointers; the creation of object 2 is undone.
     three = maker.undo(two, user='undoer')
-    # A record referring to a record that has a back pointer itself.
-    maker.undo(three, user='undoer', description='undo of the undo')
+    back = maker.undo(three, user='undoer', description='undo of the undo')
+    # A back pointer to a record that has a back pointer itself.
+    third = maker.store([(1, back, record('one, third'))])
+    maker.undo(third, description='back to a back pointer')
     four = maker.store([(3, z64, record('three, early')), (4, z64, record('x' * 6000)),
                         (3, z64, record('three, late'))], description='twice in one transaction')
     maker.store([], description='empty')

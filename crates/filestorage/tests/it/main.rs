@@ -14,6 +14,7 @@ use storage::{Oid, Record, Storage, StorageError, Tid, TransactionMeta};
 mod crash;
 mod damage;
 mod golden;
+mod history;
 mod recovery;
 
 /// The suite on the disk that loses power, which it does not do here.
