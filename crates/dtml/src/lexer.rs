@@ -79,15 +79,14 @@ fn include<'a>(text: &'a str, at: usize, inner: &'a str) -> Option<Tag<'a>> {
     named(text, at, name_at, close, close + 3, end_len > 0)
 }
 
-/// `<dtml-...>`; the first `>` with an even number of quotes before it ends the tag, and the very
-/// first character is not looked at.
+/// `<dtml-...>`; the first `>` with an even number of quotes before it ends the tag.
 fn element(text: &str, at: usize, name_at: usize, is_end: bool) -> Option<Tag<'_>> {
     let mut is_quoted = false;
     let close = text[name_at..].char_indices().find_map(|(index, c)| {
         if c == '"' {
             is_quoted = !is_quoted;
         }
-        (c == '>' && index > 0 && !is_quoted).then_some(name_at + index)
+        (c == '>' && !is_quoted).then_some(name_at + index)
     })?;
     named(text, at, name_at, close, close + 1, is_end)
 }
