@@ -1,7 +1,6 @@
 //! One client's connection, as the server sees it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use storage::TransactionMeta;
 
@@ -493,10 +492,7 @@ impl Peer {
 
     fn close_transaction(&mut self, served: &Served) -> Option<Transaction> {
         let transaction = self.transaction.take()?;
-        served
-            .counters
-            .active_transactions
-            .fetch_sub(1, Ordering::Relaxed);
+        served.end(&transaction.ended);
         Some(transaction)
     }
 

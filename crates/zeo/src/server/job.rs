@@ -154,7 +154,7 @@ impl Finish {
             Ok(tid) => debug_assert!(is_published, "{tid} was finished without being published"),
             Err(error) => {
                 tracing::error!(storage = served.name, %error, "a transaction failed at its finish");
-                self.ended.set();
+                served.end(&self.ended);
                 if !is_published {
                     self.to.refuse(&Refusal::from(&error));
                 }
@@ -284,7 +284,7 @@ fn deliver_vote(
             if matches!(error, CommitError::ReadConflict(_)) {
                 count(&served.counters.conflicts);
             }
-            ended.set();
+            served.end(&ended);
             to.refuse(&Refusal::from(&error));
             grant_next(served, key)
         }

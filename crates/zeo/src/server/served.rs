@@ -106,6 +106,15 @@ impl Served {
         self.desk.lock().members.len()
     }
 
+    /// Marks a transaction as ended, once.
+    pub(super) fn end(&self, ended: &Ended) {
+        if ended.set() {
+            self.counters
+                .active_transactions
+                .fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     /// Tells everybody of a finished transaction: the others what became invalid, the committer
     /// its id. Called while the storage's commit lock is held, so in the order of transactions.
     ///
@@ -131,7 +140,7 @@ impl Served {
         }
         desk.queue.push(Changes { tid, oids });
         count(&self.counters.commits);
-        ended.set();
+        self.end(ended);
         to.outbox.append(|out| {
             write_one_way(to.encoding, "info", Value::Tuple(vec![info]), out);
             to.write(Value::id(tid.to_bytes()), out);

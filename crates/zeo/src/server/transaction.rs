@@ -30,8 +30,9 @@ pub(super) struct Transaction {
 pub(super) struct Ended(Arc<AtomicBool>);
 
 impl Ended {
-    pub(super) fn set(&self) {
-        self.0.store(true, Ordering::Release);
+    /// Whether this call ended it.
+    pub(super) fn set(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
     }
 
     pub(super) fn is_set(&self) -> bool {

@@ -92,3 +92,63 @@ fn too_many_values_are_refused() {
     packed.extend(std::iter::repeat_n(0xc0, 1 << 24));
     assert!(Encoding::Msgpack.decode(&packed).is_err());
 }
+
+/// `pickle.dumps((1, False, "loadBefore", (b"a" * 8, [])), 3)`, with its memo.
+#[test]
+fn a_pickle_with_a_memo_is_read_as_well() {
+    let pickle = b"\x80\x03(K\x01\x89X\x0a\x00\x00\x00loadBeforeq\x00C\x08aaaaaaaaq\x01]q\x02\x86q\x03tq\x04.";
+    let expected = Value::Tuple(vec![
+        Value::Int(1),
+        Value::Bool(false),
+        Value::text("loadBefore"),
+        Value::Tuple(vec![Value::bytes(b"aaaaaaaa"), Value::List(vec![])]),
+    ]);
+    assert_eq!(Encoding::Pickle.decode(pickle), Ok(expected));
+}
+
+#[test]
+fn names_of_classes_are_refused_but_for_the_one_the_protocol_has() {
+    for pickle in [
+        &b"\x80\x03cos\nsystem\nX\x02\x00\x00\x00ls\x85R."[..],
+        b"\x80\x03cos\nsystem\n.",
+        b"\x80\x03cdatetime\ndatetime\n)\x81.",
+    ] {
+        assert!(Encoding::Pickle.decode(pickle).is_err());
+    }
+    let prefix = b"\x80\x03cZopeUndo.Prefix\nPrefix\n)\x81}X\x06\x00\x00\x00lengthK\x01sb.";
+    let state = Value::Map(vec![(Value::text("length"), Value::Int(1))]);
+    assert_eq!(Encoding::Pickle.decode(prefix), Ok(state));
+}
+
+/// Ten lists, each holding the one before ten times: a few bytes that stand for 10**10 values.
+#[test]
+fn a_memo_cannot_make_a_small_pickle_huge() {
+    let mut pickle = b"\x80\x03(]q\x00".to_vec();
+    for level in 0u8..10 {
+        pickle.push(b']');
+        pickle.push(b'(');
+        for _ in 0..10 {
+            pickle.extend([b'h', level]);
+        }
+        pickle.extend([b'e', b'q', level + 1]);
+    }
+    pickle.extend([b't', b'.']);
+    let Err(error) = Encoding::Pickle.decode(&pickle) else {
+        panic!("decoded");
+    };
+    assert!(error.to_string().contains("too many"), "{error}");
+}
+
+/// `zodbpickle.pickle.dumps({"k": "v", "n": 7, "kk": "k"}, 3)` after a round trip.
+#[test]
+fn an_extension_is_pickled_as_zodb_does() {
+    let extension = Value::Map(vec![
+        (Value::text("k"), Value::text("v")),
+        (Value::text("n"), Value::Int(7)),
+        (Value::text("kk"), Value::text("k")),
+    ]);
+    let expected = b"\x80\x03}q\x00(X\x01\x00\x00\x00kq\x01X\x01\x00\x00\x00vq\x02X\x01\x00\x00\x00nq\x03K\x07X\x02\x00\x00\x00kkq\x04h\x01u.";
+    assert_eq!(encode_extension(&extension), expected);
+    assert_eq!(decode_extension(expected), Ok(extension));
+    assert_eq!(encode_extension(&Value::Map(vec![])), b"");
+}

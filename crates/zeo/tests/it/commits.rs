@@ -1,0 +1,303 @@
+//! Commits: the lock, its queue, conflicts, and what becomes of transactions that are left.
+
+use storage::{CommitError, Conflict, Oid, StorageStats, Tid, TransactionMeta};
+use zeo::{Encoding, Event, HubOptions, Reply, Request, Value};
+
+use crate::pair::{Client, hub, hub_with, memory};
+
+const OID: Oid = Oid::new(1);
+
+fn voted() -> Option<Result<Reply, zeo::Refusal>> {
+    Some(Ok(Reply::Voted(vec![])))
+}
+
+#[test]
+fn the_committer_hears_the_size_then_its_tid_and_no_invalidation() {
+    let hub = hub(Encoding::Pickle);
+    let mut writer = Client::registered(&hub);
+    let id = writer.begin(OID, Tid::ZERO, b"state");
+    let vote = writer.call(&Request::Vote(id.clone()));
+    let finish = writer.call(&Request::TpcFinish(id));
+    // The order to finish came before the vote was done, so it is refused.
+    writer.settle();
+    assert_eq!(writer.answer(vote), voted());
+    assert!(writer.answer(finish).unwrap().is_err());
+
+    let finish = writer.call(&Request::TpcFinish(Value::Int(101)));
+    writer.settle();
+    let stats = StorageStats {
+        objects: 1,
+        bytes: 5,
+    };
+    let tid = Tid::new(1);
+    let expected = [
+        Event::Resized(stats),
+        Event::Replied {
+            id: finish,
+            outcome: Ok(Reply::Tid(tid)),
+        },
+    ];
+    assert_eq!(writer.events, expected);
+}
+
+#[test]
+fn others_hear_before_the_committer_does() {
+    let hub = hub(Encoding::Pickle);
+    let mut writer = Client::registered(&hub);
+    let mut reader = Client::registered(&hub);
+    let id = writer.begin(OID, Tid::ZERO, b"state");
+    writer.ask(&Request::Vote(id.clone())).unwrap();
+    reader.hear();
+    assert!(
+        reader.invalidations().is_empty(),
+        "nothing before the finish"
+    );
+    writer.call(&Request::TpcFinish(id));
+    let done = writer.jobs.pop_front().expect("a finish").perform();
+    reader.hear();
+    assert_eq!(reader.invalidations().len(), 1);
+    assert!(done.deliver().is_none());
+}
+
+#[test]
+fn votes_wait_in_the_order_of_their_arrival_while_loads_go_on() {
+    let hub = hub(Encoding::Pickle);
+    let mut clients: Vec<_> = (0..4).map(|_| Client::registered(&hub)).collect();
+    let mut transactions = Vec::new();
+    for (number, client) in (1u64..).zip(&mut clients) {
+        let id = client.begin(Oid::new(number), Tid::ZERO, b"state");
+        let vote = client.call(&Request::Vote(id.clone()));
+        client.settle();
+        transactions.push((id, vote));
+    }
+    assert_eq!(clients[0].answer(transactions[0].1), voted());
+    for (client, (_, vote)) in clients.iter_mut().zip(&transactions).skip(1) {
+        assert_eq!(client.answer(*vote), None, "it waits");
+        assert_eq!(client.ask(&Request::Ping), Ok(Reply::Nothing));
+    }
+    // The second gives up, the third leaves: neither may hold up the fourth.
+    let abort = Request::TpcAbort(transactions[1].0.clone());
+    assert_eq!(clients[1].ask(&abort), Ok(Reply::Nothing));
+    assert!(clients[1].answer(transactions[1].1).unwrap().is_err());
+    assert!(clients[2].connection.disconnect().is_none());
+    let finished = clients[0].ask(&Request::TpcFinish(transactions[0].0.clone()));
+    assert_eq!(finished, Ok(Reply::Tid(Tid::new(1))));
+    clients[3].hear();
+    assert_eq!(clients[3].answer(transactions[3].1), voted());
+}
+
+#[test]
+fn whoever_leaves_with_the_lock_gives_it_back() {
+    for leaves_while_voting in [false, true] {
+        let hub = hub(Encoding::Pickle);
+        let mut first = Client::registered(&hub);
+        let mut second = Client::registered(&hub);
+        let id = first.begin(OID, Tid::ZERO, b"lost");
+        first.call(&Request::Vote(id));
+        let done = first.jobs.pop_front().expect("a vote").perform();
+        let id = second.begin(OID, Tid::ZERO, b"kept");
+        let vote = second.call(&Request::Vote(id.clone()));
+        second.settle();
+        let release = if leaves_while_voting {
+            assert!(first.connection.disconnect().is_none());
+            done.deliver()
+        } else {
+            assert!(done.deliver().is_none());
+            first.connection.disconnect()
+        };
+        release.expect("the lock is released by a job").run();
+        second.hear();
+        assert_eq!(second.answer(vote), voted());
+        assert_eq!(
+            second.ask(&Request::TpcFinish(id)),
+            Ok(Reply::Tid(Tid::new(1)))
+        );
+    }
+}
+
+#[test]
+fn a_dropped_connection_gives_the_lock_back_by_itself() {
+    let hub = hub(Encoding::Pickle);
+    let mut first = Client::registered(&hub);
+    let id = first.begin(OID, Tid::ZERO, b"lost");
+    first.ask(&Request::Vote(id)).unwrap();
+    drop(first);
+    Client::registered(&hub).commit(OID, Tid::ZERO, b"kept");
+}
+
+#[test]
+fn conflicts_go_to_the_client_which_may_merge_and_vote_again() {
+    for encoding in [Encoding::Pickle, Encoding::Msgpack] {
+        let hub = hub(encoding);
+        let mut client = Client::registered(&hub);
+        let mut other = Client::registered(&hub);
+        let base = client.commit(OID, Tid::ZERO, b"base");
+        let committed = other.commit(OID, base, b"theirs");
+        let id = client.begin(OID, base, b"ours");
+        client.store(Oid::new(2), Tid::ZERO, b"bystander", &id);
+        let conflict = Conflict {
+            oid: OID,
+            committed,
+            base,
+        };
+        let vote = Request::Vote(id.clone());
+        assert_eq!(client.ask(&vote), Ok(Reply::Conflicts(vec![conflict])));
+        // The lock is free meanwhile, and the conflict may come again.
+        let newer = other.commit(OID, committed, b"theirs again");
+        client.store(OID, committed, b"merged", &id);
+        assert!(matches!(client.ask(&vote), Ok(Reply::Conflicts(_))));
+        client.store(OID, newer, b"merged again", &id);
+        assert_eq!(client.ask(&vote), Ok(Reply::Voted(vec![])));
+        other.settle();
+        other.events.clear();
+        let Ok(Reply::Tid(tid)) = client.ask(&Request::TpcFinish(id)) else {
+            panic!("finished");
+        };
+        other.hear();
+        assert_eq!(other.invalidations(), [(tid, vec![OID, Oid::new(2)])]);
+        let load = Request::LoadBefore {
+            oid: OID,
+            before: Tid::MAX,
+        };
+        let Ok(Reply::Revision(Some(seen))) = other.ask(&load) else {
+            panic!("loaded");
+        };
+        assert_eq!(&*seen.record, b"merged again");
+    }
+}
+
+#[test]
+fn a_read_conflict_is_an_error_and_ends_the_transaction() {
+    let hub = hub(Encoding::Pickle);
+    let mut client = Client::registered(&hub);
+    let base = client.commit(OID, Tid::ZERO, b"one");
+    let committed = client.commit(OID, base, b"two");
+    let id = client.begin(Oid::new(2), Tid::ZERO, b"depends on one");
+    client.send(&Request::CheckCurrent {
+        oid: OID,
+        base,
+        id: id.clone(),
+    });
+    let refusal = client.ask(&Request::Vote(id.clone())).unwrap_err();
+    let expected = Conflict {
+        oid: OID,
+        committed,
+        base,
+    };
+    match refusal.to_commit_error() {
+        CommitError::ReadConflict(found) => assert_eq!(found, expected),
+        other => panic!("{other}"),
+    }
+    assert_eq!(client.ask(&Request::TpcAbort(id)), Ok(Reply::Nothing));
+    client.commit(OID, committed, b"three");
+}
+
+#[test]
+fn a_transaction_that_needs_what_is_not_offered_fails_at_its_vote() {
+    let hub = hub(Encoding::Pickle);
+    let mut client = Client::registered(&hub);
+    let id = client.begin(OID, Tid::ZERO, b"state");
+    client.send(&Request::NotOffered {
+        method: "undoa",
+        is_write: true,
+    });
+    assert_eq!(client.error, None, "the connection stays");
+    let refusal = client.ask(&Request::Vote(id.clone())).unwrap_err();
+    let text = refusal.to_commit_error().to_string();
+    assert!(text.contains("does not offer undoa"), "{text}");
+    assert_eq!(
+        client.ask(&Request::TpcFinish(id.clone())),
+        Ok(Reply::Nothing)
+    );
+    assert_eq!(client.ask(&Request::TpcAbort(id)), Ok(Reply::Nothing));
+    assert_eq!(
+        client.ask(&Request::LastTransaction),
+        Ok(Reply::Tid(Tid::ZERO))
+    );
+}
+
+#[test]
+fn a_transaction_over_the_limit_fails_at_its_vote() {
+    let options = HubOptions {
+        transaction_bytes_max: 1000,
+        ..HubOptions::default()
+    };
+    let hub = hub_with(memory(), options);
+    let mut client = Client::registered(&hub);
+    let id = client.begin(OID, Tid::ZERO, &[7; 2000]);
+    client.store(Oid::new(2), Tid::ZERO, b"small", &id);
+    let refusal = client.ask(&Request::Vote(id)).unwrap_err();
+    let text = refusal.to_commit_error().to_string();
+    assert!(text.contains("limit of 1000"), "{text}");
+    client.commit(OID, Tid::ZERO, b"small enough");
+}
+
+#[test]
+fn a_second_vote_is_refused_and_does_not_disturb_the_first() {
+    let hub = hub(Encoding::Pickle);
+    let mut client = Client::registered(&hub);
+    let id = client.begin(OID, Tid::ZERO, b"state");
+    let vote = Request::Vote(id.clone());
+    assert_eq!(client.ask(&vote), Ok(Reply::Voted(vec![])));
+    let refusal = client.ask(&vote).unwrap_err();
+    assert!(
+        refusal
+            .to_commit_error()
+            .to_string()
+            .contains("Already voting (locked)")
+    );
+    assert_eq!(
+        client.ask(&Request::TpcFinish(id)),
+        Ok(Reply::Tid(Tid::new(1)))
+    );
+}
+
+#[test]
+fn the_status_counts_what_happened() {
+    let hub = hub(Encoding::Pickle);
+    let mut client = Client::registered(&hub);
+    let base = client.commit(OID, Tid::ZERO, b"one");
+    client.commit(OID, base, b"two");
+    let id = client.begin(OID, base, b"stale");
+    assert!(matches!(
+        client.ask(&Request::Vote(id.clone())),
+        Ok(Reply::Conflicts(_))
+    ));
+    client.ask(&Request::TpcAbort(id)).unwrap();
+    client.begin(OID, base, b"open");
+    let Ok(Reply::Other(status)) = client.ask(&Request::ServerStatus) else {
+        panic!("no status");
+    };
+    let counted = |key| status.get(key).and_then(Value::as_int);
+    for (key, expected) in [
+        ("connections", 1),
+        ("stores", 4),
+        ("commits", 2),
+        ("aborts", 1),
+        ("conflicts", 1),
+        ("active_txns", 1),
+        ("waiting", 0),
+    ] {
+        assert_eq!(counted(key), Some(expected), "{key}");
+    }
+    let last = status.get("last-transaction").and_then(Value::as_text);
+    assert_eq!(last, Some("0000000000000002"));
+}
+
+#[test]
+fn a_second_transaction_beside_the_first_costs_the_connection() {
+    let hub = hub(Encoding::Pickle);
+    let mut client = Client::registered(&hub);
+    let id = client.begin(OID, Tid::ZERO, b"state");
+    let again = |id| Request::TpcBegin {
+        id,
+        meta: TransactionMeta::default(),
+        is_copy: false,
+    };
+    client.send(&again(id));
+    client.hear();
+    assert_eq!(client.error, None, "the same once more is nothing");
+    client.send(&again(Value::Int(7)));
+    client.hear();
+    assert!(client.error.is_some());
+}

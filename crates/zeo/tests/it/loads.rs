@@ -1,0 +1,263 @@
+//! Loads and invalidations: what a client may believe, and in which order it hears it.
+
+use storage::{Oid, Record, Revision, Tid};
+use zeo::{Encoding, Event, HubOptions, ProtocolError, Reply, Request};
+
+use crate::pair::{Client, commit_into, hub, hub_with, memory, not_found};
+
+const OID: Oid = Oid::new(1);
+const BOTH: [Encoding; 2] = [Encoding::Pickle, Encoding::Msgpack];
+
+fn load(before: Tid) -> Request {
+    Request::LoadBefore { oid: OID, before }
+}
+
+fn revision(tid: Tid, next: Option<Tid>, data: &[u8]) -> Reply {
+    Reply::Revision(Some(Revision {
+        tid,
+        next,
+        record: Record::from(data),
+    }))
+}
+
+#[test]
+fn a_client_loads_what_another_committed() {
+    for encoding in BOTH {
+        let hub = hub(encoding);
+        let mut writer = Client::registered(&hub);
+        let mut reader = Client::registered(&hub);
+        let first = writer.commit(OID, Tid::ZERO, b"one");
+        let second = writer.commit(OID, first, b"two");
+        reader.settle();
+        assert_eq!(
+            reader.invalidations(),
+            [(first, vec![OID]), (second, vec![OID])]
+        );
+        assert_eq!(
+            reader.ask(&load(Tid::MAX)),
+            Ok(revision(second, None, b"two"))
+        );
+        assert_eq!(
+            reader.ask(&load(second)),
+            Ok(revision(first, Some(second), b"one"))
+        );
+        assert_eq!(reader.ask(&load(first)), Ok(Reply::Revision(None)));
+        let missing = Request::LoadBefore {
+            oid: Oid::new(9),
+            before: Tid::MAX,
+        };
+        assert!(not_found(&reader.ask(&missing).unwrap_err()));
+        let serial = Request::LoadSerial {
+            oid: OID,
+            tid: first,
+        };
+        assert_eq!(
+            reader.ask(&serial),
+            Ok(Reply::Record(Record::from(&b"one"[..])))
+        );
+        assert_eq!(reader.ask(&Request::GetTid(OID)), Ok(Reply::Tid(second)));
+        assert_eq!(
+            reader.ask(&Request::LastTransaction),
+            Ok(Reply::Tid(second))
+        );
+    }
+}
+
+/// The storage was asked before the commit, and answered "current"; the reply is queued after the
+/// push that ends the revision. It must say so.
+#[test]
+fn a_load_overtaken_by_a_commit_is_corrected() {
+    for encoding in BOTH {
+        let hub = hub(encoding);
+        let mut writer = Client::registered(&hub);
+        let mut reader = Client::registered(&hub);
+        let first = writer.commit(OID, Tid::ZERO, b"one");
+        reader.settle();
+        reader.events.clear();
+        let id = reader.call(&load(Tid::MAX));
+        let done = reader.jobs.pop_front().expect("a load").perform();
+        let second = writer.commit(OID, first, b"two");
+        let third = writer.commit(OID, second, b"three");
+        assert!(done.deliver().is_none());
+        reader.hear();
+        assert_eq!(
+            reader.invalidations(),
+            [(second, vec![OID]), (third, vec![OID])]
+        );
+        assert_eq!(
+            reader.answer(id),
+            Some(Ok(revision(first, Some(second), b"one")))
+        );
+    }
+}
+
+/// The reply was queued before the push: "current" was true, and the push ends it.
+#[test]
+fn a_load_delivered_before_a_commit_precedes_its_push() {
+    let hub = hub(Encoding::Pickle);
+    let mut writer = Client::registered(&hub);
+    let mut reader = Client::registered(&hub);
+    let first = writer.commit(OID, Tid::ZERO, b"one");
+    reader.settle();
+    reader.events.clear();
+    let id = reader.call(&load(Tid::MAX));
+    assert!(
+        reader
+            .jobs
+            .pop_front()
+            .expect("a load")
+            .perform()
+            .deliver()
+            .is_none()
+    );
+    let second = writer.commit(OID, first, b"two");
+    reader.hear();
+    let expected = [
+        Event::Replied {
+            id,
+            outcome: Ok(revision(first, None, b"one")),
+        },
+        Event::Invalidated {
+            tid: second,
+            oids: vec![OID],
+        },
+    ];
+    assert_eq!(reader.events, expected);
+}
+
+/// A commit of other objects does not end the revision.
+#[test]
+fn a_load_overtaken_by_a_stranger_stays_current() {
+    let hub = hub(Encoding::Pickle);
+    let mut writer = Client::registered(&hub);
+    let mut reader = Client::registered(&hub);
+    let first = writer.commit(OID, Tid::ZERO, b"one");
+    let id = reader.call(&load(Tid::MAX));
+    let done = reader.jobs.pop_front().expect("a load").perform();
+    writer.commit(Oid::new(2), Tid::ZERO, b"other");
+    assert!(done.deliver().is_none());
+    reader.hear();
+    assert_eq!(reader.answer(id), Some(Ok(revision(first, None, b"one"))));
+}
+
+/// More commits than the queue remembers: the load is done again.
+#[test]
+fn a_load_overtaken_by_too_much_is_repeated() {
+    let options = HubOptions {
+        invalidations_max: 1,
+        ..HubOptions::default()
+    };
+    let hub = hub_with(memory(), options);
+    let mut writer = Client::registered(&hub);
+    let mut reader = Client::registered(&hub);
+    let first = writer.commit(OID, Tid::ZERO, b"one");
+    let id = reader.call(&load(first.next()));
+    let done = reader.jobs.pop_front().expect("a load").perform();
+    let second = writer.commit(OID, first, b"two");
+    writer.commit(Oid::new(2), Tid::ZERO, b"other");
+    writer.commit(Oid::new(3), Tid::ZERO, b"other");
+    done.deliver().expect("once more").run();
+    reader.hear();
+    assert_eq!(
+        reader.answer(id),
+        Some(Ok(revision(first, Some(second), b"one")))
+    );
+}
+
+#[test]
+fn registration_tells_the_newest_and_pushes_what_follows() {
+    let hub = hub(Encoding::Pickle);
+    let mut writer = Client::registered(&hub);
+    let first = writer.commit(OID, Tid::ZERO, b"one");
+    let mut late = Client::connect(&hub);
+    let id = late.call(&crate::pair::register(true));
+    let second = writer.commit(OID, first, b"two");
+    late.hear();
+    assert_eq!(late.answer(id), Some(Ok(Reply::Tid(first))));
+    assert_eq!(late.invalidations(), [(second, vec![OID])]);
+}
+
+#[test]
+fn ping_is_a_barrier() {
+    let hub = hub(Encoding::Msgpack);
+    let mut writer = Client::registered(&hub);
+    let mut reader = Client::registered(&hub);
+    let tid = writer.commit(OID, Tid::ZERO, b"one");
+    let id = reader.call(&Request::Ping);
+    reader.hear();
+    let expected = [
+        Event::Invalidated {
+            tid,
+            oids: vec![OID],
+        },
+        Event::Replied {
+            id,
+            outcome: Ok(Reply::Nothing),
+        },
+    ];
+    assert_eq!(reader.events, expected);
+}
+
+#[test]
+fn returning_clients_hear_what_they_missed_or_that_nobody_knows() {
+    let storage = memory();
+    let zero = commit_into(&storage, OID, Tid::ZERO, b"zero");
+    let one = commit_into(&storage, OID, zero, b"one");
+    let options = HubOptions {
+        invalidations_max: 2,
+        ..HubOptions::default()
+    };
+    let hub = hub_with(storage, options);
+    let mut client = Client::registered(&hub);
+    let missed = |client: &mut Client, tid| client.ask(&Request::GetInvalidations(tid));
+    let two = client.commit(Oid::new(2), Tid::ZERO, b"two");
+    client.commit(Oid::new(3), Tid::ZERO, b"three");
+    let last = client.commit(Oid::new(3), two.next(), b"four");
+    let newer = vec![Oid::new(3)];
+    assert_eq!(
+        missed(&mut client, two),
+        Ok(Reply::Invalidations(Some((last, newer))))
+    );
+    assert_eq!(
+        missed(&mut client, last),
+        Ok(Reply::Invalidations(Some((last, vec![]))))
+    );
+    // The queue does not reach so far; the storage itself does.
+    let all = vec![Oid::new(2), Oid::new(3)];
+    assert_eq!(
+        missed(&mut client, one),
+        Ok(Reply::Invalidations(Some((last, all))))
+    );
+}
+
+#[test]
+fn a_client_that_does_not_read_is_dropped_rather_than_kept_in_the_dark() {
+    let options = HubOptions {
+        output_bytes_max: 1000,
+        ..HubOptions::default()
+    };
+    let hub = hub_with(memory(), options);
+    let mut writer = Client::registered(&hub);
+    let mut idle = Client::registered(&hub);
+    for number in 1..100 {
+        writer.commit(Oid::new(number), Tid::ZERO, b"state");
+    }
+    idle.hear();
+    assert!(
+        matches!(idle.error, Some(ProtocolError::Stalled { .. })),
+        "{:?}",
+        idle.error
+    );
+    assert_eq!(writer.error, None);
+}
+
+#[test]
+fn a_gone_client_is_told_nothing_more() {
+    let hub = hub(Encoding::Pickle);
+    let mut writer = Client::registered(&hub);
+    let mut gone = Client::registered(&hub);
+    assert!(gone.connection.disconnect().is_none());
+    writer.commit(OID, Tid::ZERO, b"one");
+    gone.hear();
+    assert!(gone.events.is_empty());
+}
