@@ -1,0 +1,144 @@
+//! Asks the backends how they are, all at the same time.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use balance::BackendId;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1::handshake;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tracing::debug;
+
+use crate::options::Check;
+use crate::shared::Shared;
+
+/// Checks for ever. A check that hangs holds up no other.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let mut ticks = interval(shared.options.check_every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut checks: JoinSet<BackendId> = JoinSet::new();
+    let mut running = BTreeSet::new();
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = shared.members_changed.notified() => {}
+            Some(done) = checks.join_next() => {
+                if let Ok(id) = done {
+                    running.remove(&id);
+                }
+                continue;
+            }
+        }
+        for (id, address) in shared.members() {
+            if running.insert(id) {
+                checks.spawn(check(shared.clone(), id, address));
+            }
+        }
+    }
+}
+
+async fn check(shared: Arc<Shared>, id: BackendId, address: SocketAddr) -> BackendId {
+    let options = &shared.options;
+    let answer = timeout(options.check_wait, ask(&options.check, address)).await;
+    let result = answer.unwrap_or_else(|_| Err("no answer in time".to_owned()));
+    if let Err(error) = &result {
+        debug!(backend = %address, error, "a check failed");
+    }
+    shared.check_done(id, result.map_err(drop));
+    id
+}
+
+/// What a publisher of ours says about itself.
+#[derive(Debug, Deserialize)]
+struct Report {
+    ready: bool,
+    workers: u32,
+}
+
+/// The number of workers, if the backend is well and tells.
+async fn ask(check: &Check, address: SocketAddr) -> Result<Option<u32>, String> {
+    let path = match check {
+        Check::Zodiac => HEALTH,
+        Check::Path(path) => path,
+        Check::Connect => {
+            return TcpStream::connect(address)
+                .await
+                .map(|_| None)
+                .map_err(|e| e.to_string());
+        }
+    };
+    let (status, body) = get(address, path)
+        .await
+        .map_err(|error| error.to_string())?;
+    match check {
+        Check::Zodiac => judge(status, &body),
+        _ if status.as_u16() < 400 => Ok(None),
+        _ => Err(format!("{path} answered {status}")),
+    }
+}
+
+fn judge(status: StatusCode, body: &[u8]) -> Result<Option<u32>, String> {
+    if status.is_server_error() {
+        return Err(format!("{HEALTH} answered {status}"));
+    }
+    match serde_json::from_slice::<Report>(body) {
+        Ok(report) if status == StatusCode::OK && report.ready => Ok(Some(report.workers)),
+        Ok(report) if !report.ready => Err("it says that it is not ready".to_owned()),
+        // Another kind of server, which at least answers.
+        _ => Ok(None),
+    }
+}
+
+type Problem = Box<dyn std::error::Error + Send + Sync>;
+
+async fn get(address: SocketAddr, path: &str) -> Result<(StatusCode, Bytes), Problem> {
+    let stream = TcpStream::connect(address).await?;
+    let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
+    let request = Request::get(path)
+        .header("host", address.to_string())
+        .header("connection", "close")
+        .body(Empty::<Bytes>::new())?;
+    let exchange = async {
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), REPORT_BYTES_MAX)
+            .collect()
+            .await?;
+        Ok::<_, Problem>((status, body.to_bytes()))
+    };
+    let mut connection = std::pin::pin!(connection);
+    let mut exchange = std::pin::pin!(exchange);
+    tokio::select! {
+        answer = &mut exchange => answer,
+        // The connection may end first when the answer is complete in its buffer.
+        _ = &mut connection => exchange.await,
+    }
+}
+
+const HEALTH: &str = "/_zodiac/health";
+const REPORT_BYTES_MAX: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_publishers_are_believed_and_others_tolerated() {
+        let ok = StatusCode::OK;
+        assert_eq!(
+            judge(ok, br#"{"ready":true,"workers":7,"busy":0}"#),
+            Ok(Some(7))
+        );
+        assert!(judge(ok, br#"{"ready":false,"workers":7}"#).is_err());
+        assert_eq!(judge(ok, b"<html>hello"), Ok(None));
+        assert_eq!(judge(StatusCode::NOT_FOUND, b""), Ok(None));
+        assert!(judge(StatusCode::BAD_GATEWAY, b"").is_err());
+    }
+}
