@@ -1,0 +1,10 @@
+//! The balancer over real sockets, before backends that record what reaches them.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod backends;
+mod forwarding;
+mod limits;
+mod probes;
+mod queueing;
+mod support;
