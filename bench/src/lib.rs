@@ -1,1 +1,0 @@
-//! Timings, side by side with the Python originals.

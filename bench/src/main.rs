@@ -1,0 +1,34 @@
+//! Timings, side by side with the Python originals: `cargo xtask bench`.
+//!
+//! Both sides run at the same time on the same content and are measured in turn (ours, theirs,
+//! ours, theirs), so that whatever else the machine does meets both. Medians of the rounds count.
+
+mod http;
+mod report;
+mod sides;
+mod zeo;
+
+use anyhow::{Result, bail};
+
+use report::Report;
+
+/// How often each side is measured.
+const ROUNDS: usize = 3;
+
+/// How long one measurement takes.
+const SECONDS: u32 = 3;
+
+fn main() -> Result<()> {
+    let what = std::env::args().nth(1).unwrap_or_else(|| "all".to_owned());
+    if !["http", "zeo", "all"].contains(&what.as_str()) {
+        bail!("usage: cargo xtask bench [http|zeo|all]");
+    }
+    let mut report = Report::default();
+    if what != "zeo" {
+        http::measure(&mut report)?;
+    }
+    if what != "http" {
+        zeo::measure(&mut report)?;
+    }
+    report.publish()
+}
