@@ -5,7 +5,11 @@
 //! | `{SSHA}` base64(sha1(password + salt) + salt) | what Zope's user folder makes |
 //! | `{SHA}` base64(sha1(password)) | older |
 //! | `{SHA256}` hex(sha256(password)) | unsalted |
+//! | `{PBKDF2-SHA256}` iterations `$` base64(salt) `$` base64(key) | an add-on's scheme, see below |
 //! | anything without a `{SCHEME}` | clear text |
+//!
+//! AuthEncoding has no PBKDF2 of its own; sites that want it register the scheme
+//! `PBKDF2-SHA256` (RFC 8018 with HMAC-SHA256) in the form above, which is understood here.
 //!
 //! Every other scheme (`CRYPT`, `BCRYPT`, `MYSQL`, add-ons' own) is refused by name and never
 //! matches. AuthEncoding itself takes a scheme it has not registered for clear text, so that the
@@ -21,6 +25,12 @@ use subtle::ConstantTimeEq as _;
 pub const SALT_LEN: usize = 7;
 
 const SHA1_LEN: usize = 20;
+
+/// Each check costs this many hashes: more would let a stored password stall the server.
+const PBKDF2_ITERATIONS_MAX: u32 = 10_000_000;
+
+/// Longer keys add cost and no safety.
+const PBKDF2_KEY_BYTES_MAX: usize = 64;
 
 /// A stored password that cannot be compared with anything.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +64,7 @@ pub fn verify(stored: &[u8], attempt: &str) -> Result<bool, PasswordError> {
             reference,
             hex(&Sha256::digest(&attempt)).as_bytes(),
         )),
+        "PBKDF2-SHA256" => Ok(verify_pbkdf2(reference, &attempt).unwrap_or(false)),
         _ => Err(PasswordError::UnsupportedScheme {
             scheme: scheme.to_owned(),
         }),
@@ -102,6 +113,22 @@ fn ssha(password: &[u8], salt: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
+/// None where the reference is not of the scheme's form, or beyond its limits.
+fn verify_pbkdf2(reference: &[u8], attempt: &[u8]) -> Option<bool> {
+    let mut parts = std::str::from_utf8(reference).ok()?.split('$');
+    let iterations: u32 = parts.next()?.parse().ok()?;
+    let salt = STANDARD.decode(parts.next()?).ok()?;
+    let key = STANDARD.decode(parts.next()?).ok()?;
+    let within_limits = (1..=PBKDF2_ITERATIONS_MAX).contains(&iterations)
+        && (1..=PBKDF2_KEY_BYTES_MAX).contains(&key.len());
+    if parts.next().is_some() || !within_limits {
+        return None;
+    }
+    let mut derived = vec![0; key.len()];
+    pbkdf2::pbkdf2_hmac::<Sha256>(attempt, &salt, iterations, &mut derived);
+    Some(is_equal(&key, &derived))
+}
+
 /// `{NAME}rest` with a name of capital letters, digits and dashes.
 fn split_scheme(stored: &[u8]) -> Option<(&str, &[u8])> {
     let inner = stored.strip_prefix(b"{")?;
@@ -133,17 +160,37 @@ mod tests {
 
     #[test]
     fn an_unknown_scheme_never_matches_not_even_its_own_text() {
-        for stored in [
-            "{CRYPT}ab",
-            "{BCRYPT}$2b$",
-            "{MYSQL}00",
-            "{PBKDF2-SHA256}1$a$b",
-        ] {
+        for stored in ["{CRYPT}ab", "{BCRYPT}$2b$", "{MYSQL}00", "{ARGON2}x"] {
             let scheme = stored[1..stored.find('}').unwrap()].to_owned();
             assert_eq!(
                 verify(stored.as_bytes(), stored),
                 Err(PasswordError::UnsupportedScheme { scheme })
             );
+        }
+    }
+
+    /// The key is that of Python's `hashlib.pbkdf2_hmac("sha256", b"geheim\xfc", salt, 1000, 24)`.
+    #[test]
+    fn pbkdf2_keys_are_those_of_python() {
+        let stored = b"{PBKDF2-SHA256}1000$MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1u$OsmobIvG0gpToZb4P6ohcCB7VOwIJbtH";
+        assert_eq!(verify(stored, "geheim\u{fc}"), Ok(true));
+        assert_eq!(verify(stored, "geheim"), Ok(false));
+    }
+
+    #[test]
+    fn a_pbkdf2_reference_of_another_form_or_beyond_the_limits_never_matches() {
+        for reference in [
+            "",
+            "1",
+            "1$$",
+            "0$YQ==$YQ==",
+            "99999999999$YQ==$YQ==",
+            "x$YQ==$YQ==",
+            "1$YQ==$YQ==$",
+        ] {
+            let stored = format!("{{PBKDF2-SHA256}}{reference}");
+            assert_eq!(verify(stored.as_bytes(), &stored), Ok(false), "{stored}");
+            assert_eq!(verify(stored.as_bytes(), ""), Ok(false), "{stored}");
         }
     }
 
