@@ -127,7 +127,10 @@ impl Scan<'_> {
             "the last transaction has no sound header"
         };
         if let Some(later) = self.sound_transaction_at_the_end()? {
-            if header.status == Status::NEVER_WRITTEN && fits {
+            if header.status == Status::NEVER_WRITTEN
+                && fits
+                && header.length >= header.records_start()
+            {
                 return Ok(Verdict::Transaction(header));
             }
             let what = format!(
@@ -165,8 +168,12 @@ impl Scan<'_> {
         if start <= self.at || !known || header.tid <= self.last_tid {
             return Ok(None);
         }
-        if header.length == header.records_start() {
+        let records = header.length - header.records_start();
+        if records == 0 {
             return Ok(Some(start));
+        }
+        if records < DataHeader::LEN as u64 {
+            return Ok(None);
         }
         // Stored bytes may look like a log; but a copy of one has other offsets in it.
         let first = DataHeader::decode(&log.read_array(start + header.records_start())?);

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use sim::SimDisk;
 use storage::{Oid, Storage, StorageError, Tid};
+use vfs::Disk;
 
 use crate::{PATH, change, open, open_read_only, path};
 
@@ -75,13 +76,7 @@ proptest! {
     fn changed_bytes_never_panic(
         changes in prop::collection::vec((4..PLAIN.len(), any::<u8>()), 1..6)
     ) {
-        read_everything(&damaged(&changes));
-        // And without the index, which makes the open read everything.
-        let disk = damaged(&changes);
-        let bytes = disk.contents(path()).unwrap();
-        let bare = SimDisk::new();
-        bare.put(path(), &bytes);
-        read_everything(&bare);
+        read_with_and_without_index(&changes);
     }
 
     #[test]
@@ -94,12 +89,21 @@ proptest! {
 }
 
 #[test]
-fn each_single_byte_may_be_broken() {
-    for (at, sound) in PLAIN.iter().enumerate().take(1200).skip(4) {
+fn each_byte_may_be_broken() {
+    for (at, sound) in PLAIN.iter().enumerate().take(1500).skip(4) {
         for byte in [0, 0xff, sound ^ 1] {
-            read_everything(&damaged(&[(at, byte)]));
+            read_with_and_without_index(&[(at, byte)]);
         }
+        read_with_and_without_index(&[(at, 0), (at + 1, 0xff)]);
     }
+}
+
+/// Without the index, opening reads everything.
+fn read_with_and_without_index(changes: &[(usize, u8)]) {
+    let disk = damaged(changes);
+    read_everything(&disk);
+    disk.remove(format!("{PATH}.index").as_ref()).unwrap();
+    read_everything(&disk);
 }
 
 #[test]
@@ -145,7 +149,9 @@ fn damage_before_sound_transactions_is_no_tail_to_cut() {
     let bytes = disk.contents(path()).unwrap();
     let length = (bytes.len() - 4) / 4;
     let second = 4 + length;
-    let damages: [&[(usize, u8)]; 3] = [
+    let damages: [&[(usize, u8)]; 4] = [
+        // A header of zeros, and texts longer than the transaction.
+        &[(second + 16, 0), (second + 17, 0xff)],
         &[(second + 16, b'c')],
         &[(second + 8, 1)],
         &[(second + 15, 3)],
@@ -168,6 +174,25 @@ fn damage_before_sound_transactions_is_no_tail_to_cut() {
             "nothing was touched"
         );
     }
+}
+
+/// The end looks like a transaction that is too short for the record it should have.
+#[test]
+fn a_tail_whose_end_makes_no_sense_is_cut() {
+    let disk = SimDisk::new();
+    let storage = open(&disk).unwrap();
+    let tid = change(&storage, 1, b"finished");
+    drop(storage);
+    let sound = disk.contents(path()).unwrap();
+    let mut bytes = sound.clone();
+    bytes.extend([0; 30]);
+    bytes.extend(Tid::MAX.to_bytes());
+    bytes.extend(28u64.to_be_bytes());
+    bytes.extend(b" \0\0\0\0\0\0five!");
+    bytes.extend(28u64.to_be_bytes());
+    disk.put(path(), &bytes);
+    assert_eq!(open(&disk).unwrap().last_tid(), tid);
+    assert_eq!(disk.contents(path()).unwrap(), sound);
 }
 
 #[test]
