@@ -112,7 +112,8 @@ impl Tid {
         let nanos =
             u128::from(time.as_secs() % 60) * 1_000_000_000 + u128::from(time.subsec_nanos());
         let lower = (nanos << 32) / (60 * 1_000_000_000);
-        Self((upper << 32) | u64::try_from(lower).unwrap_or(u64::from(u32::MAX)))
+        let lower = u32::try_from(lower).expect("a fraction of a minute is below one");
+        Self((upper << 32) | u64::from(lower))
     }
 
     /// The moment since 1970, UTC, that this time stamp names; zero for ids before 1970.
