@@ -145,7 +145,7 @@ pub enum CommitError {
     /// An object whose currency the transaction relies on was changed. Nothing was written.
     #[error("read conflict: object {} was changed in transaction {} after it was read at {}", .0.oid, .0.committed, .0.base)]
     ReadConflict(Conflict),
-    /// The connection broke after the order to finish was sent: the transaction may be there.
+    /// The order to finish was given and its outcome never came back: the transaction may be there.
     #[error(
         "the connection to the storage server broke during finish: whether the transaction was committed is unknown"
     )]
