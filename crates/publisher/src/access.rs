@@ -128,18 +128,65 @@ fn is_authentic(user: &User, claim: &Credentials, client: &Client<'_>) -> bool {
 impl Login {
     /// Whether this user has a permission at a place (`checkPermission`).
     pub fn has_permission(&self, permission: &str, place: &Placed) -> bool {
-        let roles = permission_roles(permission, &Roles::manager(), place);
-        match &self.user {
-            None => roles.is_public(),
-            Some(user) => {
-                let target = Target::Object(place.clone());
-                let place = Published {
-                    target: &target,
-                    folder: &self.folder,
-                };
-                user.access(&roles, &place) == security::Access::Granted
+        self.may(
+            &permission_roles(permission, &Roles::manager(), place),
+            place,
+        )
+    }
+
+    /// Whether this user has one of the roles at a place.
+    pub fn may(&self, required: &Roles, place: &Placed) -> bool {
+        let Some(user) = &self.user else {
+            return required.is_public();
+        };
+        let target = Target::Object(place.clone());
+        let place = Published {
+            target: &target,
+            folder: &self.folder,
+        };
+        user.access(required, &place) == security::Access::Granted
+    }
+
+    /// The user `id` of the user folder at `path` below `root`; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`PublishError::Unsupported`] where the user folder is of an unknown kind.
+    pub fn of_user(
+        world: World<'_>,
+        root: &Placed,
+        path: &[String],
+        id: &str,
+    ) -> Result<Option<Self>, PublishError> {
+        let Some((last, folders)) = path.split_last() else {
+            return Ok(None);
+        };
+        let mut folder = root.clone();
+        for name in folders {
+            match folder.own(world, name)? {
+                Some(Attribute::Object(next)) => folder = next,
+                _ => return Ok(None),
             }
         }
+        let Some(Attribute::Object(users)) = folder.own(world, last)? else {
+            return Ok(None);
+        };
+        let class = users.known_class()?;
+        let finder = class
+            .user_folder()
+            .ok_or_else(|| PublishError::unsupported(users.object().class().to_string()))?;
+        let user = finder.user(world.connection, users.object(), id)?;
+        Ok(user.map(|user| Self {
+            user: Some(user),
+            folder_path: folder.physical_path().split_off(1),
+            folder,
+        }))
+    }
+
+    /// The path of the user folder from the root, as owners are stored with it.
+    pub fn user_folder_path(&self) -> Vec<String> {
+        let mut path = self.folder_path.clone();
+        path.push(USER_FOLDER.to_owned());
+        path
     }
 
     /// The user's id; `None` for nobody.
@@ -202,7 +249,13 @@ fn local_roles(place: &Placed, user_id: &str) -> LocalRoles {
     }
 }
 
-/// The roles that a requirement comes down to at a place.
+/// The roles that a requirement comes down to at a place; one that says nothing comes down to
+/// Manager.
+pub fn roles_required(requirement: &Requirement, place: &Placed) -> Roles {
+    requirement_roles(requirement, place, &Roles::manager())
+}
+
+/// The roles that a requirement comes down to at a place, after what was required on the way.
 pub(crate) fn requirement_roles(
     requirement: &Requirement,
     place: &Placed,
@@ -258,4 +311,5 @@ fn names(value: Value<'_>) -> Option<Vec<Role>> {
 }
 
 const ALLOW_GROUPS: &str = "__allow_groups__";
+const USER_FOLDER: &str = "acl_users";
 const LOCAL_ROLES: &str = "__ac_local_roles__";

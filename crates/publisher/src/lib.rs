@@ -42,7 +42,7 @@ mod response;
 mod traversal;
 mod url;
 
-pub use access::Login;
+pub use access::{Login, roles_required};
 pub use acquisition::{Attribute, DataKind, Placed, World};
 pub use call::Call;
 pub use class::{AbsentItem, Class, ClassRegistry, Member, Publish, Requirement, UserFolder};

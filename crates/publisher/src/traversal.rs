@@ -493,9 +493,14 @@ impl Traversal<'_> {
         &mut self.urls
     }
 
-    /// Takes the object that traversal stands at off the path and returns the one before it.
-    pub fn step_back(&mut self) -> Option<Target> {
+    /// Takes the object that traversal stands at off the path, makes the one before it the root of
+    /// URLs, and returns that as the next step.
+    pub fn enter_virtual_root(&mut self, path: &[&str]) -> Option<Target> {
+        if self.parents.len() < 2 {
+            return None;
+        }
         self.parents.pop();
+        self.set_virtual_root(path);
         self.parents.pop()
     }
 

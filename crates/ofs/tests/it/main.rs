@@ -1,0 +1,6 @@
+//! The stock classes through the publisher: judged by answers of Zope, and by what is stored.
+
+mod corpus;
+mod sample;
+mod support;
+mod writes;
