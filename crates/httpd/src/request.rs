@@ -66,7 +66,7 @@ pub(crate) fn from_head(
         query: parts.uri.query().unwrap_or_default().to_owned(),
         headers,
         body: Vec::new(),
-        remote_addr: Some(client(&parts.headers, peer.ip(), options)),
+        remote_addr: Some(client(&parts.headers, peer.ip().to_canonical(), options)),
         id: forwarded("x-request-id")
             .filter(|id| is_request_id(id))
             .map_or_else(new_request_id, str::to_owned),

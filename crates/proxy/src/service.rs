@@ -70,7 +70,7 @@ impl Service {
         client: Client,
     ) -> Response<ResponseBody> {
         let id = format!("{:016x}", fastrand::u64(..));
-        let mut record = Record::begin(client.link.clone(), id, client.peer.ip());
+        let mut record = Record::begin(client.link.clone(), id, client.peer.ip().to_canonical());
         let (parts, body) = request.into_parts();
         let path = parts.uri.path();
         if path == REFUSED_PATH
@@ -181,7 +181,7 @@ impl Service {
             let host = authority.unwrap_or_else(|| client.local.to_string());
             HeaderValue::from_str(&host).ok()
         });
-        let peer = client.peer.ip();
+        let peer = client.peer.ip().to_canonical();
         let origin = Origin {
             peer,
             is_trusted: self.shared.options.trusts(peer),
