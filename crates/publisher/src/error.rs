@@ -3,7 +3,7 @@
 use storage::StorageError;
 use zodb::ZodbError;
 
-/// What stops a request. Each becomes a response: see [`crate::page`].
+/// What stops a request. Each becomes a response with a page that says so.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
