@@ -22,7 +22,6 @@ ZEO_STORAGE = """<zeoclient>
         server %s
         storage 1
         name judge
-        wait-timeout 60
         cache-size 64MB
     </zeoclient>"""
 

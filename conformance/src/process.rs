@@ -16,8 +16,15 @@ use serde_json::Value;
 use crate::clock::{Deadline, PATIENCE, poll};
 use crate::zodiac_binary;
 
-/// How many of the last log lines a failure message shows.
-const LOG_LINES_MAX: usize = 60;
+/// How many of the last log lines are kept. Access lines are not among them: under load they would
+/// push out everything else.
+const LOG_LINES_MAX: usize = 5000;
+
+/// How many of them a failure message shows.
+const LOG_LINES_SHOWN_MAX: usize = 60;
+
+/// What an access line of the balancer has in it.
+const ACCESS_MARK: &str = " access: ";
 
 /// How long a process may take to stop when asked.
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
@@ -41,6 +48,8 @@ struct Heard {
 struct Said {
     events: Vec<Value>,
     log: VecDeque<String>,
+    /// How many lines the log ever had: those kept and those dropped from its front.
+    heard: usize,
     ended: bool,
 }
 
@@ -122,11 +131,21 @@ impl Process {
         skip: usize,
         matches: impl Fn(&Value) -> bool,
     ) -> Result<Value> {
+        self.await_said(what, |said| {
+            said.events
+                .iter()
+                .skip(skip)
+                .find(|event| matches(event))
+                .cloned()
+        })
+    }
+
+    fn await_said<T>(&self, what: &str, find: impl Fn(&Said) -> Option<T>) -> Result<T> {
         let deadline = Deadline::after(PATIENCE);
         let mut said = self.heard.said.lock().expect("listeners do not panic");
         loop {
-            if let Some(event) = said.events.iter().skip(skip).find(|event| matches(event)) {
-                return Ok(event.clone());
+            if let Some(found) = find(&said) {
+                return Ok(found);
             }
             if said.ended || deadline.is_over() {
                 let why = if said.ended { "it ended" } else { "in vain" };
@@ -153,6 +172,31 @@ impl Process {
     pub fn listening(&self) -> Result<SocketAddr> {
         let event = self.event("listening", 0, |event| event["event"] == "listening")?;
         address(&event)
+    }
+
+    /// How many lines it has logged.
+    pub fn logged(&self) -> usize {
+        self.heard
+            .said
+            .lock()
+            .expect("listeners do not panic")
+            .heard
+    }
+
+    /// Waits for a log line that has all of `words` in it, after the first `skip` ones.
+    ///
+    /// # Errors
+    /// When the process ends or patience runs out before.
+    pub fn notice(&self, skip: usize, words: &[&str]) -> Result<String> {
+        let matches = |line: &&String| words.iter().all(|word| line.contains(word));
+        self.await_said(&format!("a log line with {words:?}"), |said| {
+            let dropped = said.heard - said.log.len();
+            said.log
+                .iter()
+                .skip(skip.saturating_sub(dropped))
+                .find(matches)
+                .cloned()
+        })
     }
 
     /// The last lines of its log.
@@ -227,6 +271,10 @@ impl Said {
     }
 
     fn hear_log(&mut self, line: String) {
+        if line.contains(ACCESS_MARK) {
+            return;
+        }
+        self.heard += 1;
         if self.log.len() == LOG_LINES_MAX {
             self.log.pop_front();
         }
@@ -234,7 +282,12 @@ impl Said {
     }
 
     fn log_text(&self) -> String {
-        self.log.iter().map(|line| format!("  {line}\n")).collect()
+        let first = self.log.len().saturating_sub(LOG_LINES_SHOWN_MAX);
+        self.log
+            .iter()
+            .skip(first)
+            .map(|line| format!("  {line}\n"))
+            .collect()
     }
 }
 

@@ -1,3 +1,37 @@
 //! Zodiac against its judges: the real binary, genuine Python, real sockets, real signals.
 
+mod alike;
+mod bad_input;
+mod conflicts;
+mod durability;
 mod judges;
+mod load;
+mod outage;
+mod up;
+mod writing;
+
+use conformance::Site;
+use conformance::http::Request;
+
+/// Whether the long rounds are wanted: `cargo xtask conformance --full`.
+fn is_full() -> bool {
+    std::env::var("ZODIAC_CONFORMANCE").is_ok_and(|value| value == "full")
+}
+
+/// A request by the site's manager whose password is stored as SSHA.
+fn by_admin(request: Request) -> Request {
+    request.basic("admin", "admin-password")
+}
+
+/// A PUT of plain text by that manager.
+fn put_text(target: &str, text: &str) -> Request {
+    by_admin(
+        Request::new("PUT", target)
+            .header("content-type", "text/plain")
+            .body(text),
+    )
+}
+
+fn sound_site() -> Site {
+    Site::sound().expect("the judge makes the site")
+}
