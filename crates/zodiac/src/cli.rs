@@ -1,0 +1,220 @@
+//! The command line. Flags that are absent leave the configuration as it is.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, Count, LogFormat, ServerAddress};
+
+/// Runs a Zope site as a cluster: a load balancer that users see, publishers that compute pages,
+/// and a storage server that keeps the object database (Data.fs).
+#[derive(Debug, Parser)]
+#[command(name = "zodiac", version = VERSION, max_term_width = 100, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const VERSION: &str = "0.1.0-dev";
+
+const EXAMPLES: &str = "\
+Examples:
+  zodiac up                                   a sample portal on http://127.0.0.1:8080
+  zodiac up --data /srv/site/Data.fs          the same cluster for a site you have
+  zodiac zeo --data Data.fs --listen 10.0.0.1:8100
+  zodiac publish --zeo 10.0.0.1:8100 --listen 10.0.0.2:8081
+  zodiac balance --listen 10.0.0.4:80 --member 10.0.0.2:8081 --member 10.0.0.3:8081
+  zodiac config --print-defaults > zodiac.toml";
+
+/// The roles of a cluster.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the whole cluster on this machine: storage server, publishers, load balancer
+    Up(Up),
+    /// Run the storage server: a Data.fs for ZEO clients, ours and Python's
+    Zeo(Zeo),
+    /// Run a publisher: a ZEO client that answers HTTP requests from the site's objects
+    Publish(Publish),
+    /// Run the load balancer: the one address that users see
+    Balance(Balance),
+    /// Print or check the configuration
+    Config(ConfigCommand),
+}
+
+/// What every role takes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Common {
+    /// The configuration file [default: zodiac.toml where it exists]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// How log lines on standard error look
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+    /// What is logged: error, warn, info, debug, trace, or a list such as "info,zeo=debug"
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log_level: Option<String>,
+    /// Report on standard output as one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Stop when standard input ends: set by a supervisor
+    #[arg(long, hide = true)]
+    pub(crate) supervised: bool,
+    /// The name in log lines: set by a supervisor
+    #[arg(long, hide = true, value_name = "NAME")]
+    pub(crate) log_name: Option<String>,
+}
+
+impl Common {
+    /// The configuration with the flags of this struct applied.
+    pub(crate) fn load(&self) -> anyhow::Result<Config> {
+        let mut config = Config::load(self.config.as_deref())?;
+        set(&mut config.log.format, self.log_format);
+        set(&mut config.log.level, self.log_level.clone());
+        Ok(config)
+    }
+}
+
+/// `zodiac up`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  zodiac up
+  zodiac up --data /srv/site/Data.fs --publishers 4 --listen 0.0.0.0:80")]
+pub(crate) struct Up {
+    /// The Data.fs; created with a sample portal where it does not exist [default: var/Data.fs]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: Option<PathBuf>,
+    /// How many publishers [default: 3]
+    #[arg(long, value_name = "N")]
+    pub(crate) publishers: Option<Count>,
+    /// Where users connect [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Where ZEO clients connect, ours and others [default: 127.0.0.1:8100]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) zeo_listen: Option<SocketAddr>,
+    /// The first publisher's address; the others take the next ports [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) publisher_listen: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+impl Up {
+    pub(crate) fn load(&self) -> anyhow::Result<Config> {
+        let mut config = self.common.load()?;
+        set(&mut config.zeo.data, self.data.clone());
+        set(&mut config.up.publishers, self.publishers);
+        set(&mut config.balance.listen, self.listen);
+        set(&mut config.zeo.listen, self.zeo_listen);
+        set(&mut config.up.publisher_listen, self.publisher_listen);
+        Ok(config)
+    }
+}
+
+/// `zodiac zeo`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  zodiac zeo --data Data.fs --listen 10.0.0.1:8100")]
+pub(crate) struct Zeo {
+    /// The Data.fs; created empty where it does not exist [default: var/Data.fs]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: Option<PathBuf>,
+    /// Where ZEO clients connect [default: 127.0.0.1:8100]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Refuse every write
+    #[arg(long)]
+    pub(crate) read_only: bool,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+impl Zeo {
+    pub(crate) fn load(&self) -> anyhow::Result<Config> {
+        let mut config = self.common.load()?;
+        set(&mut config.zeo.data, self.data.clone());
+        set(&mut config.zeo.listen, self.listen);
+        config.zeo.read_only |= self.read_only;
+        Ok(config)
+    }
+}
+
+/// `zodiac publish`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  zodiac publish --zeo 10.0.0.1:8100 --listen 10.0.0.2:8081")]
+pub(crate) struct Publish {
+    /// A storage server; repeat for servers to turn to when it fails [default: 127.0.0.1:8100]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) zeo: Vec<ServerAddress>,
+    /// Where the balancer connects [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Requests computed at a time [default: 4]
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<Count>,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+impl Publish {
+    pub(crate) fn load(&self) -> anyhow::Result<Config> {
+        let mut config = self.common.load()?;
+        if !self.zeo.is_empty() {
+            config.publish.zeo.clone_from(&self.zeo);
+        }
+        set(&mut config.publish.listen, self.listen);
+        set(&mut config.publish.workers, self.workers);
+        Ok(config)
+    }
+}
+
+/// `zodiac balance`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  zodiac balance --listen 10.0.0.4:80 --member 10.0.0.2:8081 --member 10.0.0.3:8081")]
+pub(crate) struct Balance {
+    /// Where users connect [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// A publisher; repeat for each [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) member: Vec<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+impl Balance {
+    pub(crate) fn load(&self) -> anyhow::Result<Config> {
+        let mut config = self.common.load()?;
+        if !self.member.is_empty() {
+            config.balance.members.clone_from(&self.member);
+        }
+        set(&mut config.balance.listen, self.listen);
+        Ok(config)
+    }
+}
+
+/// `zodiac config`
+#[derive(Debug, Args)]
+#[command(arg_required_else_help = true)]
+#[group(required = true, multiple = false)]
+#[command(after_help = "\
+Examples:
+  zodiac config --print-defaults > zodiac.toml
+  zodiac config --check zodiac.toml")]
+pub(crate) struct ConfigCommand {
+    /// Print every key with its default and its meaning
+    #[arg(long)]
+    pub(crate) print_defaults: bool,
+    /// Check a configuration file and the environment
+    #[arg(long, value_name = "FILE")]
+    pub(crate) check: Option<PathBuf>,
+}
+
+fn set<T>(target: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *target = value;
+    }
+}

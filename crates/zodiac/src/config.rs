@@ -1,0 +1,400 @@
+//! The configuration: defaults, then `zodiac.toml`, then the environment, then flags.
+//!
+//! [`DEFAULTS`] documents every key; a test holds it against [`Config::default`].
+
+use std::env;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde::{Deserialize, Deserializer};
+
+/// The documented defaults, as `zodiac config --print-defaults` prints them.
+pub(crate) const DEFAULTS: &str = include_str!("defaults.toml");
+
+/// The file that is read when none is named.
+const DEFAULT_FILE: &str = "zodiac.toml";
+
+/// The largest configuration file.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// All settings of all roles.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) up: Up,
+    pub(crate) zeo: Zeo,
+    pub(crate) publish: Publish,
+    pub(crate) balance: Balance,
+    pub(crate) log: Log,
+}
+
+/// `[up]`: the whole cluster on one machine.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Up {
+    pub(crate) publishers: Count,
+    pub(crate) publisher_listen: SocketAddr,
+    pub(crate) restart_pause: Seconds,
+    pub(crate) restart_pause_max: Seconds,
+    pub(crate) stop_wait: Seconds,
+}
+
+/// `[zeo]`: the storage server.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Zeo {
+    pub(crate) data: PathBuf,
+    pub(crate) listen: SocketAddr,
+    pub(crate) storage: String,
+    pub(crate) read_only: bool,
+    pub(crate) encoding: Encoding,
+    pub(crate) invalidation_queue_size: usize,
+    pub(crate) connections_max: usize,
+    pub(crate) frame_bytes_max: usize,
+    pub(crate) pending_bytes_max: usize,
+}
+
+/// What a storage server offers its clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Encoding {
+    Pickle,
+    Msgpack,
+}
+
+/// `[publish]`: a publisher.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Publish {
+    pub(crate) listen: SocketAddr,
+    pub(crate) zeo: Vec<ServerAddress>,
+    pub(crate) storage: String,
+    pub(crate) workers: Count,
+    pub(crate) queue_max: usize,
+    pub(crate) storage_wait: Seconds,
+    pub(crate) conflict_retries: u32,
+    pub(crate) record_cache_bytes: usize,
+    pub(crate) object_cache_bytes: u64,
+    pub(crate) body_bytes_max: usize,
+    pub(crate) realm: String,
+    pub(crate) trusted_proxies: Vec<IpAddr>,
+}
+
+/// `[balance]`: the load balancer.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Balance {
+    pub(crate) listen: SocketAddr,
+    pub(crate) members: Vec<SocketAddr>,
+    pub(crate) threads: usize,
+    pub(crate) queue_max: usize,
+    pub(crate) queue_wait: Seconds,
+    pub(crate) body_bytes_max: usize,
+    pub(crate) health_interval: Seconds,
+    pub(crate) health_timeout: Seconds,
+    pub(crate) connect_timeout: Seconds,
+    pub(crate) response_timeout: Seconds,
+    pub(crate) idle_timeout: Seconds,
+    pub(crate) slots: Count,
+}
+
+/// `[log]`: what is logged.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Log {
+    pub(crate) format: LogFormat,
+    pub(crate) level: String,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+impl Default for Up {
+    fn default() -> Self {
+        Self {
+            publishers: Count(3),
+            publisher_listen: loopback(8081),
+            restart_pause: Seconds::from_millis(100),
+            restart_pause_max: Seconds::from_millis(5_000),
+            stop_wait: Seconds::from_millis(10_000),
+        }
+    }
+}
+
+impl Default for Zeo {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from("var/Data.fs"),
+            listen: loopback(8100),
+            storage: "1".to_owned(),
+            read_only: false,
+            encoding: Encoding::Pickle,
+            invalidation_queue_size: 10_000,
+            connections_max: 1_000,
+            frame_bytes_max: 256 << 20,
+            pending_bytes_max: 256 << 20,
+        }
+    }
+}
+
+impl Default for Publish {
+    fn default() -> Self {
+        Self {
+            listen: loopback(8081),
+            zeo: vec![ServerAddress("127.0.0.1:8100".to_owned())],
+            storage: "1".to_owned(),
+            workers: Count(4),
+            queue_max: 128,
+            storage_wait: Seconds::from_millis(30_000),
+            conflict_retries: 3,
+            record_cache_bytes: 64 << 20,
+            object_cache_bytes: 64 << 20,
+            body_bytes_max: 64 << 20,
+            realm: "Zope".to_owned(),
+            trusted_proxies: vec![
+                IpAddr::from([127, 0, 0, 1]),
+                IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
+            ],
+        }
+    }
+}
+
+impl Default for Balance {
+    fn default() -> Self {
+        Self {
+            listen: loopback(8080),
+            members: vec![loopback(8081)],
+            threads: 0,
+            queue_max: 1_024,
+            queue_wait: Seconds::from_millis(30_000),
+            body_bytes_max: 64 << 20,
+            health_interval: Seconds::from_millis(500),
+            health_timeout: Seconds::from_millis(2_000),
+            connect_timeout: Seconds::from_millis(2_000),
+            response_timeout: Seconds::from_millis(60_000),
+            idle_timeout: Seconds::from_millis(60_000),
+            slots: Count(4),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Text,
+            level: "info".to_owned(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads `file`, or `zodiac.toml` where it exists, and the environment on top of it.
+    ///
+    /// # Errors
+    /// Names the file, line and key, or the variable, that is wrong.
+    pub(crate) fn load(file: Option<&Path>) -> Result<Self> {
+        let default = Path::new(DEFAULT_FILE);
+        let text = match file {
+            Some(path) => read(path)?,
+            None if default.exists() => read(default)?,
+            None => String::new(),
+        };
+        let path = file.unwrap_or(default);
+        Self::from_text(&text, env::vars()).with_context(|| format!("{}", path.display()))
+    }
+
+    fn from_text(text: &str, vars: impl Iterator<Item = (String, String)>) -> Result<Self> {
+        // The file alone first: only then do messages carry its lines.
+        let mut config: Self = toml::from_str(text).map_err(|error| anyhow!("{error}"))?;
+        let mut table: toml::Table = toml::from_str(text)?;
+        let mut vars: Vec<_> = vars
+            .filter(|(name, _)| name.starts_with(ENV_PREFIX))
+            .collect();
+        vars.sort();
+        for (name, value) in vars {
+            let Some((section, key)) = key_of_variable(&name) else {
+                continue;
+            };
+            let value = parse_variable(&section, &key, &value)
+                .with_context(|| format!("environment variable {name}"))?;
+            let entry = table
+                .entry(section)
+                .or_insert_with(|| toml::Table::new().into());
+            if let Some(section) = entry.as_table_mut() {
+                section.insert(key, value);
+            }
+            config = Self::deserialize(table.clone())
+                .map_err(|error| anyhow!("environment variable {name}: {error}"))?;
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    /// What types alone cannot say.
+    fn check(&self) -> Result<()> {
+        if self.publish.zeo.is_empty() {
+            bail!("publish.zeo: name at least one storage server, as in [\"127.0.0.1:8100\"]");
+        }
+        if self.up.restart_pause.0 > self.up.restart_pause_max.0 {
+            bail!("up.restart-pause is longer than up.restart-pause-max");
+        }
+        Ok(())
+    }
+}
+
+fn read(path: &Path) -> Result<String> {
+    let size = fs::metadata(path)
+        .with_context(|| format!("cannot read {}", path.display()))?
+        .len();
+    if size > FILE_BYTES_MAX {
+        bail!(
+            "{} has {size} bytes; a configuration has {FILE_BYTES_MAX} at most",
+            path.display()
+        );
+    }
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// `ZODIAC_ZEO_READ_ONLY` is `read-only` in `[zeo]`; `None` for variables that name no section.
+fn key_of_variable(name: &str) -> Option<(String, String)> {
+    let (section, key) = name.strip_prefix(ENV_PREFIX)?.split_once('_')?;
+    let section = section.to_lowercase();
+    ["up", "zeo", "publish", "balance", "log"]
+        .contains(&section.as_str())
+        .then(|| (section, key.to_lowercase().replace('_', "-")))
+}
+
+/// Gives the text of a variable the type that its key has in [`DEFAULTS`].
+fn parse_variable(section: &str, key: &str, text: &str) -> Result<toml::Value> {
+    let defaults: toml::Table = toml::from_str(DEFAULTS)?;
+    let default = defaults.get(section).and_then(|section| section.get(key));
+    let default = default.with_context(|| format!("there is no key `{key}` in [{section}]"))?;
+    Ok(match default {
+        toml::Value::Integer(_) => text
+            .parse::<i64>()
+            .context("a whole number is needed")?
+            .into(),
+        toml::Value::Float(_) => text.parse::<f64>().context("a number is needed")?.into(),
+        toml::Value::Boolean(_) => text
+            .parse::<bool>()
+            .context("true or false is needed")?
+            .into(),
+        toml::Value::Array(_) => {
+            let items = text
+                .split(',')
+                .map(str::trim)
+                .filter(|item| !item.is_empty());
+            toml::Value::Array(items.map(Into::into).collect())
+        }
+        _ => text.into(),
+    })
+}
+
+const ENV_PREFIX: &str = "ZODIAC_";
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// A number of things of which there must be one at least and may not be very many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Count(pub(crate) usize);
+
+impl Count {
+    const MAX: usize = 1_024;
+}
+
+impl std::str::FromStr for Count {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = text
+            .parse::<usize>()
+            .map_err(|_| "a whole number is needed".to_owned())?;
+        Self::try_from(number)
+    }
+}
+
+impl TryFrom<usize> for Count {
+    type Error = String;
+
+    fn try_from(number: usize) -> Result<Self, String> {
+        if (1..=Self::MAX).contains(&number) {
+            Ok(Self(number))
+        } else {
+            Err(format!("{number} is not between 1 and {}", Self::MAX))
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        usize::deserialize(deserializer)?
+            .try_into()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// A span of time, written as a number of seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+pub(crate) struct Seconds(pub(crate) Duration);
+
+impl Seconds {
+    const fn from_millis(millis: u64) -> Self {
+        Self(Duration::from_millis(millis))
+    }
+}
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let seconds = f64::deserialize(deserializer)?;
+        let max = 86_400.0;
+        if (0.0..=max).contains(&seconds) {
+            Ok(Self(Duration::from_secs_f64(seconds)))
+        } else {
+            Err(serde::de::Error::custom(format!(
+                "{seconds} is not between 0 and {max} seconds"
+            )))
+        }
+    }
+}
+
+/// `HOST:PORT` of a server to connect to; the host may be a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ServerAddress(pub(crate) String);
+
+impl std::str::FromStr for ServerAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let valid = text
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+        if valid {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!("{text:?} is not an address of the form HOST:PORT"))
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ServerAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests;

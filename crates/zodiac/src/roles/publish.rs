@@ -1,0 +1,99 @@
+//! `zodiac publish`: a ZEO client that answers HTTP requests from the site's objects.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use publisher::{Publisher, PublisherOptions, Request, Response};
+use storage::Storage;
+use zeo_net::{ClientOptions, ZeoStorage};
+use zodb::{Database, DatabaseOptions};
+
+use crate::cli::Publish;
+use crate::config;
+use crate::shutdown::Shutdown;
+use crate::{clock, logging};
+
+/// Runs a publisher until it is told to stop.
+pub(crate) fn run(arguments: &Publish) -> Result<()> {
+    let config = arguments.load()?;
+    let name = super::log_name(&arguments.common, "publish");
+    logging::start(&config.log, name)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let shutdown = Shutdown::new(arguments.common.supervised)?.ordered();
+        tokio::pin!(shutdown);
+        let server = httpd::Server::bind(config.publish.listen, http_options(&config.publish)?)?;
+        let storage = tokio::select! {
+            storage = connect(client_options(&config.publish, name)) => storage?,
+            reason = &mut shutdown => {
+                tracing::info!(reason, "the publisher stops");
+                return Ok(());
+            }
+        };
+        let publisher = Arc::new(Site(site(storage, &config.publish)));
+        super::report_listening(&arguments.common, "publish", server.local_addr());
+        let stop = async { tracing::info!(reason = shutdown.await, "the publisher stops") };
+        server.run(publisher, stop).await;
+        Ok(())
+    })
+}
+
+/// Connects to the storage server, however long it takes until there is one.
+async fn connect(options: ClientOptions) -> Result<Arc<ZeoStorage>> {
+    loop {
+        let attempt = options.clone();
+        match tokio::task::spawn_blocking(move || ZeoStorage::connect(attempt)).await? {
+            Ok(storage) => return Ok(storage),
+            Err(error) if error.severity() == storage::Severity::Retry => {
+                tracing::warn!(%error, servers = ?options.servers, "still waiting for a storage server");
+            }
+            Err(error) => return Err(error).context("cannot use the storage server"),
+        }
+    }
+}
+
+fn site(storage: Arc<ZeoStorage>, config: &config::Publish) -> Publisher {
+    let options = DatabaseOptions {
+        cache_bytes: config.object_cache_bytes,
+        ..Default::default()
+    };
+    let database = Database::new(storage as Arc<dyn Storage>, options);
+    let options = PublisherOptions {
+        retries_max: config.conflict_retries,
+        ..PublisherOptions::new(clock::since_1970, clock::pause)
+    };
+    Publisher::new(database, ofs::registry(), options)
+}
+
+/// What the listener asks for pages.
+struct Site(Publisher);
+
+impl httpd::Publish for Site {
+    fn publish(&self, request: &Request) -> Response {
+        self.0.publish(request)
+    }
+}
+
+fn http_options(config: &config::Publish) -> Result<httpd::Options> {
+    Ok(httpd::Options {
+        workers: NonZeroUsize::new(config.workers.0).context("publish.workers is zero")?,
+        waiting_max: config.queue_max,
+        body_bytes_max: config.body_bytes_max,
+        trusted_peers: config.trusted_proxies.clone(),
+        ..httpd::Options::default()
+    })
+}
+
+fn client_options(config: &config::Publish, label: &str) -> ClientOptions {
+    ClientOptions {
+        servers: config.zeo.iter().map(|server| server.0.clone()).collect(),
+        storage: config.storage.clone(),
+        wait: config.storage_wait.0,
+        cache_bytes: config.record_cache_bytes,
+        label: Some(label.to_owned()),
+        ..ClientOptions::default()
+    }
+}
