@@ -1,6 +1,7 @@
 //! A commit over the wire: gathered here, sent in one go at the vote.
 
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -9,14 +10,18 @@ use storage::{Commit, CommitError, Oid, Record, StorageError, Tid, TransactionMe
 use zeo::{Reply, Request, Value};
 
 use super::link::{Answer, Link};
-use super::{Shared, unexpected};
+use super::{Shared, ZeoStorage, unexpected};
 
 /// A transaction being filled. Nothing is sent before the vote, so it may be given up at no cost
 /// and does not keep others of this client waiting.
 pub(super) struct ZeoCommit {
     shared: Arc<Shared>,
+    /// Keeps the connection open as long as there is something to commit.
+    storage: Arc<ZeoStorage>,
     meta: TransactionMeta,
     stores: Vec<(Oid, Tid, Record)>,
+    /// Where in `stores` an object is: its last record counts.
+    places: HashMap<Oid, usize>,
     checks: Vec<(Oid, Tid)>,
 }
 
@@ -24,11 +29,13 @@ pub(super) struct ZeoCommit {
 static NEXT_ID: AtomicI64 = AtomicI64::new(1);
 
 impl ZeoCommit {
-    pub(super) fn new(shared: Arc<Shared>, meta: TransactionMeta) -> Self {
+    pub(super) fn new(storage: Arc<ZeoStorage>, meta: TransactionMeta) -> Self {
         Self {
-            shared,
+            shared: storage.shared.clone(),
+            storage,
             meta,
             stores: Vec::new(),
+            places: HashMap::new(),
             checks: Vec::new(),
         }
     }
@@ -59,7 +66,13 @@ impl ZeoCommit {
 
 impl Commit for ZeoCommit {
     fn store(&mut self, oid: Oid, base: Tid, record: Record) -> Result<(), StorageError> {
-        self.stores.push((oid, base, record));
+        match self.places.entry(oid) {
+            Entry::Occupied(place) => self.stores[*place.get()] = (oid, base, record),
+            Entry::Vacant(place) => {
+                place.insert(self.stores.len());
+                self.stores.push((oid, base, record));
+            }
+        }
         Ok(())
     }
 
@@ -69,7 +82,7 @@ impl Commit for ZeoCommit {
     }
 
     fn vote(self: Box<Self>) -> Result<Box<dyn Voted>, CommitError> {
-        let turn = self.shared.commit_turn.lock_arc();
+        let turn = Turn(Some(self.shared.commit_turn.lock_arc()));
         let link = self.shared.link_until(self.shared.deadline())?;
         let id = Value::Int(NEXT_ID.fetch_add(1, Ordering::Relaxed));
         self.send(&link, &id);
@@ -78,6 +91,7 @@ impl Commit for ZeoCommit {
             Answer::Said(Ok(Reply::Voted(resolved))) => {
                 return Ok(Box::new(ZeoVoted {
                     shared: self.shared,
+                    _storage: self.storage,
                     link,
                     id,
                     stores: self.stores,
@@ -95,14 +109,27 @@ impl Commit for ZeoCommit {
     }
 }
 
+/// The turn to commit on this connection. It goes to whoever has waited longest.
+struct Turn(Option<ArcMutexGuard<RawMutex, ()>>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(turn) = self.0.take() {
+            ArcMutexGuard::unlock_fair(turn);
+        }
+    }
+}
+
 struct ZeoVoted {
     shared: Arc<Shared>,
+    _storage: Arc<ZeoStorage>,
     link: Arc<Link>,
     id: Value<'static>,
     stores: Vec<(Oid, Tid, Record)>,
     resolved: Vec<Oid>,
     is_open: bool,
-    _turn: ArcMutexGuard<RawMutex, ()>,
+    /// Others of this client may not vote meanwhile.
+    _turn: Turn,
 }
 
 impl Voted for ZeoVoted {

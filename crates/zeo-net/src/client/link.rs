@@ -1,6 +1,6 @@
 //! One live connection, shared by the callers and the thread that reads.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ struct Writer {
 
 pub(super) struct Calls {
     pub(super) session: Session,
-    pub(super) pending: HashMap<CallId, Pending>,
+    pub(super) pending: BTreeMap<CallId, Pending>,
     /// Loads under way: who wants the same one waits for it, too.
     loads: HashMap<(Oid, Tid), Arc<Slot<Loaded>>>,
     dead: bool,
@@ -117,7 +117,7 @@ impl Link {
         Ok(Self {
             calls: Mutex::new(Calls {
                 session,
-                pending: HashMap::new(),
+                pending: BTreeMap::new(),
                 loads: HashMap::new(),
                 dead: false,
             }),

@@ -258,7 +258,7 @@ impl Storage for ZeoStorage {
                 operation: "a transaction extension that is not a dict of plain values",
             });
         }
-        Ok(Box::new(ZeoCommit::new(self.shared.clone(), meta)))
+        Ok(Box::new(ZeoCommit::new(self, meta)))
     }
 
     fn is_read_only(&self) -> bool {

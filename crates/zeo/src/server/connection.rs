@@ -287,7 +287,7 @@ impl Peer {
     ) -> Result<Option<Job>, Refusal> {
         let refusal = Refusal::not_offered(method);
         if is_write && let Some(transaction) = self.open_transaction() {
-            transaction.failed.get_or_insert(refusal.clone());
+            transaction.failed.get_or_insert_with(|| refusal.clone());
             if to.id.is_none() {
                 return Ok(None);
             }

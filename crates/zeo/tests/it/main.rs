@@ -1,5 +1,7 @@
 //! Client sessions and a hub in one thread, without sockets: every interleaving is chosen.
 
+#![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
+
 mod commits;
 mod golden;
 mod loads;

@@ -1,0 +1,104 @@
+//! Loads and commits against any ZEO server, and tells how fast:
+//! `cargo run --release -p zeo-net --example load_zeo -- ADDR [CLIENTS [SECONDS]]`.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a program that measures and prints"
+)]
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use storage::{Commit, Oid, Record, Storage, StorageError, Tid, TransactionMeta};
+use zeo_net::{ClientOptions, ZeoStorage};
+
+/// How many objects are loaded in turn.
+const OBJECTS: u64 = 1000;
+const THREADS_PER_CLIENT: usize = 4;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut args = std::env::args().skip(1);
+    let server = args.next().ok_or("name an address, as 127.0.0.1:8100")?;
+    let clients: usize = args.next().map_or(Ok(4), |number| number.parse())?;
+    let seconds: u64 = args.next().map_or(Ok(5), |number| number.parse())?;
+    // No cache: every load goes over the wire.
+    let options = ClientOptions {
+        servers: vec![server],
+        cache_bytes: 0,
+        label: Some("load_zeo".to_owned()),
+        ..ClientOptions::default()
+    };
+    let first = ZeoStorage::connect(options.clone())?;
+    let oids = prepare(&first)?;
+    let count = Arc::new(AtomicU64::new(0));
+    let begin = Instant::now();
+    let end = begin + Duration::from_secs(seconds);
+    let mut threads = Vec::new();
+    for _ in 0..clients {
+        let client = ZeoStorage::connect(options.clone())?;
+        for part in 0..THREADS_PER_CLIENT {
+            let (client, oids, count) = (client.clone(), oids.clone(), count.clone());
+            threads.push(std::thread::spawn(move || {
+                let own = oids
+                    .iter()
+                    .cycle()
+                    .skip(part * oids.len() / THREADS_PER_CLIENT);
+                for oid in own {
+                    if Instant::now() > end {
+                        return Ok(());
+                    }
+                    client.load_before(*oid, Tid::MAX)?;
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok::<(), StorageError>(())
+            }));
+        }
+    }
+    for thread in threads {
+        thread.join().expect("the loader does not panic")?;
+    }
+    let rate = count.load(Ordering::Relaxed) / seconds;
+    println!("{rate} loads/s with {clients} clients of {THREADS_PER_CLIENT} threads");
+    commits(&first, oids[0], Duration::from_secs(seconds.min(2)))?;
+    Ok(())
+}
+
+/// Makes the objects that are loaded.
+fn prepare(client: &Arc<ZeoStorage>) -> Result<Vec<Oid>, Box<dyn Error>> {
+    let oids = client.new_oids(usize::try_from(OBJECTS)?)?;
+    let mut commit = client.clone().begin(TransactionMeta::default())?;
+    for oid in &oids {
+        commit.store(*oid, Tid::ZERO, record(1000))?;
+    }
+    commit.vote()?.finish(&mut |_| {})?;
+    Ok(oids)
+}
+
+/// A record that Python can read: `(persistent.mapping.PersistentMapping, None)`, then its state.
+fn record(length: usize) -> Record {
+    let mut bytes = b"\x80\x03cpersistent.mapping\nPersistentMapping\nq\x00.\x80\x03".to_vec();
+    bytes.extend(b"}X\x04\x00\x00\x00data}X\x01\x00\x00\x00xX");
+    bytes.extend(u32::try_from(length).unwrap_or(0).to_le_bytes());
+    bytes.extend(std::iter::repeat_n(b'x', length));
+    bytes.extend(b"ss.");
+    Record::from(bytes)
+}
+
+fn commits(client: &Arc<ZeoStorage>, oid: Oid, time: Duration) -> Result<(), Box<dyn Error>> {
+    let begin = Instant::now();
+    let mut count = 0u32;
+    let found = client.load_before(oid, Tid::MAX)?;
+    let mut base = found.ok_or("the object is gone")?.tid;
+    while begin.elapsed() < time {
+        let mut commit: Box<dyn Commit> = client.clone().begin(TransactionMeta::default())?;
+        commit.store(oid, base, record(1000))?;
+        base = commit.vote()?.finish(&mut |_| {})?;
+        count += 1;
+    }
+    let rate = f64::from(count) / begin.elapsed().as_secs_f64();
+    println!("{rate:.0} commits/s with one client");
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! A real server and real clients on loopback, port 0.
+
+#![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
+
+mod commits;
+mod limits;
+mod reconnect;
+mod suite;
+mod world;

@@ -1,0 +1,45 @@
+//! What every storage promises, over the wire.
+
+use std::sync::Arc;
+
+use filestorage::{FileStorage, Options};
+use sim::World;
+use storage::{MemoryStorage, Storage};
+use zeo_net::{Encoding, ServerOptions};
+
+use crate::world::{TestServer, any_port};
+
+fn served(storage: Arc<dyn Storage>, encoding: Encoding, kept: impl std::any::Any) -> World {
+    let options = ServerOptions {
+        encoding,
+        ..ServerOptions::default()
+    };
+    let server = TestServer::start_with(storage, any_port(), options);
+    World::with(server.client(), (server, kept))
+}
+
+mod memory_in_pickles {
+    fn make() -> sim::World {
+        let storage = super::Arc::new(super::MemoryStorage::new());
+        super::served(storage, super::Encoding::Pickle, ())
+    }
+    sim::storage_suite!(make);
+}
+
+mod memory_in_msgpack {
+    fn make() -> sim::World {
+        let storage = super::Arc::new(super::MemoryStorage::new());
+        super::served(storage, super::Encoding::Msgpack, ())
+    }
+    sim::storage_suite!(make);
+}
+
+mod file {
+    fn make() -> sim::World {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("Data.fs");
+        let storage = super::FileStorage::open(path, super::Options::default()).unwrap();
+        super::served(storage, super::Encoding::Pickle, folder)
+    }
+    sim::storage_suite!(make);
+}
