@@ -115,12 +115,14 @@ impl Service {
         })?;
         let template = self.template(parts, client, &body, &record.id);
         let method = template.method.as_str();
-        let deadline = now() + options.queue_wait;
+        let mut wait_left = options.queue_wait;
         let mut tried: Vec<BackendId> = Vec::new();
         let mut last: Option<FailureKind> = None;
         loop {
+            // Only waiting counts, not the time that a backend computed before it failed.
+            let begin = now();
             let demand = Demand {
-                deadline,
+                deadline: begin + wait_left,
                 tried: tried.clone(),
             };
             let lease = match (self.shared.admit(demand).await, last) {
@@ -130,6 +132,7 @@ impl Service {
                 }
                 (Err(denial), _) => return Err(Trouble::Denied(denial)),
             };
+            wait_left = wait_left.saturating_sub(now() - begin);
             record.attempt(lease.address());
             tried.push(lease.backend());
             let address = lease.address();
@@ -141,8 +144,10 @@ impl Service {
                 return Err(fault.into());
             }
             warn!(request = record.id, backend = %address, %failure, "an attempt failed");
-            let has_body = !matches!(body, Prepared::Spent);
-            if !has_body || !may_retry(method, failure.progress, body.is_replayable()) {
+            // A page that takes too long here takes as long elsewhere, and twice the workers.
+            let is_hopeless =
+                failure.kind == FailureKind::TimedOut || matches!(body, Prepared::Spent);
+            if is_hopeless || !may_retry(method, failure.progress, body.is_replayable()) {
                 return Err(Trouble::Failed(failure.kind));
             }
             last = Some(failure.kind);

@@ -12,6 +12,8 @@ async fn a_body_over_the_limit_is_refused() {
     client
         .send(b"PUT / HTTP/1.1\r\nHost: site\r\nContent-Length: 100001\r\n\r\n")
         .await;
+    // The client sends on, as clients do; the answer must not be lost over it.
+    client.send(&vec![b'x'; 100_001]).await;
     assert_eq!(client.response().await.status, 413);
     assert_eq!(client.rest().await.unwrap(), b"");
 
@@ -134,5 +136,42 @@ async fn a_backend_that_computes_for_too_long_is_a_504() {
             .starts_with("text/html")
     );
     assert!(response.text().contains("did not answer in time"));
+    balancer.stop().await;
+}
+
+/// A page that takes too long here takes as long elsewhere: asking twice would cost two workers.
+#[tokio::test]
+async fn a_read_that_takes_too_long_is_not_asked_for_twice() {
+    let first = Origin::start(|_| Act::Hang).await;
+    let second = Origin::start(|_| Act::Hang).await;
+    let balancer = Balancer::start(&[&first, &second], |options| {
+        options.response_wait = Duration::from_millis(50);
+    });
+    assert_eq!(balancer.get("/").await.status, 504);
+    assert_eq!(first.seen().len() + second.seen().len(), 1);
+    balancer.stop().await;
+}
+
+/// The limit of waiting is for waiting: time that a backend computed before it died is not it.
+#[tokio::test]
+async fn a_backend_that_dies_late_is_replaced_all_the_same() {
+    let (open, gate) = tokio::sync::oneshot::channel();
+    let gate = std::sync::Mutex::new(Some(gate));
+    let mut dying =
+        Origin::start(move |_| gate.lock().unwrap().take().map_or(Act::Hang, Act::Wait)).await;
+    let balancer = Balancer::start(&[&dying], |options| {
+        options.queue_wait = Duration::from_millis(100);
+    });
+    let mut client = balancer.client().await;
+    client.send(b"GET / HTTP/1.1\r\nHost: site\r\n\r\n").await;
+    until(|| dying.in_flight() == 1).await;
+    let living = Origin::answering("alive").await;
+    balancer
+        .handle
+        .set_members(&[dying.address, living.address]);
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    dying.kill().await;
+    assert_eq!(client.response().await.text(), "alive");
+    drop(open);
     balancer.stop().await;
 }
