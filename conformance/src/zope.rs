@@ -1,5 +1,6 @@
 //! Genuine Zope as one more server of the same content.
 
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -13,6 +14,9 @@ use tempfile::TempDir;
 
 use crate::http::{Request, Response};
 use crate::judge;
+
+/// What Zope complains of, in its instance.
+const LOG: &str = "log";
 
 /// Where Zope finds its objects.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +33,7 @@ pub struct Zope {
     child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
-    _instance: TempDir,
+    instance: TempDir,
 }
 
 impl Zope {
@@ -39,9 +43,11 @@ impl Zope {
     /// When it does not start.
     pub fn serve(database: Database<'_>) -> Result<Self> {
         let instance = tempfile::tempdir()?;
+        let log = File::create(instance.path().join(LOG))?;
         let mut child = judge::command("zope_serve.py")?
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(log)
             .spawn()
             .context("zope_serve.py does not start")?;
         let input = child.stdin.take();
@@ -50,14 +56,14 @@ impl Zope {
             child,
             input,
             output,
-            _instance: instance,
+            instance,
         };
         let database = match database {
             Database::File(path) => json!({ "file": path }),
             Database::Zeo(address) => json!({ "zeo": address.to_string() }),
         };
         let ready = zope.exchange(&json!({
-            "instance": zope._instance.path(),
+            "instance": zope.instance.path(),
             "database": database,
         }))?;
         if ready["ready"] != true {
@@ -102,7 +108,10 @@ impl Zope {
         input.flush()?;
         let mut line = String::new();
         self.output.read_line(&mut line)?;
-        serde_json::from_str(&line).with_context(|| format!("Zope said {line:?}"))
+        serde_json::from_str(&line).with_context(|| {
+            let log = fs::read_to_string(self.instance.path().join(LOG)).unwrap_or_default();
+            format!("Zope said {line:?}; its log:\n{log}")
+        })
     }
 }
 
