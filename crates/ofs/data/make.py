@@ -6,8 +6,8 @@ members.txt has a line for each attribute of the stock classes that a URL could 
 
     name  classes  publish  requires
 
-`classes` are the letters of CLASSES below. `publish` is `-` (never), `+` (always), a verb, or `0`
-for an attribute that is None. `requires` is `=` (nothing of its own), `*` (public), `!` (private),
+`classes` are the letters in instances() below. `publish` is `-` (never), `+` (always), `o` (always,
+and the attribute is an object and no method), a verb, or `0` for an attribute that is None. `requires` is `=` (nothing of its own), `*` (public), `!` (private),
 `:Role,Role`, or `permission|Role,Role` with the roles that have it where it is set nowhere. The
 lines that begin with `_` are the permissions' settings of the application class.
 
@@ -19,6 +19,7 @@ import mimetypes
 import os
 import sys
 import tempfile
+import types
 import warnings
 
 warnings.simplefilter("ignore")
@@ -95,7 +96,9 @@ def publish(value):
     if isinstance(mark, tuple):
         (verb,) = mark
         return verb
-    return "+" if mark else "-"
+    if not mark:
+        return "-"
+    return "+" if isinstance(value, (types.MethodType, types.FunctionType)) else "o"
 
 
 def requires(cls, name, value):

@@ -70,9 +70,16 @@ fn put(call: &mut Call<'_>, container: &Placed, id: &str) -> Result<Answer, Publ
     }
     edit = if stock.is_dtml() {
         let text = source::source_text(&call.request.body)?;
+        source::check(&text, id)?;
         dav::with_etag(edit.set_str("raw", &text), call.now)
     } else {
-        file::write_data(&stock, call, edit, id, &new.content_type)?
+        // The item's own PUT guesses once more, from what the request says.
+        let declared = call
+            .request
+            .header("content-type")
+            .filter(|kind| !kind.is_empty());
+        let declared = declared.unwrap_or(&new.content_type).to_owned();
+        file::write_data(&stock, call, edit, id, &declared)?
     };
     let reference = edit.create(call.connection)?;
     debug_assert!(folder.is_folder());
@@ -80,6 +87,7 @@ fn put(call: &mut Call<'_>, container: &Placed, id: &str) -> Result<Answer, Publ
         .add_item(id, stock.meta_type())
         .set_reference(id, &reference)
         .store(call.connection, container.oid())?;
+    dav::init(&stock, call);
     call.reply.set_status(201);
     Ok(Answer::Nothing)
 }

@@ -1,7 +1,7 @@
 //! Small methods that all stock items have: their id, title, URL and properties.
 
 use pickle::{Kind, Value};
-use publisher::{Answer, Attribute, Call, DataKind, Placed, PublishError, escape_html};
+use publisher::{Answer, Attribute, Call, Class as _, DataKind, Placed, PublishError, escape_html};
 
 use crate::state;
 use crate::stock::Stock;
@@ -24,6 +24,7 @@ pub(crate) fn call(
         "absolute_url_path" => Ok(absolute_url_path(call, this)),
         "tag" if stock.is_image() => tag(call, this),
         "getProperty" => return Some(get_property(stock, call, this)),
+        "manage_workspace" => return Some(manage_workspace(stock, call, this)),
         _ => return None,
     };
     Some(text.map(Answer::Text))
@@ -74,11 +75,10 @@ pub(crate) fn tag(call: &Call<'_>, this: &Placed) -> Result<String, PublishError
     let (width, height) = (scalar("width")?, scalar("height")?);
     let alt = state::text(this, "alt", "")?;
     let title = state::text(this, "title", "")?;
-    let alt = if alt.is_empty() { &title } else { &alt };
     let mut tag = format!(
         "<img src=\"{}\" alt=\"{}\" title=\"{}\"",
-        absolute_url_path(call, this),
-        escape_html(alt),
+        call.absolute_url(this),
+        escape_html(&alt),
         escape_html(&title)
     );
     for (name, value) in [("height", height), ("width", width)] {
@@ -124,6 +124,29 @@ fn get_property(stock: Stock, call: &mut Call<'_>, this: &Placed) -> Result<Answ
         Some(Attribute::Object(_)) => Err(unknown()),
         None => Err(missing()),
     }
+}
+
+/// Leads to the first management screen that the user may see: the edit form, or the item itself.
+fn manage_workspace(
+    stock: Stock,
+    call: &mut Call<'_>,
+    this: &Placed,
+) -> Result<Answer, PublishError> {
+    let unknown = || PublishError::unsupported(format!("manage_workspace of {this:?}"));
+    let login = call.login.ok_or_else(unknown)?;
+    let form = stock.member("manage_main").ok_or_else(unknown)?;
+    let screen = [
+        ("manage_main", form.requirement.clone()),
+        ("", stock.requirement()),
+    ]
+    .into_iter()
+    .find(|(_, requirement)| login.may(&publisher::roles_required(requirement, this), this));
+    let (screen, _) = screen.ok_or_else(unknown)?;
+    let folder = call.urls.url_without(1).unwrap_or_default();
+    let location = format!("{folder}/{screen}");
+    call.reply.set_status(302);
+    call.reply.set_header("location", &location);
+    Ok(Answer::Text(location))
 }
 
 fn has_property(stock: Stock, this: &Placed, id: &str) -> bool {

@@ -91,12 +91,13 @@ fn member(publish: &str, requires: &str) -> Member {
     };
     Member {
         publish: match publish {
-            "+" => Publish::Always,
+            "+" | "o" => Publish::Always,
             "-" | "0" => Publish::Never,
             verb => Publish::Verb(verb.to_owned()),
         },
         requirement,
         is_none: publish == "0",
+        is_object: publish == "o",
     }
 }
 

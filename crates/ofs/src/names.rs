@@ -219,7 +219,7 @@ impl<'c, 'r> Names<'c, 'r> {
                 } else {
                     place
                 };
-                (holder.known_class()?.requirement(), holder)
+                acquired_requirement(holder)?
             }
             other => (other, place),
         };
@@ -278,6 +278,18 @@ impl Namespace for Names<'_, '_> {
     fn lookup(&mut self, name: &str) -> Result<Option<Value>, NamespaceError> {
         self.find(name).map_err(Into::into)
     }
+}
+
+/// What an object requires; where it says nothing, what the objects around it do.
+fn acquired_requirement(holder: &Placed) -> Result<(Requirement, &Placed), PublishError> {
+    let around = std::iter::successors(Some(holder), |place| place.parent());
+    for place in around {
+        let requirement = place.known_class()?.requirement();
+        if requirement != Requirement::Inherited {
+            return Ok((requirement, place));
+        }
+    }
+    Ok((Requirement::Private, holder))
 }
 
 fn stock_of(placed: &Placed) -> Option<Stock> {

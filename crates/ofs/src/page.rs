@@ -107,7 +107,7 @@ pub(crate) fn error(error: dtml::Error) -> PublishError {
         },
         ErrorKind::Undefined(name) => PublishError::Exception {
             class: "KeyError",
-            message: format!("'{name}'"),
+            message: name,
         },
         ErrorKind::Raised { class, message } => PublishError::Exception { class, message },
         ErrorKind::Parse(message) => PublishError::Exception {

@@ -218,11 +218,8 @@ impl Class for Stock {
             Self::File => file::as_text(call, this),
             Self::Image => item::tag(call, this).map(Answer::Text),
             Self::Application | Self::Folder | Self::OrderedFolder | Self::UserFolder => {
-                let class = this.object().class().name().to_owned();
-                Ok(Answer::Text(format!(
-                    "<{class} at {}>",
-                    this.physical_path().join("/")
-                )))
+                let class = this.object().class().name();
+                Ok(Answer::Text(format!("<{class} at {}>", self.id_of(this))))
             }
         }
     }

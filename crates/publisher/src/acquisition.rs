@@ -279,7 +279,9 @@ impl Placed {
         name: &str,
         value: Value<'_>,
     ) -> Result<Attribute, PublishError> {
-        if let Some(reference) = Reference::read(value) {
+        // Eight characters of text would be read as an id as well.
+        let id = value.persistent_id();
+        if let Some(reference) = id.and_then(Reference::read) {
             return match reference {
                 Reference::Strong { oid, .. } => self.child(world, oid).map(Attribute::Object),
                 Reference::Weak { .. } | Reference::Foreign { .. } => {

@@ -29,9 +29,11 @@ pub trait Class: Send + Sync {
     /// `__call__`: its `repr` is shown.
     fn call(&self, call: &mut Call<'_>, this: &Placed) -> Result<Answer, PublishError> {
         let _ = call;
-        let path = this.physical_path().join("/");
-        let class = this.object().class().name().to_owned();
-        Ok(Answer::Text(format!("<{class} at {path}>")))
+        Ok(Answer::Text(format!(
+            "<{} at {}>",
+            this.object().class().name(),
+            self.id(this.object())
+        )))
     }
 
     /// Calls the class attribute `name` of an instance.
@@ -153,6 +155,8 @@ pub struct Member {
     /// The attribute is `None`: it hides what would be acquired, and asks to be passed over as a
     /// default page.
     pub is_none: bool,
+    /// The attribute is an object with attributes of its own, of which nothing is known.
+    pub is_object: bool,
 }
 
 /// Whether something can be the end of a URL.

@@ -87,6 +87,17 @@ impl PublishError {
         }
     }
 
+    /// The status under the site's own error page: there Zope takes it from the exception's name.
+    pub(crate) fn page_status(&self) -> u16 {
+        match self {
+            Self::Exception {
+                class: "KeyError" | "NameError",
+                ..
+            } => 503,
+            other => other.status(),
+        }
+    }
+
     /// The Python exception's class name, which `standard_error_message` gets as `error_type`.
     pub fn class_name(&self) -> &'static str {
         match self {
@@ -116,6 +127,7 @@ impl PublishError {
             Self::Unauthorized => UNAUTHORIZED.to_owned(),
             Self::MissingParameter { name } => name.clone(),
             Self::Http { message, .. } | Self::Exception { message, .. } => message.clone(),
+            Self::Redirect { location } => location.clone(),
             other => other.to_string(),
         }
     }
@@ -124,7 +136,7 @@ impl PublishError {
     pub(crate) fn is_zopes(&self) -> bool {
         !matches!(
             self,
-            Self::Unsupported { .. } | Self::Objects(_) | Self::Storage(_) | Self::Redirect { .. }
+            Self::Unsupported { .. } | Self::Objects(_) | Self::Storage(_)
         )
     }
 }

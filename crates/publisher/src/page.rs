@@ -28,6 +28,7 @@ pub(crate) fn render(error: &PublishError) -> String {
         ),
         // Zope writes the text of these unescaped; it is a fixed sentence in all our uses.
         PublishError::Http { message, .. } if !message.is_empty() => (SORRY, message.clone()),
+        PublishError::Redirect { location } => (SORRY, escape_html(location)),
         PublishError::Unsupported { .. } => (
             "Not published natively yet",
             escape_html(&error.to_string()),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pickle::Value;
 use security::{Client, Credentials};
 use storage::{CommitError, Severity, TransactionMeta};
 use zodb::{Connection, Database, Reference};
@@ -244,7 +245,7 @@ impl Publisher {
             }
             Target::Bytes { of, name } => {
                 let value = of.object().state().get(name);
-                let bytes = value.and_then(pickle::Value::as_bytes).unwrap_or_default();
+                let bytes = value.and_then(Value::as_bytes).unwrap_or_default();
                 Ok(Answer::Bytes(bytes.to_vec()))
             }
             Target::AbsentMember {
@@ -281,8 +282,11 @@ impl Publisher {
             reply.set_status(401);
             reply.set_header("www-authenticate", CHALLENGE);
         }
+        if let PublishError::Redirect { location } = error {
+            reply.set_header("location", location);
+        }
         if let Some(own_page) = own_page {
-            reply.set_status(error.status());
+            reply.set_status(error.page_status());
             if reply.header("content-type").is_none() && !own_page.is_empty() {
                 reply.set_header("content-type", "text/html");
             }
@@ -364,13 +368,16 @@ struct Progress {
 }
 
 impl Progress {
-    /// Where `standard_error_message` is looked for.
+    /// Where `standard_error_message` is looked for. What is not there has none of the methods that
+    /// Zope needs to make that page.
     fn context(&self) -> Option<Placed> {
+        match &self.published {
+            Some(Target::Absent { .. }) => return None,
+            Some(Target::Member { member, .. }) if member.is_object => return None,
+            _ => {}
+        }
         match self.parents.first()? {
-            Target::Object(placed)
-            | Target::Absent {
-                container: placed, ..
-            } => Some(placed.clone()),
+            Target::Object(placed) => Some(placed.clone()),
             _ => None,
         }
     }
@@ -391,7 +398,10 @@ fn root(world: World<'_>) -> Result<Placed, PublishError> {
         .state()
         .get("data")
         .and_then(|data| data.get("Application"));
-    match application.and_then(Reference::read) {
+    match application
+        .and_then(Value::persistent_id)
+        .and_then(Reference::read)
+    {
         Some(Reference::Strong { oid, .. }) => {
             let object = world.connection.load(oid)?;
             Ok(Placed::root(object, world.registry))

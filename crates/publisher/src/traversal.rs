@@ -65,6 +65,9 @@ pub struct Traversal<'a> {
     method: String,
     no_acquire: bool,
     stack: Vec<String>,
+    /// The object that traversal stands at. It is the last of the parents, except where an acquired
+    /// object made way for what could be put at its place.
+    object: Target,
     parents: Vec<Target>,
     roles: Roles,
     urls: Urls,
@@ -130,6 +133,7 @@ impl<'a> Traversal<'a> {
             no_acquire: !is_browser && verb != "HEAD",
             verb,
             stack: Vec::new(),
+            object: Target::Object(root.clone()),
             parents: vec![Target::Object(root.clone())],
             roles: Roles::manager(),
             urls: Urls {
@@ -170,7 +174,7 @@ impl<'a> Traversal<'a> {
     fn walk(&mut self, path: &str) -> Result<(), PublishError> {
         self.stack = clean(path)?;
         self.stack.reverse();
-        let root = self.object();
+        let root = self.object.clone();
         self.roles = self.roles_of(None, &root)?;
         for _ in 0..STEPS_MAX {
             self.run_hooks()?;
@@ -190,26 +194,19 @@ impl<'a> Traversal<'a> {
     fn step(&mut self, name: String) -> Result<(), PublishError> {
         self.urls.steps.push(quote(&name));
         let url = self.urls.url();
-        let from = self.object();
+        let from = self.object.clone();
         let target = self.traverse_name(&from, &name, &url)?;
         self.roles = self.roles_of(Some((&from, &name)), &target)?;
-        self.parents.push(target);
+        self.parents.push(target.clone());
+        self.object = target;
         self.entry_name = name;
         Ok(())
-    }
-
-    /// The object that traversal stands at.
-    fn object(&self) -> Target {
-        self.parents
-            .last()
-            .cloned()
-            .expect("the root is never taken off")
     }
 
     /// Where the names have ended: the name of a default page or method, if there is one to follow.
     fn default_name(&mut self) -> Result<Option<String>, PublishError> {
         self.forget_acquired();
-        let object = self.object();
+        let object = self.object.clone();
         if self.entry_name != self.method && self.has_default(&object)? {
             self.is_hacked = true;
             let name = std::mem::replace(&mut self.method, DEFAULT_PAGE.to_owned());
@@ -233,7 +230,7 @@ impl<'a> Traversal<'a> {
     /// In the verbs of WebDAV the last object must not be an acquired one: what could be put at
     /// its place is meant instead.
     fn forget_acquired(&mut self) {
-        let Target::Object(placed) = self.object() else {
+        let Target::Object(placed) = &self.object else {
             return;
         };
         let is_top = placed.class().is_some_and(|class| class.is_top());
@@ -244,8 +241,7 @@ impl<'a> Traversal<'a> {
         let Some(class) = placed.class() else { return };
         if let Some(Target::Object(container)) = self.parents.iter().rev().nth(1).cloned() {
             let id = class.id(placed.object());
-            self.parents.pop();
-            self.parents.push(Target::Absent { container, id });
+            self.object = Target::Absent { container, id };
         }
     }
 
@@ -255,6 +251,11 @@ impl<'a> Traversal<'a> {
                 .find(self.world, &self.method)?
                 .is_some_and(|attribute| !attribute.is_none()),
             Target::Absent { .. } => self.absent_member(&self.method)?.is_some(),
+            Target::Member { member, of, name }
+                if member.is_object && self.method != DEFAULT_PAGE =>
+            {
+                return Err(within(of, name));
+            }
             Target::Member { .. } | Target::AbsentMember { .. } | Target::Bytes { .. } => false,
         })
     }
@@ -313,6 +314,7 @@ impl Traversal<'_> {
                 }
             }
             Target::Absent { container, id } => self.traverse_absent(container, id, name),
+            Target::Member { member, of, name } if member.is_object => Err(within(of, name)),
             // Methods have Python attributes only; those never are published.
             Target::Member { .. } | Target::AbsentMember { .. } | Target::Bytes { .. } => {
                 Err(not_found(if name.starts_with('_') { name } else { url }))
@@ -519,7 +521,7 @@ impl Traversal<'_> {
 
     /// Runs the hooks of the object that traversal stands at, in the order of their priority.
     fn run_hooks(&mut self) -> Result<(), PublishError> {
-        let Target::Object(placed) = self.object() else {
+        let Target::Object(placed) = self.object.clone() else {
             return Ok(());
         };
         if placed.class().is_none() {
@@ -648,6 +650,10 @@ fn same_object(one: Option<&Placed>, other: Option<&Placed>) -> bool {
         (None, None) => true,
         _ => false,
     }
+}
+
+fn within(of: &Placed, name: &str) -> PublishError {
+    PublishError::unsupported(format!("the inside of {}.{name}", of.object().class()))
 }
 
 fn not_found(resource: &str) -> PublishError {

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use crate::support;
 
 /// How many cases are answered as Zope does. It only rises.
-const AGREEING: usize = 131;
+const AGREEING: usize = 133;
 
 /// Cases that are answered otherwise on purpose.
 const DEVIATIONS: &[(&str, &str)] = &[

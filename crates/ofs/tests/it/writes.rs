@@ -233,6 +233,50 @@ fn a_page_is_edited_by_a_form() {
 }
 
 #[test]
+fn a_source_with_a_mistake_is_refused_or_kept_with_a_warning() {
+    let publisher = site();
+    let broken = b"<dtml-if x>no end";
+    assert_eq!(publisher.publish(&put("/about", "", broken)).status, 500);
+    assert_eq!(publisher.publish(&put("/new.dtml", "", broken)).status, 500);
+    assert_eq!(get(&publisher, "/about").status, 200);
+    assert_eq!(get(&publisher, "/new.dtml").status, 404);
+    // What only cannot be rendered here is stored for Zope to render.
+    let later = b"<dtml-in objectIds><dtml-var sequence-item></dtml-in>";
+    assert_eq!(publisher.publish(&put("/about", "", later)).status, 204);
+    assert_eq!(get(&publisher, "/about").status, 501);
+
+    let mut form = request("POST", "/about/manage_edit");
+    form.headers
+        .push(("authorization".to_owned(), AUTHORIZATION.to_vec()));
+    form.query = "title=t&data=%3Cdtml-if+x%3E".to_owned();
+    let page = String::from_utf8(body(publisher.publish(&form))).unwrap();
+    assert!(
+        page.contains("Saved changes.") && page.contains("It cannot be rendered"),
+        "{page}"
+    );
+    let raw = stored(&publisher, &["about"]);
+    assert_eq!(
+        raw.state().get("raw").unwrap().as_str(),
+        Some("<dtml-if x>")
+    );
+}
+
+#[test]
+fn text_of_eight_letters_is_no_reference() {
+    // An object id is eight bytes, too.
+    let publisher = site();
+    assert_eq!(
+        publisher.publish(&put("/a.css", "text/css", b"x")).status,
+        201
+    );
+    let mut head = request("HEAD", "/a.css");
+    assert_eq!(publisher.publish(&head).status, 200);
+    head.method = "GET".to_owned();
+    head.path = "/a.css/content_type".to_owned();
+    assert_eq!(publisher.publish(&head).status, 404);
+}
+
+#[test]
 fn nobody_and_wrong_passwords_change_nothing() {
     let publisher = site();
     let before = publisher.database().storage().last_tid();
