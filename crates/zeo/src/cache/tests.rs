@@ -156,3 +156,30 @@ fn a_record_larger_than_its_share_is_passed_through() {
     assert_eq!(cache.finish_load(ticket, Some(large.clone())), Some(large));
     assert_eq!(cache.bytes(), 0);
 }
+
+/// Whoever sees a transaction in `last_tid` finds nothing older than it.
+#[test]
+fn last_tid_rises_after_all_it_promises() {
+    const LAST: u64 = 20_000;
+    let cache = cache();
+    load(&cache, 8, None);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 11..=LAST {
+                let others = (2..20).map(|oid| (Oid::new(oid), None));
+                let record = revision(number, None).record;
+                let stored = others.chain([(OID, Some(record))]).collect();
+                cache.committed(tid(number), stored);
+            }
+        });
+        loop {
+            let seen = cache.last_tid();
+            if let Some(found) = cache.lookup(OID, seen.next()) {
+                assert!(found.tid >= seen || seen == tid(10), "{found:?} at {seen}");
+            }
+            if seen == tid(LAST) {
+                break;
+            }
+        }
+    });
+}

@@ -261,3 +261,57 @@ fn a_gone_client_is_told_nothing_more() {
     gone.hear();
     assert!(gone.events.is_empty());
 }
+
+/// The same without a plan: after a push of a transaction no reply may call an older revision
+/// current, however reads and commits race.
+#[test]
+fn no_stale_reply_follows_a_push_while_commits_race() {
+    const COMMITS: usize = 3000;
+    let hub = hub(Encoding::Pickle);
+    let mut writer = Client::registered(&hub);
+    let first = writer.commit(OID, Tid::ZERO, b"state");
+    let mut reader = Client::registered(&hub);
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(move || {
+            let mut base = first;
+            for _ in 0..COMMITS {
+                base = writer.commit(OID, base, b"state");
+            }
+            base
+        });
+        let mut pushed = first;
+        while !writing.is_finished() {
+            for _ in 0..10 {
+                reader.call(&load(Tid::MAX));
+            }
+            // All are asked before any is answered, which leaves time to be overtaken.
+            let done: Vec<_> = reader.jobs.drain(..).map(zeo::Job::perform).collect();
+            for done in done {
+                assert!(done.deliver().is_none());
+            }
+            reader.hear();
+            for event in reader.events.drain(..) {
+                match event {
+                    Event::Invalidated { tid, .. } => {
+                        assert!(tid > pushed, "pushes rise");
+                        pushed = tid;
+                    }
+                    Event::Replied {
+                        outcome: Ok(Reply::Revision(Some(found))),
+                        ..
+                    } => {
+                        let is_stale = found.is_current() && found.tid < pushed;
+                        assert!(!is_stale, "{found:?} after the push of {pushed}");
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        reader.settle();
+        let last = reader
+            .invalidations()
+            .last()
+            .map_or(pushed, |(tid, _)| *tid);
+        assert_eq!(last, writing.join().unwrap());
+    });
+}
