@@ -8,6 +8,8 @@ mod report;
 mod sides;
 mod zeo;
 
+use std::process::ExitCode;
+
 use anyhow::{Result, bail};
 
 use report::Report;
@@ -18,7 +20,15 @@ const ROUNDS: usize = 3;
 /// How long one measurement takes.
 const SECONDS: u32 = 3;
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    if let Err(error) = run() {
+        eprintln!("bench: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+fn run() -> Result<()> {
     let what = std::env::args().nth(1).unwrap_or_else(|| "all".to_owned());
     if !["http", "zeo", "all"].contains(&what.as_str()) {
         bail!("usage: cargo xtask bench [http|zeo|all]");

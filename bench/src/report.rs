@@ -9,12 +9,23 @@ use serde_json::{Value, json};
 
 use crate::{ROUNDS, SECONDS};
 
-/// One measurement: how many a second, and how long one took.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// One measurement: how many a second, how long one took, and how much of the processors all the
+/// servers of that side took for one.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Figures {
     pub(crate) per_second: f64,
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
+    pub(crate) cpu_us: f64,
+}
+
+impl Figures {
+    fn cells(&self) -> String {
+        format!(
+            "{:.0} | {:.2} | {:.2} | {:.0}",
+            self.per_second, self.p50_ms, self.p99_ms, self.cpu_us
+        )
+    }
 }
 
 /// Both sides' rounds of one subject.
@@ -60,27 +71,24 @@ impl Report {
             "# Zodiac beside Zope 6.3 and ZEO 6.2\n\nCommit {}, {} cores, all on loopback, {ROUNDS} \
              interleaved rounds of {SECONDS} s, medians. Zope: one process, waitress with 4 threads, \
              before `runzeo`. Zodiac: balancer, 3 publishers, storage server.\nSpeed is ours over \
-             theirs per second (more is better for us); p99 is ours over theirs (less is better).\n\n",
+             theirs per second (more is better for us); p99 and CPU are ours over theirs (less is better).\nThe \
+             clients share the cores: where they are the bottleneck, CPU tells more than speed.\n\n",
             commit(),
             std::thread::available_parallelism().map_or(0, usize::from),
         );
-        table.push_str("| subject | speed | p99 | ours: per s | p50 ms | p99 ms ");
-        table.push_str(
-            "| theirs: per s | p50 ms | p99 ms |\n|---|---|---|---|---|---|---|---|---|\n",
-        );
+        table.push_str("| subject | speed | p99 | CPU | ours: per s | p50 ms | p99 ms | CPU us ");
+        table.push_str("| theirs: per s | p50 ms | p99 ms | CPU us |\n");
+        table.push_str("|---|---|---|---|---|---|---|---|---|---|---|---|\n");
         for row in &self.rows {
             let (ours, theirs) = (median(&row.ours), median(&row.theirs));
             table.push_str(&format!(
-                "| {} | **{:.1} x** | {:.2} x | {:.0} | {:.2} | {:.2} | {:.0} | {:.2} | {:.2} |\n",
+                "| {} | **{:.1} x** | {:.2} x | {:.2} x | {} | {} |\n",
                 row.subject,
                 ours.per_second / theirs.per_second,
                 ours.p99_ms / theirs.p99_ms,
-                ours.per_second,
-                ours.p50_ms,
-                ours.p99_ms,
-                theirs.per_second,
-                theirs.p50_ms,
-                theirs.p99_ms,
+                ours.cpu_us / theirs.cpu_us,
+                ours.cells(),
+                theirs.cells(),
             ));
         }
         table
@@ -94,6 +102,7 @@ impl Report {
                         "per_second": one.per_second,
                         "p50_ms": one.p50_ms,
                         "p99_ms": one.p99_ms,
+                        "cpu_us": one.cpu_us,
                     })
                 })
                 .collect()
@@ -135,6 +144,7 @@ fn median(rounds: &[Figures]) -> Figures {
         per_second: middle(|one| one.per_second),
         p50_ms: middle(|one| one.p50_ms),
         p99_ms: middle(|one| one.p99_ms),
+        cpu_us: middle(|one| one.cpu_us),
     }
 }
 
@@ -158,6 +168,7 @@ mod tests {
             per_second,
             p50_ms: 1.0,
             p99_ms,
+            cpu_us: 10.0,
         }
     }
 
@@ -173,7 +184,7 @@ mod tests {
         assert!(
             report
                 .markdown()
-                .contains("| a page | **10.0 x** | 0.50 x | 90 |")
+                .contains("| a page | **10.0 x** | 0.50 x | 1.00 x | 90 |")
         );
     }
 }

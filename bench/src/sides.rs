@@ -81,6 +81,10 @@ impl Original {
         })
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -99,7 +103,34 @@ fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// The release build of `wrk`'s path, installed where that is possible.
+/// One side of a comparison: whom to ask, and who works for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Side {
+    pub(crate) address: SocketAddr,
+    pub(crate) pids: Vec<u32>,
+}
+
+impl Side {
+    /// The processor time that its processes have taken so far, in microseconds.
+    pub(crate) fn cpu_us(&self) -> Result<f64> {
+        self.pids.iter().map(|pid| cpu_us(*pid)).sum()
+    }
+}
+
+/// User and system time of a process, fields 14 and 15 of `stat`, in ticks of a hundredth second.
+fn cpu_us(pid: u32) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name, in parentheses, may have blanks in it.
+    let (_, rest) = stat.rsplit_once(") ").context("not a stat file")?;
+    let ticks: Vec<&str> = rest.split(' ').skip(11).take(2).collect();
+    let ticks = ticks
+        .into_iter()
+        .map(str::parse::<f64>)
+        .sum::<Result<f64, _>>()?;
+    Ok(ticks * 10_000.0)
+}
+
+/// The name of `wrk`, which is installed where that is possible.
 pub(crate) fn wrk() -> Result<&'static Path> {
     let found = || Command::new("wrk").arg("--version").output().is_ok();
     if !found() {

@@ -25,7 +25,11 @@ pub fn zodiac_binary() -> Result<PathBuf> {
 
 fn find() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os(BINARY_VARIABLE) {
-        return Ok(path.into());
+        let path = PathBuf::from(path);
+        // Absolute, as the processes start in directories of their own.
+        return path
+            .canonicalize()
+            .with_context(|| path.display().to_string());
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
