@@ -53,9 +53,6 @@ fn put(call: &mut Call<'_>, container: &Placed, id: &str) -> Result<Answer, Publ
     if container.find(call.world(), "PUT_factory")?.is_some() {
         return Err(PublishError::unsupported("a folder with a PUT_factory"));
     }
-    let folder = Stock::of_class(container.object().class())
-        .filter(|stock| stock.is_folder())
-        .ok_or_else(|| PublishError::unsupported(container.object().class().to_string()))?;
     let new = New::of(call, id);
     let login = call.login.ok_or(PublishError::Unauthorized)?;
     if !login.has_permission(new.permission(), container) {
@@ -82,7 +79,6 @@ fn put(call: &mut Call<'_>, container: &Placed, id: &str) -> Result<Answer, Publ
         file::write_data(&stock, call, edit, id, &declared)?
     };
     let reference = edit.create(call.connection)?;
-    debug_assert!(folder.is_folder());
     Edit::of(container.object())?
         .add_item(id, stock.meta_type())
         .set_reference(id, &reference)

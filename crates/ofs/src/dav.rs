@@ -68,7 +68,7 @@ pub(crate) fn set_options(call: &mut Call<'_>) {
 
 /// `HEAD` of a folder is that of its page.
 fn folder_head(call: &mut Call<'_>, this: &Placed) -> Result<Answer, PublishError> {
-    init_folder(call);
+    init(&Stock::Folder, call);
     match this.find(call.world(), "index_html")? {
         Some(Attribute::Object(page)) => {
             let class = page.known_class()?.clone();
@@ -89,10 +89,6 @@ fn folder_head(call: &mut Call<'_>, this: &Placed) -> Result<Answer, PublishErro
             "The requested resource does not exist.",
         )),
     }
-}
-
-fn init_folder(call: &mut Call<'_>) {
-    init(&Stock::FOLDER, call);
 }
 
 fn head(stock: &Stock, call: &mut Call<'_>, this: &Placed) -> Result<Answer, PublishError> {

@@ -34,21 +34,18 @@ pub(crate) enum Stock {
 }
 
 impl Stock {
-    /// The usual folder.
-    pub(crate) const FOLDER: Self = Self::Folder;
-
-    /// All of them with their Python names, older names included.
-    pub(crate) const ALL: &[(&str, Self)] = &[
-        ("OFS.Application.Application", Self::Application),
-        ("OFS.Folder.Folder", Self::Folder),
-        ("OFS.OrderedFolder.OrderedFolder", Self::OrderedFolder),
-        ("OFS.Image.File", Self::File),
-        ("OFS.Image.Image", Self::Image),
-        ("OFS.DTMLMethod.DTMLMethod", Self::DtmlMethod),
-        ("OFS.DTMLDocument.DTMLDocument", Self::DtmlDocument),
-        ("OFS.userfolder.UserFolder", Self::UserFolder),
-        ("AccessControl.User.UserFolder", Self::UserFolder),
-        ("AccessControl.userfolder.UserFolder", Self::UserFolder),
+    /// All of them with module and name in Python, older names included.
+    pub(crate) const ALL: &[(&str, &str, Self)] = &[
+        ("OFS.Application", "Application", Self::Application),
+        ("OFS.Folder", "Folder", Self::Folder),
+        ("OFS.OrderedFolder", "OrderedFolder", Self::OrderedFolder),
+        ("OFS.Image", "File", Self::File),
+        ("OFS.Image", "Image", Self::Image),
+        ("OFS.DTMLMethod", "DTMLMethod", Self::DtmlMethod),
+        ("OFS.DTMLDocument", "DTMLDocument", Self::DtmlDocument),
+        ("OFS.userfolder", "UserFolder", Self::UserFolder),
+        ("AccessControl.User", "UserFolder", Self::UserFolder),
+        ("AccessControl.userfolder", "UserFolder", Self::UserFolder),
     ];
 
     fn members(self) -> &'static Members {
@@ -91,11 +88,10 @@ impl Stock {
 
     /// The stock class of this Python name.
     pub(crate) fn of_class(class: &ClassName) -> Option<Self> {
-        let name = class.to_string();
-        Self::ALL
+        let known = Self::ALL
             .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, stock)| *stock)
+            .find(|(module, name, _)| class.is(module, name));
+        known.map(|(_, _, stock)| *stock)
     }
 
     /// The kind of item, as listed in folders.
@@ -113,7 +109,8 @@ impl Stock {
 
     /// The state of a new instance, as its constructor makes it. Data and source are still to come.
     pub(crate) fn new_item(self, id: &str) -> Edit {
-        let (module, name) = self.python_name();
+        let own = Self::ALL.iter().find(|(_, _, stock)| *stock == self);
+        let (module, name, _) = own.expect("every stock class has a name");
         let edit = Edit::new(module, name);
         match self {
             Self::File | Self::Image => edit
@@ -129,19 +126,6 @@ impl Stock {
                 .set_str("__name__", id),
             Self::Folder | Self::OrderedFolder => edit.set_str("id", id),
             Self::Application | Self::UserFolder => edit,
-        }
-    }
-
-    fn python_name(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Application => ("OFS.Application", "Application"),
-            Self::Folder => ("OFS.Folder", "Folder"),
-            Self::OrderedFolder => ("OFS.OrderedFolder", "OrderedFolder"),
-            Self::File => ("OFS.Image", "File"),
-            Self::Image => ("OFS.Image", "Image"),
-            Self::DtmlMethod => ("OFS.DTMLMethod", "DTMLMethod"),
-            Self::DtmlDocument => ("OFS.DTMLDocument", "DTMLDocument"),
-            Self::UserFolder => ("OFS.userfolder", "UserFolder"),
         }
     }
 

@@ -9,7 +9,8 @@ use crate::error::PublishError;
 use crate::form::Form;
 use crate::reply::Reply;
 use crate::request::Request;
-use crate::traversal::{Target, Urls};
+use crate::traversal::Target;
+use crate::urls::Urls;
 
 /// A call: the request, who makes it, and the response being made.
 pub struct Call<'a> {

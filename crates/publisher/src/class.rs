@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use zodb::Object;
+use zodb::{ClassName, Object};
 
 use crate::acquisition::Placed;
 use crate::call::Call;
@@ -193,7 +193,7 @@ pub enum Requirement {
 /// The classes that are published natively, by their Python names.
 #[derive(Clone, Default)]
 pub struct ClassRegistry {
-    classes: HashMap<String, Arc<dyn Class>>,
+    classes: HashMap<ClassName, Arc<dyn Class>>,
     passive_hooks: Vec<String>,
     absent_item: Option<Arc<dyn AbsentItem>>,
 }
@@ -204,9 +204,9 @@ impl ClassRegistry {
         Self::default()
     }
 
-    /// Publishes the instances of the Python class `name` (`OFS.Folder.Folder`) by `class`.
-    pub fn register(&mut self, name: &str, class: Arc<dyn Class>) {
-        self.classes.insert(name.to_owned(), class);
+    /// Publishes the instances of the Python class `name` of `module` by `class`.
+    pub fn register(&mut self, module: &str, name: &str, class: Arc<dyn Class>) {
+        self.classes.insert(ClassName::new(module, name), class);
     }
 
     /// Declares that traversal hooks of this class change nothing that is published natively.
@@ -220,8 +220,8 @@ impl ClassRegistry {
     }
 
     /// The class of this Python name.
-    pub fn class(&self, name: &zodb::ClassName) -> Option<&Arc<dyn Class>> {
-        self.classes.get(&name.to_string())
+    pub fn class(&self, name: &ClassName) -> Option<&Arc<dyn Class>> {
+        self.classes.get(name)
     }
 
     pub(crate) fn is_passive_hook(&self, name: &str) -> bool {
@@ -235,7 +235,7 @@ impl ClassRegistry {
 
 impl std::fmt::Debug for ClassRegistry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut names: Vec<_> = self.classes.keys().collect();
+        let mut names: Vec<_> = self.classes.keys().map(ClassName::to_string).collect();
         names.sort();
         f.debug_struct("ClassRegistry")
             .field("classes", &names)

@@ -10,22 +10,23 @@ use storage::{CommitError, Severity, TransactionMeta};
 use zodb::{Connection, Database, Reference};
 
 use crate::access::{self, Login};
-use crate::acquisition::{Attribute, Placed, World};
+use crate::acquisition::{Placed, World};
 use crate::call::Call;
 use crate::class::ClassRegistry;
 use crate::error::PublishError;
+use crate::error_reply::{Progress, RETRY_AFTER};
 use crate::form::Form;
 use crate::reply::{Answer, Reply};
 use crate::request::Request;
 use crate::response::Response;
-use crate::traversal::{Lost, Reached, Target, Traversal, Urls};
+use crate::traversal::{Lost, Reached, Target, Traversal};
 use crate::{page, url};
 
 /// Publishes the objects of one database. Shared by all worker threads.
 pub struct Publisher {
     database: Arc<Database>,
-    registry: ClassRegistry,
-    options: PublisherOptions,
+    pub(crate) registry: ClassRegistry,
+    pub(crate) options: PublisherOptions,
 }
 
 /// What a [`Publisher`] needs from its surroundings, and its limits.
@@ -72,9 +73,6 @@ impl fmt::Debug for Publisher {
 
 /// The longest pause before the first repetition; it doubles with each.
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
-
-/// Seconds after which a client may try again when the last repetition failed as well.
-const RETRY_AFTER: &str = "1";
 
 impl Publisher {
     /// A publisher of `database` that knows the classes of `registry`.
@@ -263,132 +261,6 @@ impl Publisher {
             }),
         }
     }
-
-    /// The response to an error: the site's own page, or the built-in one.
-    fn error_reply(
-        &self,
-        request: &Request,
-        connection: &mut Connection,
-        mut reply: Reply,
-        progress: &Progress,
-        error: &PublishError,
-    ) -> Reply {
-        let own_page = if error.is_zopes() {
-            self.own_error_page(request, connection, progress, error)
-        } else {
-            None
-        };
-        if matches!(error, PublishError::Unauthorized) {
-            reply.set_status(401);
-            reply.set_header("www-authenticate", CHALLENGE);
-        }
-        if let PublishError::Redirect { location } = error {
-            reply.set_header("location", location);
-        }
-        if let Some(own_page) = own_page {
-            reply.set_status(error.page_status());
-            if reply.header("content-type").is_none() && !own_page.is_empty() {
-                reply.set_header("content-type", "text/html");
-            }
-            reply.set_answer(Answer::Text(own_page));
-            return reply;
-        }
-        if matches!(error, PublishError::Unauthorized) {
-            return reply;
-        }
-        let mut fresh = Reply::default();
-        fresh.set_header("content-type", page::CONTENT_TYPE);
-        if let PublishError::Redirect { location } = error {
-            fresh.set_header("location", location);
-        }
-        if error.status() == 503 {
-            fresh.set_header("retry-after", RETRY_AFTER);
-        }
-        fresh.set_error(error.status(), page::render(error));
-        fresh
-    }
-
-    /// The page that the site's `standard_error_message` makes, if there is one that can be made
-    /// natively. A failure to make it never hides the error itself.
-    fn own_error_page(
-        &self,
-        request: &Request,
-        connection: &mut Connection,
-        progress: &Progress,
-        error: &PublishError,
-    ) -> Option<String> {
-        let (client, page) = {
-            let world = World {
-                connection,
-                registry: &self.registry,
-            };
-            let context = progress.context()?;
-            match context.find(world, ERROR_PAGE).ok()?? {
-                Attribute::Object(page) => (progress.client().unwrap_or(context), page),
-                _ => return None,
-            }
-        };
-        let extra = [
-            ("error_type", error.class_name().to_owned()),
-            ("error_value", error.value()),
-            ("error_tb", String::new()),
-            ("error_traceback", String::new()),
-            ("error_message", String::new()),
-            ("error_log_url", String::new()),
-        ];
-        let form = Form::of(request).unwrap_or_default();
-        let mut reply = Reply::default();
-        let mut call = Call {
-            request,
-            form: &form,
-            connection,
-            registry: &self.registry,
-            reply: &mut reply,
-            urls: &progress.urls,
-            parents: &progress.parents,
-            login: None,
-            extra: &extra,
-            now: (self.options.clock)(),
-        };
-        let made = page
-            .class()?
-            .clone()
-            .render_error(&mut call, &page, &client)?;
-        made.inspect_err(|error| tracing::warn!(%error, "standard_error_message failed"))
-            .ok()
-    }
-}
-
-/// How far a request came, for its error page.
-#[derive(Default)]
-struct Progress {
-    published: Option<Target>,
-    parents: Vec<Target>,
-    urls: Urls,
-}
-
-impl Progress {
-    /// Where `standard_error_message` is looked for. What is not there has none of the methods that
-    /// Zope needs to make that page.
-    fn context(&self) -> Option<Placed> {
-        match &self.published {
-            Some(Target::Absent { .. }) => return None,
-            Some(Target::Member { member, .. }) if member.is_object => return None,
-            _ => {}
-        }
-        match self.parents.first()? {
-            Target::Object(placed) => Some(placed.clone()),
-            _ => None,
-        }
-    }
-
-    /// The object that the page is about.
-    fn client(&self) -> Option<Placed> {
-        match self.published.as_ref()? {
-            Target::Object(placed) => Some(placed.clone()),
-            _ => None,
-        }
-    }
 }
 
 /// The object that URLs begin at: `Application` of the database's root.
@@ -463,9 +335,3 @@ fn log(request: &Request, error: &PublishError) {
         status => tracing::debug!(path = request.path, id = request.id, status, %error, "error"),
     }
 }
-
-/// The challenge that Zope sends with 401.
-const CHALLENGE: &str = "basic realm=\"Zope\", charset=\"UTF-8\"";
-
-/// The site's own error page.
-const ERROR_PAGE: &str = "standard_error_message";

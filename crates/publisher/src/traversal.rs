@@ -14,6 +14,7 @@ use crate::acquisition::{Attribute, DataKind, Placed, World};
 use crate::class::{Member, Publish, Requirement};
 use crate::error::PublishError;
 use crate::url::quote;
+use crate::urls::Urls;
 
 /// What a step of traversal reached.
 #[derive(Clone)]
@@ -74,21 +75,6 @@ pub struct Traversal<'a> {
     entry_name: String,
     base: Option<String>,
     is_hacked: bool,
-}
-
-/// The URLs of a request, as `REQUEST` offers them.
-#[derive(Clone, Debug, Default)]
-pub struct Urls {
-    /// `http://host:port`.
-    pub server: String,
-    /// The path of the virtual root as it is seen from outside, quoted.
-    pub script: Vec<String>,
-    /// The names that were traversed below it, quoted.
-    pub steps: Vec<String>,
-    /// The physical path of the virtual root.
-    pub virtual_root: Vec<String>,
-    /// The URL that was asked for, under the virtual host (`ACTUAL_URL`).
-    pub actual: String,
 }
 
 /// The end of a traversal.
@@ -531,62 +517,6 @@ impl Traversal<'_> {
             hook.class.before_traverse(&hook.object, self)?;
         }
         Ok(())
-    }
-}
-
-impl Urls {
-    /// The URL of the object that was reached (`URL`).
-    pub fn url(&self) -> String {
-        self.join(self.script.iter().chain(&self.steps))
-    }
-
-    /// `URLn`: without the last `n` names.
-    pub fn url_without(&self, count: usize) -> Option<String> {
-        let kept = (self.script.len() + self.steps.len()).checked_sub(count)?;
-        Some(self.join(self.script.iter().chain(&self.steps).take(kept)))
-    }
-
-    /// `BASEn`: the server for 0 and 1 where there is no virtual root, then one more name each.
-    pub fn base(&self, count: usize) -> Option<String> {
-        match count.checked_sub(1) {
-            Some(names) if names > self.steps.len() => None,
-            Some(names) => Some(self.join(self.script.iter().chain(self.steps.iter().take(names)))),
-            None => {
-                let kept = self.script.len().saturating_sub(1);
-                Some(self.join(self.script.iter().take(kept)))
-            }
-        }
-    }
-
-    /// The URL of a physical path, under the virtual host (`physicalPathToURL`).
-    pub fn of_physical_path(&self, path: &[String]) -> String {
-        let names: Vec<_> = self
-            .below_root(path)
-            .iter()
-            .map(|name| quote(name))
-            .collect();
-        self.join(self.script.iter().chain(&names))
-    }
-
-    /// The path part of [`Urls::of_physical_path`]; empty for the root.
-    pub fn path_of_physical_path(&self, path: &[String]) -> String {
-        self.of_physical_path(path).split_off(self.server.len())
-    }
-
-    fn below_root<'p>(&self, path: &'p [String]) -> &'p [String] {
-        let common = path
-            .iter()
-            .zip(&self.virtual_root)
-            .take_while(|(one, other)| one == other);
-        &path[common.count()..]
-    }
-
-    fn join<'p>(&self, names: impl Iterator<Item = &'p String>) -> String {
-        names.fold(self.server.clone(), |mut url, name| {
-            url.push('/');
-            url.push_str(name);
-            url
-        })
     }
 }
 

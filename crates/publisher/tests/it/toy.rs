@@ -144,8 +144,8 @@ impl Tree {
 
     pub(crate) fn publisher(&self) -> Publisher {
         let mut registry = ClassRegistry::new();
-        registry.register("toy.Toy", Arc::new(Toy { is_top: false }));
-        registry.register("toy.Top", Arc::new(Toy { is_top: true }));
+        registry.register("toy", "Toy", Arc::new(Toy { is_top: false }));
+        registry.register("toy", "Top", Arc::new(Toy { is_top: true }));
         let options = PublisherOptions::new(|| Duration::from_secs(1), |_pause| {});
         Publisher::new(self.database.clone(), registry, options)
     }
