@@ -100,8 +100,10 @@ fn connect(address: &str, options: &ClientOptions) -> io::Result<TcpStream> {
         match TcpStream::connect_timeout(&address, options.connect_timeout) {
             Ok(stream) => {
                 stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(options.wait))?;
-                stream.set_write_timeout(Some(options.wait))?;
+                // A server that accepts and then says nothing is as good as none.
+                let patience = options.wait.max(options.connect_timeout);
+                stream.set_read_timeout(Some(patience))?;
+                stream.set_write_timeout(Some(patience))?;
                 let keepalive = TcpKeepalive::new()
                     .with_time(KEEPALIVE_IDLE)
                     .with_interval(KEEPALIVE_INTERVAL);

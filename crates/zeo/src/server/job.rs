@@ -1,6 +1,7 @@
 //! Work that touches the storage: made by a connection, run by the driver on a thread of its
 //! choice, and delivered into the outboxes.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use storage::{CommitError, Oid, Revision, Storage, StorageError, Tid, Voted};
@@ -132,7 +133,10 @@ impl Job {
                 }
             }
             Kind::Read(read, to) => Outcome::Answered(read.answer(&served), to),
-            Kind::Vote(vote) => Outcome::Voted(vote.log.vote(&served.storage), vote),
+            Kind::Vote(vote) => {
+                let result = guarded(|| vote.log.vote(&served.storage));
+                Outcome::Voted(result, vote)
+            }
             Kind::Finish(finish) => Outcome::Finished(finish.perform(&served)),
             Kind::Release(Release { key, voted, to }) => {
                 drop(voted);
@@ -146,9 +150,11 @@ impl Job {
 impl Finish {
     fn perform(self, served: &Served) -> TransactionKey {
         let mut is_published = false;
-        let finished = self.voted.finish(&mut |tid| {
-            is_published = true;
-            served.publish(tid, self.log.oids(), self.connection, &self.to, &self.ended);
+        let finished = guarded(|| {
+            self.voted.finish(&mut |tid| {
+                is_published = true;
+                served.publish(tid, self.log.oids(), self.connection, &self.to, &self.ended);
+            })
         });
         match finished {
             Ok(tid) => debug_assert!(is_published, "{tid} was finished without being published"),
@@ -289,6 +295,17 @@ fn deliver_vote(
             grant_next(served, key)
         }
     }
+}
+
+/// A storage that panics in a commit must not keep the commit lock from everybody else.
+fn guarded<T>(work: impl FnOnce() -> Result<T, CommitError>) -> Result<T, CommitError> {
+    // What the storage left half done is its own to judge; nothing of ours is shared with it.
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err(CommitError::Storage(StorageError::Remote {
+            class: "ZODB.POSException.StorageSystemError".to_owned(),
+            detail: "the storage failed in an unforeseen way; see the server's log".to_owned(),
+        }))
+    })
 }
 
 fn grant_next(served: Arc<Served>, key: TransactionKey) -> Option<Job> {

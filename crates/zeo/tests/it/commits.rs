@@ -1,7 +1,12 @@
 //! Commits: the lock, its queue, conflicts, and what becomes of transactions that are left.
 
-use storage::{CommitError, Conflict, Oid, StorageStats, Tid, TransactionMeta};
-use zeo::{Encoding, Event, HubOptions, Reply, Request, Value};
+use std::sync::Arc;
+
+use storage::{
+    Changes, Commit, CommitError, Conflict, Oid, Revision, Storage, StorageError, StorageStats,
+    Tid, TransactionMeta,
+};
+use zeo::{Encoding, Event, Hub, HubOptions, Reply, Request, Value};
 
 use crate::pair::{Client, hub, hub_with, memory};
 
@@ -303,4 +308,45 @@ fn a_second_transaction_beside_the_first_costs_the_connection() {
     client.send(&again(Value::Int(7)));
     client.hear();
     assert!(client.error.is_some());
+}
+
+/// A storage with a bug.
+struct Panics;
+
+impl Storage for Panics {
+    fn name(&self) -> String {
+        "panics".to_owned()
+    }
+    fn last_tid(&self) -> Tid {
+        Tid::ZERO
+    }
+    fn load_before(&self, oid: Oid, _: Tid) -> Result<Option<Revision>, StorageError> {
+        Err(StorageError::NotFound { oid })
+    }
+    fn new_oids(&self, _: usize) -> Result<Vec<Oid>, StorageError> {
+        Ok(Vec::new())
+    }
+    fn begin(self: Arc<Self>, _: TransactionMeta) -> Result<Box<dyn Commit>, StorageError> {
+        panic!("a bug in a storage, on purpose")
+    }
+    fn stats(&self) -> StorageStats {
+        StorageStats::default()
+    }
+    fn changes_since(&self, _: Tid, _: usize) -> Result<Option<Vec<Changes>>, StorageError> {
+        Ok(None)
+    }
+    fn recent_changes(&self, _: usize) -> Result<Vec<Changes>, StorageError> {
+        Ok(Vec::new())
+    }
+}
+
+#[test]
+fn a_storage_that_panics_does_not_keep_the_lock() {
+    let storages = vec![("1".to_owned(), Arc::new(Panics) as Arc<dyn Storage>)];
+    let hub = Hub::new(storages, HubOptions::default()).unwrap();
+    for _ in 0..2 {
+        let mut client = Client::registered(&hub);
+        let id = client.begin(OID, Tid::ZERO, b"state");
+        assert!(client.ask(&Request::Vote(id)).is_err());
+    }
 }
