@@ -151,7 +151,8 @@ fn a_server_that_lost_transactions_makes_the_client_forget_them() {
 fn whoever_waits_too_long_is_told_so() {
     let mut server = TestServer::start(Arc::new(MemoryStorage::new()));
     let mut short = options(server.address);
-    short.wait = Duration::from_millis(50);
+    // Long enough to connect on a busy machine, short enough to be waited out thrice.
+    short.wait = Duration::from_millis(500);
     let client = ZeoStorage::connect(short.clone()).unwrap();
     server.stop();
     let disconnected = |error| matches!(error, StorageError::Disconnected { .. });
