@@ -3,6 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use publisher::{Answer, Call, Placed, PublishError};
+use zodb::Connection;
 
 use crate::dav::{self, http_date};
 use crate::edit::Edit;
@@ -48,16 +49,15 @@ pub(crate) fn call(
     }
 }
 
-/// A file published without its `index_html`, because it is called so itself: Zope shows it as
-/// text.
-pub(crate) fn as_text(call: &Call<'_>, this: &Placed) -> Result<Answer, PublishError> {
-    let data = Data::of(this)?.read_all(call.connection, TEXT_BYTES_MAX)?;
+/// `str(file)`: what is shown of a file that is published without its `index_html`, because it is
+/// called so itself, or that is inserted into a page.
+pub(crate) fn text(connection: &Connection, this: &Placed) -> Result<String, PublishError> {
+    let data = Data::of(this)?.read_all(connection, TEXT_BYTES_MAX)?;
     let data = data.ok_or_else(|| PublishError::unsupported("a large File as text"))?;
-    let text = String::from_utf8(data).map_err(|error| PublishError::Exception {
+    String::from_utf8(data).map_err(|error| PublishError::Exception {
         class: "UnicodeDecodeError",
         message: error.to_string(),
-    })?;
-    Ok(Answer::Text(text))
+    })
 }
 
 /// Sends the content, or what the request wants of it.

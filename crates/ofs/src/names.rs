@@ -10,7 +10,7 @@ use publisher::{Attribute, Call, Login, Placed, PublishError, Requirement};
 
 use crate::request_names;
 use crate::stock::Stock;
-use crate::{item, page, state};
+use crate::{file, item, page, state};
 
 /// How deep pages may include each other, as in Zope.
 const DEPTH_MAX: usize = 200;
@@ -168,6 +168,7 @@ impl<'c, 'r> Names<'c, 'r> {
                 Output::Bytes(bytes) => Value::Bytes(bytes),
             }),
             Stock::Image => item::tag(self.call, object).map(Value::Text),
+            Stock::File => file::text(self.call.connection, object).map(Value::Text),
             other => Ok(Value::Other(format!("{other:?}"))),
         }
     }

@@ -199,7 +199,7 @@ impl Class for Stock {
     fn call(&self, call: &mut Call<'_>, this: &Placed) -> Result<Answer, PublishError> {
         match self {
             Self::DtmlMethod | Self::DtmlDocument => page::call(*self, call, this),
-            Self::File => file::as_text(call, this),
+            Self::File => file::text(call.connection, this).map(Answer::Text),
             Self::Image => item::tag(call, this).map(Answer::Text),
             Self::Application | Self::Folder | Self::OrderedFolder | Self::UserFolder => {
                 let class = this.object().class().name();

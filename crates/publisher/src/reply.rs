@@ -174,6 +174,7 @@ fn charset_of(content_type: &str) -> Option<&str> {
 
 /// Encodes text; what a charset cannot say becomes `?`. Charsets beyond these are sent as UTF-8.
 fn encode(text: String, charset: &str) -> Vec<u8> {
+    let text = with_declaration(text, charset);
     let limit = match charset.to_ascii_lowercase().as_str() {
         "latin-1" | "latin1" | "iso-8859-1" => 0x100,
         "ascii" | "us-ascii" => 0x80,
@@ -187,6 +188,16 @@ fn encode(text: String, charset: &str) -> Vec<u8> {
                 .unwrap_or(b'?')
         })
         .collect()
+}
+
+/// An XML declaration is written anew, so that it names the charset that the text is sent in.
+fn with_declaration(text: String, charset: &str) -> String {
+    match text.split_once("?>") {
+        Some((declaration, rest)) if declaration.starts_with("<?xml") => {
+            format!("<?xml version=\"1.0\" encoding=\"{charset}\" ?>{rest}")
+        }
+        _ => text,
+    }
 }
 
 /// Where the `<head>` tag ends.
@@ -240,6 +251,16 @@ mod tests {
         reply.set_header("content-type", "text/plain; charset=latin-1");
         reply.set_answer(Answer::Text("ü€".to_owned()));
         assert_eq!(body(&reply.finish()), b"\xfc?");
+    }
+
+    #[test]
+    fn an_xml_declaration_names_the_charset() {
+        let mut reply = Reply::default();
+        reply.set_answer(Answer::Text(
+            "<?xml version='1.0' encoding='x'?>\n<a/>".to_owned(),
+        ));
+        let expected = b"<?xml version=\"1.0\" encoding=\"utf-8\" ?>\n<a/>";
+        assert_eq!(body(&reply.finish()), expected);
     }
 
     #[test]
