@@ -112,6 +112,11 @@ impl Backend {
         self.draining
     }
 
+    /// What the choice goes by: health, and among those that are down a check that passed since.
+    pub(crate) fn standing(&self) -> (Health, bool) {
+        (self.health, self.health == Health::Down && self.passed == 0)
+    }
+
     pub(crate) fn has_free_slot(&self) -> bool {
         self.in_flight < self.slots.get()
     }
@@ -156,6 +161,13 @@ impl Backend {
         self.passed = self.passed.saturating_add(1);
         if self.health == Health::Unknown || self.passed >= rise {
             self.health = Health::Up;
+        }
+    }
+
+    /// It answered a request. That is as good as a passed check where it is needed.
+    pub(crate) fn answer(&mut self, rise: u32) {
+        if self.health == Health::Down {
+            self.pass(rise);
         }
     }
 

@@ -162,7 +162,7 @@ impl Pool {
         }
         if !demand.is_retry() {
             self.budget.deposit();
-        } else if !self.budget.withdraw() {
+        } else if demand.was_sent && !self.budget.withdraw() {
             return Admission::Refused(Refusal::BudgetSpent);
         }
         match self.choose(&demand.tried) {
@@ -189,11 +189,12 @@ impl Pool {
 
     /// A grant comes back.
     pub fn release(&mut self, grant: Grant, outcome: Outcome, now: Instant) {
-        let fall = self.settings.fall;
+        let Settings { rise, fall, .. } = self.settings;
         self.update(grant.backend, |backend| {
             backend.vacate();
             match outcome {
-                Outcome::Completed | Outcome::Unknown => {}
+                Outcome::Completed => backend.answer(rise),
+                Outcome::Unknown => {}
                 Outcome::ConnectFailed => backend.eject(),
                 Outcome::Broken => backend.fail(fall),
             }
@@ -263,7 +264,7 @@ impl Pool {
     }
 
     /// The least loaded of the healthiest members that have not been tried. Members that are down
-    /// are used when no better one is left: if all seem to have failed at once, the fault is more
+    /// are used when no better one is left, those that show signs of life first: if all seem to have failed at once, the fault is more
     /// likely in the checks, and refusing everybody helps nobody.
     fn choose(&self, tried: &[BackendId]) -> Choice {
         let eligible = |b: &&Backend| !b.is_draining() && !tried.contains(&b.id());
@@ -271,7 +272,7 @@ impl Pool {
             .backends
             .iter()
             .filter(eligible)
-            .map(Backend::health)
+            .map(Backend::standing)
             .min()
         else {
             let refusal = if tried.is_empty() {
@@ -285,7 +286,7 @@ impl Pool {
         let mut chosen: Option<usize> = None;
         for place in (0..count).map(|step| (self.cursor + step) % count) {
             let backend = &self.backends[place];
-            if !eligible(&backend) || backend.health() != best || !backend.has_free_slot() {
+            if !eligible(&backend) || backend.standing() != best || !backend.has_free_slot() {
                 continue;
             }
             if chosen.is_none_or(|c| backend.is_freer_than(&self.backends[c])) {

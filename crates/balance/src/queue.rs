@@ -14,6 +14,9 @@ pub struct Demand {
     /// Where the request has failed already. A request that comes back from a failure has waited
     /// its turn once, so it goes to the front.
     pub tried: Vec<BackendId>,
+    /// Whether an earlier attempt may have made a backend work. Only then does the next one cost
+    /// the retry budget: asking on after a refused connection loads nobody.
+    pub was_sent: bool,
 }
 
 impl Demand {
@@ -22,6 +25,7 @@ impl Demand {
         Self {
             deadline,
             tried: Vec::new(),
+            was_sent: false,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
-use balance::{BackendId, Demand, Refusal as Denial, is_safe, may_retry};
+use balance::{BackendId, Demand, Progress, Refusal as Denial, is_safe, may_retry};
 use hyper::body::Incoming;
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, SERVER,
@@ -118,12 +118,14 @@ impl Service {
         let mut wait_left = options.queue_wait;
         let mut tried: Vec<BackendId> = Vec::new();
         let mut last: Option<FailureKind> = None;
+        let mut was_sent = false;
         loop {
             // Only waiting counts, not the time that a backend computed before it failed.
             let begin = now();
             let demand = Demand {
                 deadline: begin + wait_left,
                 tried: tried.clone(),
+                was_sent,
             };
             let lease = match (self.shared.admit(demand).await, last) {
                 (Ok(lease), _) => lease,
@@ -151,6 +153,7 @@ impl Service {
                 return Err(Trouble::Failed(failure.kind));
             }
             last = Some(failure.kind);
+            was_sent |= failure.progress != Progress::NotSent;
         }
     }
 

@@ -173,6 +173,7 @@ fn a_retry_never_meets_the_same_backend() {
         let demand = Demand {
             deadline: now + Duration::from_secs(1),
             tried: tried.clone(),
+            was_sent: true,
         };
         let grant = granted(pool.admit(demand, now));
         assert!(!tried.contains(&grant.backend()));
@@ -182,6 +183,7 @@ fn a_retry_never_meets_the_same_backend() {
     let demand = Demand {
         deadline: now + Duration::from_secs(1),
         tried,
+        was_sent: true,
     };
     assert_eq!(
         pool.admit(demand, now),
@@ -198,6 +200,7 @@ fn a_retry_waits_at_the_front() {
     let demand = Demand {
         deadline: now + Duration::from_secs(1),
         tried: vec![a.backend()],
+        was_sent: true,
     };
     let retry = queued(pool.admit(demand, now));
     pool.release(b, Outcome::Completed, now);
@@ -281,6 +284,7 @@ fn retries_stop_when_the_budget_is_spent() {
         let demand = Demand {
             deadline: now + Duration::from_secs(1),
             tried: tried.clone(),
+            was_sent: true,
         };
         match pool.admit(demand, now) {
             Admission::Granted(_) => retries += 1,
@@ -291,4 +295,39 @@ fn retries_stop_when_the_budget_is_spent() {
         }
     }
     assert_eq!(retries, crate::budget::RETRY_RESERVE_MAX);
+}
+
+/// Two are dead and one has come back, all are still held for down: the one that answers carries
+/// everybody until the checks see it.
+#[test]
+fn when_all_are_down_the_one_that_answers_is_found_and_kept() {
+    let now = start();
+    let mut pool = pool(3, 8, now);
+    for id in pool.backends().iter().map(Backend::id).collect::<Vec<_>>() {
+        for _ in 0..3 {
+            pool.check_failed(id, now);
+        }
+    }
+    let alive = address(2);
+    for request in 0..1_000 {
+        let mut tried = Vec::new();
+        loop {
+            let demand = Demand {
+                deadline: now + Duration::from_secs(1),
+                tried: tried.clone(),
+                was_sent: false,
+            };
+            let grant = granted(pool.admit(demand, now));
+            tried.push(grant.backend());
+            if grant.address() == alive {
+                pool.release(grant, Outcome::Completed, now);
+                break;
+            }
+            pool.release(grant, Outcome::ConnectFailed, now);
+        }
+        assert!(
+            request == 0 || tried.len() == 1,
+            "request {request} met a dead member"
+        );
+    }
 }
