@@ -112,17 +112,22 @@ impl Backend {
         self.draining
     }
 
-    /// What the choice goes by: health, and among those that are down a check that passed since.
-    pub(crate) fn standing(&self) -> (Health, bool) {
-        (self.health, self.health == Health::Down && self.passed == 0)
-    }
-
     pub(crate) fn has_free_slot(&self) -> bool {
         self.in_flight < self.slots.get()
     }
 
     pub(crate) fn is_gone(&self) -> bool {
         self.draining && self.in_flight == 0
+    }
+
+    /// Whether of two members of the same health this is the one to choose: among those that are
+    /// down one that showed signs of life since, else the less loaded.
+    pub(crate) fn is_better_than(&self, other: &Self) -> bool {
+        let is_silent = |backend: &Self| backend.health == Health::Down && backend.passed == 0;
+        match (is_silent(self), is_silent(other)) {
+            (mine, theirs) if mine != theirs => theirs,
+            _ => self.is_freer_than(other),
+        }
     }
 
     /// Whether it is less loaded than `other`: in flight divided by slots, without the division.

@@ -272,7 +272,7 @@ impl Pool {
             .backends
             .iter()
             .filter(eligible)
-            .map(Backend::standing)
+            .map(Backend::health)
             .min()
         else {
             let refusal = if tried.is_empty() {
@@ -286,10 +286,10 @@ impl Pool {
         let mut chosen: Option<usize> = None;
         for place in (0..count).map(|step| (self.cursor + step) % count) {
             let backend = &self.backends[place];
-            if !eligible(&backend) || backend.standing() != best || !backend.has_free_slot() {
+            if !eligible(&backend) || backend.health() != best || !backend.has_free_slot() {
                 continue;
             }
-            if chosen.is_none_or(|c| backend.is_freer_than(&self.backends[c])) {
+            if chosen.is_none_or(|c| backend.is_better_than(&self.backends[c])) {
                 chosen = Some(place);
             }
         }
