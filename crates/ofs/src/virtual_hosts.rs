@@ -123,10 +123,10 @@ fn apply_root(traversal: &mut Traversal<'_>, id: &str, path: &mut Option<Vec<Str
     let first = stack[..at].iter().position(|name| name.starts_with("_vh_"));
     let end = match first {
         Some(first) => {
-            let outside: Vec<_> = stack[first..at]
+            let outside: Vec<String> = stack[first..at]
                 .iter()
                 .rev()
-                .map(|name| &name[name.len().min(4)..])
+                .map(|name| name.chars().skip("_vh_".len()).collect())
                 .collect();
             let outside = format!("/{}", outside.join("/"));
             stack.splice(first..=at, [outside, id.to_owned()]);

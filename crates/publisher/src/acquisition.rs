@@ -6,6 +6,7 @@
 //! is stored: [`Placed::inner`], then its parent). Look-up follows Acquisition's
 //! `Wrapper_findattr` step by step, because which of two objects of one name is found depends on it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use pickle::{Kind, Value};
@@ -192,35 +193,42 @@ impl Placed {
     /// # Errors
     /// As [`Placed::own`].
     pub fn find(&self, world: World<'_>, name: &str) -> Result<Option<Attribute>, PublishError> {
-        self.find_from(world, name, true, true)
+        self.find_from(&mut Search::new(world, name), true, true)
     }
 
     fn find_from(
         &self,
-        world: World<'_>,
-        name: &str,
+        search: &mut Search<'_>,
         search_self: bool,
         search_parent: bool,
     ) -> Result<Option<Attribute>, PublishError> {
+        let place = (Arc::as_ptr(&self.0).addr(), search_self, search_parent);
+        if search.has_failed_at(place) {
+            return Ok(None);
+        }
         if search_self {
             let found = match &self.0.around {
                 Some(around) => around
-                    .find_from(world, name, true, true)?
+                    .find_from(search, true, true)?
                     .map(|found| found.rebound(self)),
-                None => self.own(world, name)?,
+                None => self.own(search.world, search.name)?,
             };
             if found.is_some() {
                 return Ok(found);
             }
         }
-        if search_parent && !name.starts_with('_') {
-            return self.acquire(world, name);
+        if search_parent && !search.name.starts_with('_') {
+            let found = self.acquire(search)?;
+            if found.is_some() {
+                return Ok(found);
+            }
         }
+        search.fail_at(place);
         Ok(None)
     }
 
     /// `Wrapper_acquire`: asks the container, skipping what is searched anyway.
-    fn acquire(&self, world: World<'_>, name: &str) -> Result<Option<Attribute>, PublishError> {
+    fn acquire(&self, search: &mut Search<'_>) -> Result<Option<Attribute>, PublishError> {
         let Some(container) = &self.0.container else {
             return Ok(None);
         };
@@ -235,7 +243,7 @@ impl Placed {
                 search_parent = false;
             }
         }
-        let found = container.find_from(world, name, search_self, search_parent)?;
+        let found = container.find_from(search, search_self, search_parent)?;
         Ok(found.map(|found| match found {
             Attribute::Object(object) => Attribute::Object(object.of(self)),
             other => other,
@@ -298,6 +306,44 @@ impl Placed {
             name: name.to_owned(),
             kind: data_kind(value),
         })
+    }
+}
+
+/// One look-up.
+struct Search<'a> {
+    world: World<'a>,
+    name: &'a str,
+    visits: u32,
+    failed: HashSet<Place>,
+}
+
+/// A wrapper, and what of it is searched.
+type Place = (usize, bool, bool);
+
+/// After so many wrappers a look-up remembers where it has been. Along a long way of acquired
+/// objects the same wrappers lie behind one another in exponentially many ways, and Zope goes them
+/// all: some two hundred names in a URL keep it busy for good.
+const VISITS_PLAIN_MAX: u32 = 64;
+
+impl<'a> Search<'a> {
+    fn new(world: World<'a>, name: &'a str) -> Self {
+        Self {
+            world,
+            name,
+            visits: 0,
+            failed: HashSet::new(),
+        }
+    }
+
+    fn has_failed_at(&mut self, place: Place) -> bool {
+        self.visits = self.visits.saturating_add(1);
+        self.visits > VISITS_PLAIN_MAX && self.failed.contains(&place)
+    }
+
+    fn fail_at(&mut self, place: Place) {
+        if self.visits > VISITS_PLAIN_MAX {
+            self.failed.insert(place);
+        }
     }
 }
 

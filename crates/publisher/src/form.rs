@@ -32,6 +32,9 @@ pub const FORM_BYTES_MAX: usize = 1 << 20;
 /// How many fields and parts a request may have, as in Zope (`form-part-limit`) for parts.
 pub const FORM_FIELDS_MAX: usize = 1024;
 
+/// How long the boundary of a multipart body may be (RFC 2046).
+const BOUNDARY_LEN_MAX: usize = 70;
+
 impl Form {
     /// Reads the fields of a request.
     ///
@@ -90,6 +93,7 @@ impl Form {
             }
             "multipart/form-data" => {
                 let boundary = parameter(header, "boundary")
+                    .filter(|boundary| (1..=BOUNDARY_LEN_MAX).contains(&boundary.len()))
                     .ok_or_else(|| PublishError::http(400, "the form has no boundary"))?;
                 self.add_parts(&request.body, &boundary)
             }

@@ -118,3 +118,11 @@ fn users_and_private_attributes_are_not_shown() {
         401
     );
 }
+
+#[test]
+fn strange_virtual_hosts_harm_nobody() {
+    let publisher = site();
+    // Nothing acts on these names here, and with a monster they are cut by characters.
+    let path = "/VirtualHostBase/http/x/VirtualHostRoot/%C3%BC1%C3%BC/_vh_b/about";
+    assert_eq!(publisher.publish(&request("GET", path)).status, 404);
+}

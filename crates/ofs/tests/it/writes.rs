@@ -392,3 +392,17 @@ fn a_conflict_is_repeated_on_a_fresh_snapshot_and_given_up_in_the_end() {
         }
     }
 }
+
+#[test]
+fn a_page_that_includes_itself_ends() {
+    let publisher = site();
+    let page = b"x<dtml-var standard_html_footer>";
+    assert_eq!(
+        publisher
+            .publish(&put("/standard_html_footer", "", page))
+            .status,
+        204
+    );
+    assert_eq!(get(&publisher, "/about").status, 500);
+    assert_eq!(get(&publisher, "/style.css").status, 200);
+}

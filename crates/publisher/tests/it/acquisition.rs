@@ -76,3 +76,21 @@ fn random_trees_are_searched_as_by_acquisition() {
     }
     assert!(asked > 500, "{asked}");
 }
+
+#[test]
+fn a_long_way_is_no_burden() {
+    let site = site();
+    for steps in ["/a/c", "/a/b/c/a/b", "/c/c", "/a/b/d/c/e"] {
+        let path = steps.repeat(990 / (steps.len() / 2));
+        assert_eq!(site.get(&format!("{path}?find=nope")).1, "nothing");
+        assert_eq!(site.get(&format!("{path}/x")).0, 200);
+    }
+    // A way without a pattern, made of what every object finds somewhere.
+    let mut number = 1_u32;
+    let names = std::iter::repeat_with(|| {
+        number = number.wrapping_mul(1_103_515_245).wrapping_add(12_345);
+        ["/a", "/c", "/x"][number as usize / 65_536 % 3]
+    });
+    let path: String = names.take(900).collect();
+    assert_eq!(site.get(&format!("{path}?find=nope")).1, "nothing");
+}
