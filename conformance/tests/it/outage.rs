@@ -52,6 +52,39 @@ fn a_killed_publisher_is_not_seen_by_users() {
     );
 }
 
+/// The next one dies as soon as the one before it listens again, before any check has seen that:
+/// two of three live at all times, though the balancer may hold all of them for down.
+#[test]
+fn publishers_killed_in_quick_succession_are_not_seen_by_users() {
+    let site = sound_site();
+    let cluster = Cluster::start(site.data(), 3).unwrap();
+    let balancer = cluster.balancer();
+    let load = Load::start(4, move |thread, round| {
+        get(balancer, TARGETS[(thread + round) % 4])
+    });
+    let rounds = if crate::is_full() { 24 } else { 6 };
+    for round in 0..rounds {
+        load.await_more(20);
+        let number = round % 3 + 1;
+        let seen = cluster.process().events().len();
+        kill(cluster.publisher(number).pid).unwrap();
+        cluster
+            .process()
+            .event("the return", seen, |event: &Value| {
+                event["event"] == "listening" && event["number"] == number
+            })
+            .unwrap();
+    }
+    load.await_more(100);
+    let (done, failures) = load.stop();
+    assert!(
+        failures.is_empty(),
+        "{} of {done} failed: {:#?}",
+        failures.len(),
+        &failures[..failures.len().min(5)]
+    );
+}
+
 #[test]
 fn a_publisher_that_lives_again_gets_requests_again() {
     let site = sound_site();
