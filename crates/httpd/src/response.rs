@@ -1,6 +1,5 @@
 //! From what the publisher answered to what goes over the wire.
 
-use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -28,16 +27,9 @@ pub(crate) enum AnswerBody {
 }
 
 /// A body ended early; its connection is closed, so that the client sees it.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("the body ended before its announced length")]
 pub(crate) struct Cut;
-
-impl fmt::Display for Cut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the body ended before its announced length")
-    }
-}
-
-impl std::error::Error for Cut {}
 
 /// The body as hyper pulls it.
 pub(crate) enum ResponseBody {

@@ -1,7 +1,6 @@
 //! The answer on its way to the client.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -31,16 +30,9 @@ struct Rest {
 
 /// The backend broke off in the middle of an answer that the client has begun to see. The client's
 /// connection is closed, so that it sees that, too.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("the backend broke off in the middle of its answer")]
 pub(crate) struct Cut;
-
-impl fmt::Display for Cut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the backend broke off in the middle of its answer")
-    }
-}
-
-impl std::error::Error for Cut {}
 
 impl ResponseBody {
     pub(crate) fn new(
