@@ -23,17 +23,15 @@
 //! # }
 //! ```
 
-mod error;
 mod options;
 mod queue;
 mod request;
 mod response;
 mod server;
 mod service;
-mod socket;
 mod worker;
 
-pub use error::BindError;
+pub use edge::BindError;
 pub use options::Options;
 pub use server::Server;
 

@@ -61,11 +61,5 @@ impl Options {
     }
 }
 
-/// hyper's floor for the buffer that bounds a head.
-pub(crate) const HEAD_BYTES_MIN: usize = 8 << 10;
-
 /// Pieces of a streamed body that may wait for the client.
 pub(crate) const STREAM_PIECES_MAX: usize = 4;
-
-/// How long a closed connection is still read, so that its last answer is not lost to a reset.
-pub(crate) const LINGER: Duration = Duration::from_secs(1);

@@ -22,7 +22,6 @@
 
 mod access;
 mod check;
-mod error;
 mod exchange;
 mod forward;
 mod gate;
@@ -37,7 +36,7 @@ mod shared;
 mod socket;
 mod upstream;
 
-pub use error::BindError;
+pub use edge::BindError;
 pub use options::{Check, Options};
 pub use server::Server;
 pub use shared::{Handle, Member};

@@ -127,9 +127,3 @@ pub(crate) const BODY_HELD_BYTES_MAX: usize = 64 << 10;
 
 /// Idle connections to one backend, per thread.
 pub(crate) const UPSTREAM_IDLE_MAX: usize = 64;
-
-/// How long a closed connection is still read, so that its last answer is not lost to a reset.
-pub(crate) const LINGER: Duration = Duration::from_secs(1);
-
-/// hyper's floor for the buffer that bounds a head. The gate has counted before.
-pub(crate) const HEAD_BYTES_MIN: usize = 8 << 10;

@@ -4,25 +4,20 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
+use edge::{Accepted, BindError, HEAD_BYTES_MIN, Listener};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::{Domain, Protocol, Socket as RawSocket, Type};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
-use tracing::{debug, error, warn};
+use tracing::error;
 
 use crate::check;
-use crate::error::BindError;
-use crate::options::{HEAD_BYTES_MIN, Options};
+use crate::options::Options;
 use crate::service::{Client, Service};
 use crate::shared::{Handle, Shared};
 use crate::socket::{Link, Socket};
@@ -40,9 +35,7 @@ impl Server {
     /// Listens. Port 0 means any free one; [`Server::local_addr`] tells which. Connections wait in
     /// the backlog until [`Server::run`].
     pub fn bind(address: SocketAddr, options: Options) -> Result<Self, BindError> {
-        let count = options.threads.get();
-        let (listeners, address) =
-            listen(address, count).map_err(|source| BindError { address, source })?;
+        let (listeners, address) = edge::bind_shared(address, options.threads)?;
         Ok(Self {
             listeners,
             address,
@@ -99,126 +92,48 @@ impl std::fmt::Debug for Server {
     }
 }
 
-/// `count` listeners on one port. The first one is bound without `SO_REUSEPORT`, so that a port
-/// which another balancer uses is an error and not silently shared with it.
-fn listen(
-    address: SocketAddr,
-    count: usize,
-) -> io::Result<(Vec<std::net::TcpListener>, SocketAddr)> {
-    let first = socket(address)?;
-    first.bind(&address.into())?;
-    let address = first
-        .local_addr()?
-        .as_socket()
-        .ok_or(io::ErrorKind::Unsupported)?;
-    let mut sockets = vec![first];
-    if count > 1 {
-        sockets[0].set_reuse_port(true)?;
-    }
-    for _ in 1..count {
-        let next = socket(address)?;
-        next.set_reuse_port(true)?;
-        next.bind(&address.into())?;
-        sockets.push(next);
-    }
-    for socket in &sockets {
-        socket.listen(BACKLOG)?;
-    }
-    Ok((sockets.into_iter().map(Into::into).collect(), address))
-}
-
-fn socket(address: SocketAddr) -> io::Result<RawSocket> {
-    let socket = RawSocket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    // A restarted balancer takes its port back at once.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
-}
-
 /// One core's work: a listener, its connections, and its own connections to the backends.
 fn run_thread(
     number: usize,
     listener: std::net::TcpListener,
     shared: Arc<Shared>,
-    stopped: watch::Receiver<bool>,
+    mut stopped: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let listener = TcpListener::from_std(listener)?;
+        let options = &shared.options;
+        let connections_max = options
+            .connections_max
+            .div_ceil(options.threads.get())
+            .max(1);
+        let listener = Listener::new(listener, connections_max, options.write_wait)?;
         let mut checks = JoinSet::new();
         if number == 0 {
             checks.spawn(check::run(shared.clone()));
         }
-        let options = &shared.options;
         let upstream = Upstream::new(options.connect_wait, options.upstream_idle_wait);
         let service = Arc::new(Service {
             shared: shared.clone(),
             upstream,
         });
-        let mut connections = JoinSet::new();
-        accept(&listener, &service, &mut connections, stopped).await;
-        drop(listener);
-        let all_end = async { while connections.join_next().await.is_some() {} };
-        if timeout(options.shutdown_wait, all_end).await.is_err() {
-            warn!(
-                left = connections.len(),
-                "cutting requests that take too long to end"
-            );
-            connections.shutdown().await;
-        }
+        // An error means that the server is gone, which is as good a reason.
+        let stop = async { drop(stopped.wait_for(|&stopped| stopped).await) };
+        let serve_one = |accepted| serve(accepted, service.clone());
+        let connections = listener.accept(stop, serve_one).await;
+        connections.end(options.shutdown_wait).await;
         Ok(())
     })
 }
 
-/// Takes connections until told to stop.
-async fn accept(
-    listener: &TcpListener,
-    service: &Arc<Service>,
-    connections: &mut JoinSet<()>,
-    mut stopped: watch::Receiver<bool>,
-) {
-    let options = &service.shared.options;
-    let connections_max = options
-        .connections_max
-        .div_ceil(options.threads.get())
-        .max(1);
-    let connection_stopped = stopped.clone();
-    let mut stop = pin!(stop_asked(&mut stopped));
-    loop {
-        tokio::select! {
-            () = &mut stop => return,
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept(), if connections.len() < connections_max => match accepted {
-                Ok((stream, peer)) => {
-                    let stopped = connection_stopped.clone();
-                    connections.spawn(serve(stream, peer, service.clone(), stopped));
-                }
-                Err(error) => {
-                    // Out of descriptors, most likely: others must end first.
-                    warn!(%error, "cannot accept a connection");
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            },
-        }
-    }
-}
-
-async fn serve(
-    stream: TcpStream,
-    peer: SocketAddr,
-    service: Arc<Service>,
-    mut stopped: watch::Receiver<bool>,
-) {
-    let Ok(local) = stream.local_addr() else {
-        return;
-    };
-    let _ = stream.set_nodelay(true);
+async fn serve(accepted: Accepted, service: Arc<Service>) {
+    let Accepted {
+        stream,
+        peer,
+        local,
+        stopping,
+    } = accepted;
     let options = &service.shared.options;
     let link = Arc::new(Link::default());
     let socket = Socket::new(stream, link.clone(), options);
@@ -237,23 +152,5 @@ async fn serve(
                 async move { Ok::<_, Infallible>(service.handle(request, client).await) }
             }),
         );
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop_asked(&mut stopped) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        debug!(%peer, %error, "a connection ended badly");
-    }
+    stopping.drive(connection).await;
 }
-
-async fn stop_asked(stopped: &mut watch::Receiver<bool>) {
-    // An error means that the server is gone, which is as good a reason.
-    let _ = stopped.wait_for(|&stopped| stopped).await;
-}
-
-const BACKLOG: i32 = 1024;
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

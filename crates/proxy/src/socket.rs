@@ -1,4 +1,4 @@
-//! A client's connection with a [`Gate`] in it, and with patience that ends.
+//! A client's connection with a [`Gate`] in it, and with patience that ends while it reads.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -10,12 +10,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use edge::Patient;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::gate::{Gate, Step};
-use crate::options::{LINGER, Options};
+use crate::options::Options;
 use crate::sanitize::Refusal;
 
 /// What the socket and the service of one connection know of each other.
@@ -35,7 +35,7 @@ const REFUSED_HEAD: &[u8] =
     b"GET /_zodiac/refused HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
 
 pub(crate) struct Socket {
-    stream: TcpStream,
+    stream: Patient,
     link: Arc<Link>,
     gate: Gate,
     /// Came, not judged yet.
@@ -44,11 +44,8 @@ pub(crate) struct Socket {
     passed: BytesMut,
     reading: Reading,
     read_timer: Pin<Box<Sleep>>,
-    writing: Writing,
-    write_timer: Pin<Box<Sleep>>,
     idle_wait: Duration,
     head_wait: Duration,
-    write_wait: Duration,
 }
 
 /// What the read timer is set for.
@@ -61,17 +58,8 @@ enum Reading {
     Over,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Writing {
-    Flowing,
-    /// A write is pending and the timer runs.
-    Stalled,
-    /// Our side is closed; the peer's last bytes are read and thrown away.
-    Lingering,
-}
-
 impl Socket {
-    pub(crate) fn new(stream: TcpStream, link: Arc<Link>, options: &Options) -> Self {
+    pub(crate) fn new(stream: Patient, link: Arc<Link>, options: &Options) -> Self {
         Self {
             stream,
             link,
@@ -80,11 +68,8 @@ impl Socket {
             passed: BytesMut::new(),
             reading: Reading::Untimed,
             read_timer: Box::pin(sleep(options.idle_wait)),
-            writing: Writing::Flowing,
-            write_timer: Box::pin(sleep(options.write_wait)),
             idle_wait: options.idle_wait,
             head_wait: options.head_wait,
-            write_wait: options.write_wait,
         }
     }
 
@@ -133,29 +118,6 @@ impl Socket {
             // It waits for us, not we for it: the time has not begun.
             self.reading = Reading::Untimed;
         }
-    }
-
-    /// Passes on the result of a write, watching how long it stays pending.
-    fn watch<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        write: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if write.is_ready() {
-            self.writing = Writing::Flowing;
-            return write;
-        }
-        if self.writing != Writing::Stalled {
-            self.writing = Writing::Stalled;
-            self.write_timer
-                .as_mut()
-                .reset(Instant::now() + self.write_wait);
-        }
-        ready!(self.write_timer.as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "the peer takes no bytes",
-        )))
     }
 }
 
@@ -207,8 +169,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let write = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.watch(cx, write)
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -216,8 +177,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let write = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
-        self.watch(cx, write)
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -228,25 +188,8 @@ impl AsyncWrite for Socket {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
-    /// Closes our side, then reads on for a moment: a socket closed with unread bytes sends a
-    /// reset, and a reset can overtake the answer that says why (RFC 9112, 9.6).
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.writing != Writing::Lingering {
-            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-            self.writing = Writing::Lingering;
-            self.write_timer.as_mut().reset(Instant::now() + LINGER);
-        }
-        let mut scratch = [MaybeUninit::uninit(); READ_BYTES];
-        loop {
-            if self.write_timer.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Ok(()));
-            }
-            let mut read = ReadBuf::uninit(&mut scratch);
-            let outcome = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read));
-            if outcome.is_err() || read.filled().is_empty() {
-                return Poll::Ready(Ok(()));
-            }
-        }
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
