@@ -108,14 +108,17 @@ impl Spans {
         self.applied.store(newest.number(), Ordering::Release);
     }
 
+    /// A change may have happened at any time after what was applied before: a storage that was
+    /// out of reach tells of all that it missed as if it were one transaction.
     fn close(&self, changes: &[Changes]) {
+        let known = self.applied().next();
         for Changes { tid, oids } in changes {
             for &oid in oids {
                 if let Some(span) = self.shard(oid).write().get_mut(&oid)
                     && span.tid < *tid
                     && span.end == End::Current
                 {
-                    span.end = End::Replaced(*tid);
+                    span.end = End::AtLeast(known);
                 }
             }
         }

@@ -7,6 +7,7 @@
 
 mod cache;
 mod currency;
+mod distant;
 mod records;
 mod references;
 mod snapshots;
