@@ -9,7 +9,8 @@ use storage::{Oid, Record, Tid};
 use crate::walk::Walk;
 use crate::{Object, RecordError};
 
-/// Revisions are immutable, so an entry never becomes wrong; it only falls out when room is needed.
+/// Revisions are immutable, so an entry never becomes wrong as long as the storage loses none; it
+/// only falls out when room is needed.
 pub(crate) struct ObjectCache {
     objects: Cache<(Oid, Tid), Cached, ByBytes>,
 }
@@ -55,6 +56,11 @@ impl ObjectCache {
             Ok::<_, RecordError>(Cached { object, bytes })
         })?;
         Ok(cached.object)
+    }
+
+    /// Forgets everything: revisions that a storage lost never were, and their ids may come again.
+    pub(crate) fn clear(&self) {
+        self.objects.clear();
     }
 
     /// What the cached objects weigh, in bytes.

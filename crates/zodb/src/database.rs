@@ -108,23 +108,31 @@ impl Database {
     /// The newest transaction, after its changes were taken in.
     fn refreshed_tid(&self) -> Tid {
         let last = self.storage.last_tid();
-        if self.spans.applied() < last {
-            // One thread asks the storage, the others wait for its answer.
-            let _turn = self.refresh.lock();
-            let applied = self.spans.applied();
-            if applied < last {
-                self.take_in_changes(applied, last);
-            }
+        if self.spans.applied() == last {
+            return last;
+        }
+        // One thread asks the storage, the others wait for its answer.
+        let _turn = self.refresh.lock();
+        // What was applied was the storage's newest once: an older one now means that it went back.
+        let last = self.storage.last_tid();
+        let applied = self.spans.applied();
+        if last < applied {
+            tracing::error!(%last, %applied, storage = self.storage.name(),
+                "the storage has lost transactions that were seen here; nothing is remembered of them");
+            self.spans.restart(last);
+            self.cache.clear();
+        } else if applied < last {
+            self.take_in_changes(applied, last);
         }
         last
     }
 
     fn take_in_changes(&self, applied: Tid, last: Tid) {
         match self.storage.changes_since(applied, self.changes_max) {
-            Ok(Some(changes)) => {
-                // The list may reach beyond `last` already; it is complete up to its end.
-                let newest = changes.last().map_or(last, |change| change.tid.max(last));
-                self.spans.apply(newest, Some(&changes));
+            Ok(Some(mut changes)) => {
+                // The list may reach beyond `last` already; the next look finds the rest.
+                changes.retain(|change| change.tid <= last);
+                self.spans.apply(last, Some(&changes));
             }
             Ok(None) => self.spans.apply(last, None),
             Err(error) => {

@@ -71,10 +71,15 @@ impl Spans {
     /// Remembers a storage's answer to `load_before(oid, before)`.
     pub(crate) fn note(&self, oid: Oid, before: Tid, revision: &Revision) {
         let mut shard = self.shard(oid).write();
+        let announced = Tid::new(self.announced.load(Ordering::Acquire));
+        if before > announced.next() {
+            // The snapshot is of a time that the storage has lost.
+            return;
+        }
         let end = match revision.next {
             Some(next) => End::Replaced(next),
             // Changes after the snapshot may have been taken in while the answer was on its way.
-            None if self.announced.load(Ordering::Acquire) < before.number() => End::Current,
+            None if announced < before => End::Current,
             None => End::AtLeast(before),
         };
         let fresh = Span {
@@ -103,9 +108,23 @@ impl Spans {
         self.announced.store(newest.number(), Ordering::Release);
         match changes {
             Some(changes) => self.close(changes),
-            None => self.shards.iter().for_each(|shard| shard.write().clear()),
+            None => self.clear(),
         }
         self.applied.store(newest.number(), Ordering::Release);
+    }
+
+    /// Begins anew at `newest`, which lies before what was applied: the storage lost the rest.
+    /// Callers take turns.
+    pub(crate) fn restart(&self, newest: Tid) {
+        // In this order, no thread sees an old entry behind the new `applied`, nor notes a late
+        // answer as lasting.
+        self.announced.store(newest.number(), Ordering::Release);
+        self.clear();
+        self.applied.store(newest.number(), Ordering::Release);
+    }
+
+    fn clear(&self) {
+        self.shards.iter().for_each(|shard| shard.write().clear());
     }
 
     /// A change may have happened at any time after what was applied before: a storage that was

@@ -1,4 +1,5 @@
-//! Storages far away: they tell of what was missed in one lump.
+//! Storages far away: they tell of what was missed in one lump, and may come back with less than
+//! they had.
 
 use std::sync::Arc;
 
@@ -9,12 +10,12 @@ use storage::{
 };
 use zodb::{Database, DatabaseOptions};
 
-use crate::world::{commit_number, value};
+use crate::world::{commit_number, database, value};
 
 const X: Oid = Oid::new(1);
 const Y: Oid = Oid::new(2);
 
-/// The storage of one server.
+/// The storage of one server, which another one may replace.
 struct Distant(Mutex<Arc<MemoryStorage>>);
 
 impl Distant {
@@ -24,6 +25,11 @@ impl Distant {
 
     fn server(&self) -> Arc<MemoryStorage> {
         self.0.lock().clone()
+    }
+
+    /// A server takes over that knows nothing.
+    fn replace(&self) {
+        *self.0.lock() = Arc::default();
     }
 
     fn database(self: &Arc<Self>) -> Arc<Database> {
@@ -106,4 +112,76 @@ fn a_lump_does_not_stretch_the_revision_it_ends() {
 
     let between = database.snapshot_before(changed.next());
     assert_eq!(value(&between, X), 2);
+}
+
+/// A stand-in took over that lacks the last transactions. What only they had is never shown again,
+/// even where their ids are given to others.
+#[test]
+fn nothing_is_remembered_of_transactions_that_a_server_lost() {
+    let storage = Distant::new();
+    let database = storage.database();
+    commit_number(&database, X, 1);
+    let lost = commit_number(&database, X, 666);
+    assert_eq!(value(&database.connect(), X), 666);
+
+    storage.replace();
+    commit_number(&storage.other(), X, 1);
+    let after = database.connect();
+    assert_eq!(after.before(), lost);
+    assert_eq!(value(&after, X), 1);
+
+    let same_id = commit_number(&storage.other(), X, 3);
+    assert_eq!(same_id, lost);
+    assert_eq!(value(&database.connect(), X), 3);
+    commit_number(&database, X, 4);
+    assert_eq!(value(&database.connect(), X), 4);
+}
+
+/// Currency, too: what was current before the loss may be changed at an id that was there before.
+#[test]
+fn currency_starts_anew_where_the_server_went_back() {
+    let storage = Distant::new();
+    let database = storage.database();
+    commit_number(&database, X, 1);
+    for number in 0..5 {
+        commit_number(&database, Y, number);
+    }
+    assert_eq!(value(&database.connect(), X), 1);
+
+    storage.replace();
+    commit_number(&storage.other(), X, 1);
+    commit_number(&storage.other(), X, 2);
+    assert_eq!(value(&database.connect(), X), 2);
+}
+
+/// An answer of the old server that arrives late is used up by who asked, and not remembered.
+#[test]
+fn an_answer_from_before_the_loss_is_not_remembered() {
+    let storage = Distant::new();
+    let database = storage.database();
+    commit_number(&database, X, 1);
+    let lost = commit_number(&database, X, 666);
+    let old = database.connect();
+    let kept = storage.server();
+
+    storage.replace();
+    commit_number(&storage.other(), X, 1);
+    drop(database.connect());
+    // The old server answers once more.
+    let new = std::mem::replace(&mut *storage.0.lock(), kept);
+    assert_eq!(value(&old, X), 666);
+    *storage.0.lock() = new;
+
+    assert_eq!(commit_number(&storage.other(), Y, 1), lost);
+    assert_eq!(value(&database.connect(), X), 1);
+}
+
+/// The storage in memory never goes back, so none of this is at work there.
+#[test]
+fn a_near_storage_keeps_what_it_remembers() {
+    let database = database();
+    commit_number(&database, X, 1);
+    let first = database.connect().load(X).unwrap();
+    commit_number(&database, Y, 1);
+    assert!(Arc::ptr_eq(&first, &database.connect().load(X).unwrap()));
 }
