@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pickle::Value;
 use security::{Client, Credentials};
-use storage::{CommitError, Severity, TransactionMeta};
+use storage::{CommitError, Severity, StorageError, TransactionMeta};
 use zodb::{Connection, Database, Reference};
 
 use crate::access::{self, Login};
@@ -34,6 +34,9 @@ pub struct Publisher {
 pub struct PublisherOptions {
     /// How often a request is done again after a conflict (`max-conflict-retries`).
     pub retries_max: u32,
+    /// What a browser names when it asks for a password (`http-realm`): text without quotation
+    /// marks and line breaks. Default `Zope`.
+    pub realm: String,
     /// The time since 1970, UTC.
     pub clock: Arc<dyn Fn() -> Duration + Send + Sync>,
     /// Waits on the calling thread, between a conflict and the next attempt.
@@ -48,6 +51,7 @@ impl PublisherOptions {
     ) -> Self {
         Self {
             retries_max: 3,
+            realm: "Zope".to_owned(),
             clock: Arc::new(clock),
             pause: Arc::new(pause),
         }
@@ -95,8 +99,9 @@ impl Publisher {
 
     /// Answers one request. Its changes are committed when this returns.
     ///
-    /// After a conflict the request is done again on a fresh snapshot, a few times at most. Nothing
-    /// that goes wrong here concerns more than this request.
+    /// After a conflict, or when the storage server went away before the order to finish, the
+    /// request is done again on a fresh snapshot, a few times at most. Nothing that goes wrong here
+    /// concerns more than this request.
     pub fn publish(&self, request: &Request) -> Response {
         let mut retries = 0;
         loop {
@@ -107,9 +112,9 @@ impl Publisher {
             }
             match connection.commit(meta) {
                 Ok(_tid) => return reply.finish(),
-                Err(error) if is_conflict(&error) && retries < self.options.retries_max => {
+                Err(error) if may_repeat(&error) && retries < self.options.retries_max => {
                     retries += 1;
-                    tracing::info!(path = request.path, id = request.id, retries, %error, "conflict");
+                    tracing::info!(path = request.path, id = request.id, retries, %error, "done again");
                     let longest = PAUSE_FIRST.saturating_mul(1 << retries.min(8));
                     (self.options.pause)(longest.mul_f64(fastrand::f64()));
                 }
@@ -320,11 +325,14 @@ fn refused(request: &Request, error: &CommitError) -> Response {
     reply.finish()
 }
 
-fn is_conflict(error: &CommitError) -> bool {
-    matches!(
-        error,
-        CommitError::Conflict(_) | CommitError::ReadConflict(_)
-    )
+/// Whether nothing was committed and the same work may succeed when done again. A storage server
+/// that stayed away for the whole wait is not waited for again.
+fn may_repeat(error: &CommitError) -> bool {
+    match error {
+        CommitError::Conflict(_) | CommitError::ReadConflict(_) => true,
+        CommitError::Storage(StorageError::Disconnected { waited }) => waited.is_zero(),
+        _ => false,
+    }
 }
 
 fn log(request: &Request, error: &PublishError) {

@@ -34,7 +34,8 @@ pub enum StorageError {
     /// The storage is out of reach and stayed so for the wait limit.
     #[error("the storage server cannot be reached (waited {waited:?})")]
     Disconnected {
-        /// How long the caller waited.
+        /// How long the caller waited; zero where the connection broke in the middle of a commit,
+        /// so that the work may be done again at once.
         waited: Duration,
     },
     /// An earlier write or sync failed: nothing is accepted until the storage is reopened.

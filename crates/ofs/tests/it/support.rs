@@ -55,7 +55,7 @@ pub(crate) struct Recorder {
 
 struct Hook {
     times: u32,
-    act: Box<dyn FnMut() + Send>,
+    act: Box<dyn FnMut() -> Result<(), StorageError> + Send>,
 }
 
 impl Recorder {
@@ -72,7 +72,19 @@ impl Recorder {
     }
 
     /// Acts when a commit begins, so many times, commits of the act itself not counted.
-    pub(crate) fn before_votes(&self, times: u32, act: impl FnMut() + Send + 'static) {
+    pub(crate) fn before_votes(&self, times: u32, mut act: impl FnMut() + Send + 'static) {
+        self.hook(times, move || {
+            act();
+            Ok(())
+        });
+    }
+
+    /// Refuses so many commits.
+    pub(crate) fn refuse(&self, times: u32, error: StorageError) {
+        self.hook(times, move || Err(error.clone()));
+    }
+
+    fn hook(&self, times: u32, act: impl FnMut() -> Result<(), StorageError> + Send + 'static) {
         *self.hook.lock().unwrap() = Some(Hook {
             times,
             act: Box::new(act),
@@ -100,11 +112,12 @@ impl Storage for Recorder {
     fn begin(self: Arc<Self>, meta: TransactionMeta) -> Result<Box<dyn Commit>, StorageError> {
         let hook = self.hook.lock().unwrap().take();
         if let Some(mut hook) = hook {
-            (hook.act)();
+            let result = (hook.act)();
             hook.times -= 1;
             if hook.times > 0 {
                 *self.hook.lock().unwrap() = Some(hook);
             }
+            result?;
         }
         self.metas.lock().unwrap().push(meta.clone());
         self.inner.clone().begin(meta)

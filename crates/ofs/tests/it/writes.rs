@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use publisher::{Publisher, Request, Response};
-use storage::MemoryStorage;
+use storage::{MemoryStorage, StorageError};
 use zodb::{Database, DatabaseOptions, Object, Reference};
 
 use crate::sample::{ADMIN, site};
@@ -390,6 +391,20 @@ fn a_conflict_is_repeated_on_a_fresh_snapshot_and_given_up_in_the_end() {
                 200
             );
         }
+    }
+}
+
+#[test]
+fn a_commit_that_broke_off_is_repeated_but_a_wait_in_vain_is_not() {
+    for (waited, status) in [(0, 201), (30, 503)] {
+        let storage = Arc::new(support::Recorder::new(MemoryStorage::new()));
+        let database = Database::new(storage.clone(), DatabaseOptions::default());
+        ofs::sample::create(&database, ADMIN).unwrap();
+        let publisher = support::publisher(storage.clone());
+        let waited = Duration::from_secs(waited);
+        storage.refuse(1, StorageError::Disconnected { waited });
+        let response = publisher.publish(&put("/news/mine.txt", "", b"mine"));
+        assert_eq!(response.status, status, "waited {waited:?}");
     }
 }
 

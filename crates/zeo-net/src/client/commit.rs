@@ -4,6 +4,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use parking_lot::{ArcMutexGuard, RawMutex};
 use storage::{Commit, CommitError, Oid, Record, StorageError, Tid, TransactionMeta, Voted};
@@ -87,10 +88,9 @@ impl Commit for ZeoCommit {
         let id = Value::Int(NEXT_ID.fetch_add(1, Ordering::Relaxed));
         self.send(&link, &id);
         let error = match link.call(&Request::Vote(id.clone())).wait() {
-            Answer::Lost => return Err(self.shared.disconnected().into()),
+            Answer::Lost => return Err(broken_off()),
             Answer::Said(Ok(Reply::Voted(resolved))) => {
                 return Ok(Box::new(ZeoVoted {
-                    shared: self.shared,
                     _storage: self.storage,
                     link,
                     id,
@@ -109,6 +109,13 @@ impl Commit for ZeoCommit {
     }
 }
 
+/// The connection broke before the order to finish: nothing was committed, and the work may be done
+/// again at once, on the next connection.
+fn broken_off() -> CommitError {
+    let waited = Duration::ZERO;
+    StorageError::Disconnected { waited }.into()
+}
+
 /// The turn to commit on this connection. It goes to whoever has waited longest.
 struct Turn(Option<ArcMutexGuard<RawMutex, ()>>);
 
@@ -121,7 +128,6 @@ impl Drop for Turn {
 }
 
 struct ZeoVoted {
-    shared: Arc<Shared>,
     _storage: Arc<ZeoStorage>,
     link: Arc<Link>,
     id: Value<'static>,
@@ -146,7 +152,7 @@ impl Voted for ZeoVoted {
         });
         let request = Request::TpcFinish(self.id.clone());
         let Some(slot) = self.link.finish(&request, stored.collect()) else {
-            return Err(self.shared.disconnected().into());
+            return Err(broken_off());
         };
         self.is_open = false;
         match slot.wait() {
