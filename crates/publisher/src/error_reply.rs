@@ -62,7 +62,7 @@ impl Publisher {
         };
         if matches!(error, PublishError::Unauthorized) {
             reply.set_status(401);
-            reply.set_header("www-authenticate", CHALLENGE);
+            reply.set_header("www-authenticate", &challenge(&self.options.realm));
         }
         if let PublishError::Redirect { location } = error {
             reply.set_header("location", location);
@@ -145,7 +145,9 @@ impl Publisher {
 pub(crate) const RETRY_AFTER: &str = "1";
 
 /// The challenge that Zope sends with 401.
-const CHALLENGE: &str = "basic realm=\"Zope\", charset=\"UTF-8\"";
+fn challenge(realm: &str) -> String {
+    format!("basic realm=\"{realm}\", charset=\"UTF-8\"")
+}
 
 /// The site's own error page.
 const ERROR_PAGE: &str = "standard_error_message";

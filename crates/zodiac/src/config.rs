@@ -245,6 +245,13 @@ impl Config {
         if self.publish.zeo.is_empty() {
             bail!("publish.zeo: name at least one storage server, as in [\"127.0.0.1:8100\"]");
         }
+        if self
+            .publish
+            .realm
+            .contains(|c: char| c == '"' || c == '\\' || c.is_control())
+        {
+            bail!("publish.realm: quotation marks, backslashes and line breaks are not allowed");
+        }
         if self.up.restart_pause.0 > self.up.restart_pause_max.0 {
             bail!("up.restart-pause is longer than up.restart-pause-max");
         }

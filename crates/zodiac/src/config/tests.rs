@@ -58,6 +58,12 @@ fn a_value_out_of_range_is_named_with_its_line() {
 }
 
 #[test]
+fn a_realm_that_would_break_the_header_is_refused() {
+    let refused = message("[publish]\nrealm = 'a \"b'\n", &[]);
+    assert!(refused.contains("publish.realm"), "{refused}");
+}
+
+#[test]
 fn the_environment_overrides_the_file() {
     let file = "[zeo]\nread-only = false\n[publish]\nworkers = 2\n";
     let vars = [

@@ -63,6 +63,7 @@ fn site(storage: Arc<ZeoStorage>, config: &config::Publish) -> Publisher {
     let database = Database::new(storage as Arc<dyn Storage>, options);
     let options = PublisherOptions {
         retries_max: config.conflict_retries,
+        realm: config.realm.clone(),
         ..PublisherOptions::new(clock::since_1970, clock::pause)
     };
     Publisher::new(database, ofs::registry(), options)
