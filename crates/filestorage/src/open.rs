@@ -70,11 +70,17 @@ impl FileStorage {
         check_magic(&log, disk, options.read_only)?;
         let tail = tail_behind_index(&log, disk)?;
         let index_was_used = tail.is_some();
-        let checked = tail.unwrap_or_else(UncheckedTail::everything).check(&log)?;
-        if let Some(unfinished) = checked.unfinished
-            && !options.read_only
-        {
-            cut_tail(&log, disk, checked.end, unfinished)?;
+        let tail = tail.unwrap_or_else(UncheckedTail::everything);
+        let trusted = tail.start;
+        let checked = tail.check(&log)?;
+        if !options.read_only {
+            match checked.unfinished {
+                Some(unfinished) => cut_tail(&log, disk, checked.end, unfinished)?,
+                // Whoever wrote the last transaction may have been killed before its sync. From
+                // now on it is shown, so it must be durable.
+                None if checked.end > trusted => sync(&log)?,
+                None => {}
+            }
         }
         warn_of_the_future(&log, checked.last_tid, (options.clock)());
         let storage = Self::assemble(log, options, checked, disk_lock);
@@ -178,10 +184,12 @@ fn check_magic(log: &Log, disk: &dyn Disk, read_only: bool) -> Result<(), Storag
     }
     let write = |error| log.io("write", error);
     log.file.write_at(MAGIC_NEW, 0).map_err(write)?;
-    log.file
-        .sync_data()
-        .map_err(|error| log.io("sync", error))?;
+    sync(log)?;
     sync_parent(disk, log.path())
+}
+
+fn sync(log: &Log) -> Result<(), StorageError> {
+    log.file.sync_data().map_err(|error| log.io("sync", error))
 }
 
 /// What the `.index` leaves to be checked, if there is one that can be trusted.
@@ -263,7 +271,7 @@ fn cut_tail(
     log.file
         .set_len(end.number())
         .map_err(|error| log.io("cut", error))?;
-    log.file.sync_data().map_err(|error| log.io("sync", error))
+    sync(log)
 }
 
 /// Copies everything from `from` on to the first free `.tr` file, durably.

@@ -262,3 +262,44 @@ fn the_data_is_synced_before_the_byte_that_makes_it_count() {
         }
     }
 }
+
+/// A process killed between the last write of a finish and its sync leaves a transaction that counts
+/// but is not on the medium. Whoever opens the file next shows it, so it must be durable by then.
+#[test]
+fn what_an_opened_storage_shows_survives_a_power_loss() {
+    for with_index in [false, true] {
+        for coin in 0..100 {
+            let disk = SimDisk::new();
+            let storage = open(&disk).unwrap();
+            crate::change(&storage, 0, b"acknowledged");
+            if with_index {
+                storage.close().unwrap();
+            }
+            drop(storage);
+            disk.restart_process();
+
+            let storage = open(&disk).unwrap();
+            let mut commit = storage.clone().begin(TransactionMeta::default()).unwrap();
+            let record = Record::from(&b"not acknowledged"[..]);
+            commit.store(Oid::new(1), Tid::ZERO, record).unwrap();
+            let voted = commit.vote().unwrap();
+            // The status byte is written; the sync behind it never happens.
+            disk.fail_at(disk.operations() + 2, Fault::Error);
+            let unknown = voted.finish(&mut |_| {}).unwrap_err();
+            assert!(matches!(unknown, CommitError::Unknown), "{unknown}");
+            drop(storage);
+            disk.restart_process();
+
+            let shown = open(&disk).unwrap().last_tid();
+            disk.restart(coin);
+            let storage = open(&disk).unwrap();
+            assert_eq!(storage.last_tid(), shown, "index {with_index}, coin {coin}");
+            assert!(
+                storage
+                    .load_before(Oid::new(1), Tid::MAX)
+                    .unwrap()
+                    .is_some()
+            );
+        }
+    }
+}
