@@ -15,7 +15,7 @@ use hyper::http::response::Parts;
 use hyper::{Request, Response, StatusCode};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::incoming::RequestBody;
+use crate::incoming::{RequestBody, Upload};
 use crate::options::Options;
 use crate::shared::Lease;
 use crate::upstream::{Sender, Upstream};
@@ -110,7 +110,7 @@ pub(crate) async fn attempt(
     let mut lease = lease;
     if is_safe && let Some(sender) = upstream.check_out(address) {
         let sent = Exchange::new(sender, request(), lease, options)
-            .response(options)
+            .response()
             .await;
         match sent {
             Ok((response, sender, lease)) => {
@@ -133,7 +133,7 @@ pub(crate) async fn attempt(
         }
     };
     match Exchange::new(sender, request(), lease, options)
-        .response(options)
+        .response()
         .await
     {
         Ok((response, sender, lease)) => {
@@ -164,6 +164,7 @@ type Sending = Pin<Box<dyn Future<Output = Result<Response<Incoming>, hyper::Err
 /// until it has answered, so that it never has more requests than workers.
 struct Exchange {
     parts: Option<(Sending, Sender, Lease)>,
+    upload: Option<Arc<Upload>>,
     wait: Duration,
 }
 
@@ -174,38 +175,60 @@ impl Exchange {
         lease: Lease,
         options: &Options,
     ) -> Self {
+        let upload = request.body().upload();
         let sending: Sending = Box::pin(sender.send_request(request));
         Self {
             parts: Some((sending, sender, lease)),
+            upload,
             wait: options.response_wait,
         }
     }
 
-    async fn response(
-        mut self,
-        options: &Options,
-    ) -> Result<(Response<Incoming>, Sender, Lease), (Failure, Lease)> {
+    async fn response(mut self) -> Result<(Response<Incoming>, Sender, Lease), (Failure, Lease)> {
         let parts = self.parts.as_mut().expect("taken only below, and on drop");
-        let answered = timeout(options.response_wait, &mut parts.0).await;
+        let answered = answer(&mut parts.0, self.upload.as_deref(), self.wait).await;
         let (_, sender, lease) = self.parts.take().expect("taken only here, and on drop");
         match answered {
-            Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            Some(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 let detail = "it switched protocols without being asked";
                 Err((
                     failure(FailureKind::Unusable, Progress::Sent, detail),
                     lease,
                 ))
             }
-            Ok(Ok(response)) => Ok((response, sender, lease)),
-            Ok(Err(error)) if error.is_parse() => {
+            Some(Ok(response)) => Ok((response, sender, lease)),
+            Some(Err(error)) if error.is_parse() => {
                 Err((failure(FailureKind::Unusable, Progress::Sent, error), lease))
             }
             // hyper does not tell whether a part was sent: say the worse.
-            Ok(Err(error)) => Err((failure(FailureKind::Broken, Progress::Sent, error), lease)),
-            Err(elapsed) => Err((
-                failure(FailureKind::TimedOut, Progress::Sent, elapsed),
-                lease,
-            )),
+            Some(Err(error)) => Err((failure(FailureKind::Broken, Progress::Sent, error), lease)),
+            None => {
+                let detail = format_args!("{:?} passed", self.wait);
+                Err((
+                    failure(FailureKind::TimedOut, Progress::Sent, detail),
+                    lease,
+                ))
+            }
+        }
+    }
+}
+
+/// What the backend says, if it says it in time. Only its own time counts: what the client takes to
+/// send its body is limited where that is read.
+async fn answer(
+    sending: &mut Sending,
+    upload: Option<&Upload>,
+    wait: Duration,
+) -> Option<Result<Response<Incoming>, hyper::Error>> {
+    let mut since = Some(Instant::now());
+    loop {
+        let until = since.unwrap_or_else(Instant::now) + wait;
+        if let Ok(answered) = timeout_at(until, &mut *sending).await {
+            return Some(answered);
+        }
+        since = upload?.backend_since();
+        if since.is_some_and(|since| since + wait <= Instant::now()) {
+            return None;
         }
     }
 }

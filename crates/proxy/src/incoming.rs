@@ -2,15 +2,15 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::options::{BODY_HELD_BYTES_MAX, Options};
 use crate::sanitize::Refusal;
@@ -72,40 +72,31 @@ impl Prepared {
 
 /// Reads the beginning of a body, the whole of it if it is small.
 pub(crate) async fn prepare(
-    mut incoming: Incoming,
+    incoming: Incoming,
     options: &Options,
-    fault: &Arc<OnceLock<Fault>>,
+    upload: &Arc<Upload>,
 ) -> Result<Prepared, Fault> {
-    let announced = incoming.size_hint().lower();
-    if announced > options.body_bytes_max {
+    if incoming.size_hint().lower() > options.body_bytes_max {
         return Err(Fault::TooLarge);
     }
+    let mut rest = Rest {
+        incoming,
+        left_max: options.body_bytes_max,
+        patience: Patience::new(options),
+        upload: upload.clone(),
+    };
     let (mut held, mut count) = (VecDeque::new(), 0);
     while count < BODY_HELD_BYTES_MAX {
-        let frame = timeout(options.body_wait, incoming.frame()).await;
-        let Some(frame) = frame.map_err(|_| Fault::TimedOut)? else {
+        let Some(data) = poll_fn(|cx| rest.poll(cx)).await else {
             return Ok(Prepared::Whole(join(held, count)));
         };
-        // Trailers end here: nothing behind us asks for them.
-        let Ok(data) = frame.map_err(|_| Fault::Malformed)?.into_data() else {
-            continue;
-        };
+        let data = data?;
         count += data.len();
         held.push_back(data);
-        if count as u64 > options.body_bytes_max {
-            return Err(Fault::TooLarge);
-        }
     }
-    if incoming.is_end_stream() {
+    if rest.incoming.is_end_stream() {
         return Ok(Prepared::Whole(join(held, count)));
     }
-    let rest = Rest {
-        incoming,
-        left_max: options.body_bytes_max - count as u64,
-        wait: options.body_wait,
-        timer: Box::pin(sleep(options.body_wait)),
-        fault: fault.clone(),
-    };
     Ok(Prepared::Begun(RequestBody {
         held,
         rest: Some(rest),
@@ -132,10 +123,75 @@ pub(crate) struct RequestBody {
 struct Rest {
     incoming: Incoming,
     left_max: u64,
-    wait: Duration,
+    patience: Patience,
+    upload: Arc<Upload>,
+}
+
+/// What a body that is under way tells the service.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    /// Why an attempt failed that failed through no fault of the backend.
+    fault: OnceLock<Fault>,
+    /// Since when it is the backend's turn, to take more or to answer; `None`: it is the client's.
+    turn: Mutex<Option<Instant>>,
+}
+
+impl Upload {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            fault: OnceLock::new(),
+            turn: Mutex::new(Some(Instant::now())),
+        })
+    }
+
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        self.fault.get().copied()
+    }
+
+    pub(crate) fn backend_since(&self) -> Option<Instant> {
+        *self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn turn(&self, since: Option<Instant>) {
+        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+}
+
+/// How long the client may still let us wait. Only waiting counts: while its body waits for a slot
+/// or for the backend, no time passes here.
+struct Patience {
+    pause: Duration,
+    left: Duration,
+    since: Option<Instant>,
     timer: Pin<Box<Sleep>>,
-    /// Tells the service why an attempt failed that failed through no fault of the backend.
-    fault: Arc<OnceLock<Fault>>,
+}
+
+impl Patience {
+    fn new(options: &Options) -> Self {
+        Self {
+            pause: options.body_wait,
+            left: options.body_total_wait,
+            since: None,
+            timer: Box::pin(sleep(options.body_wait)),
+        }
+    }
+
+    /// Nothing has come. Ready when that has been so for too long.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.since.is_none() {
+            let now = Instant::now();
+            self.since = Some(now);
+            self.timer.as_mut().reset(now + self.pause.min(self.left));
+        }
+        self.timer.as_mut().poll(cx)
+    }
+
+    /// Something has come.
+    fn rest(&mut self) {
+        if let Some(since) = self.since.take() {
+            self.left = self.left.saturating_sub(since.elapsed());
+        }
+    }
 }
 
 impl RequestBody {
@@ -147,31 +203,47 @@ impl RequestBody {
         };
         Self { held, rest: None }
     }
+
+    /// Where it tells how it gets on, if some of it is still on its way.
+    pub(crate) fn upload(&self) -> Option<Arc<Upload>> {
+        self.rest.as_ref().map(|rest| rest.upload.clone())
+    }
 }
 
 impl Rest {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Fault>>> {
         loop {
             let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
-                ready!(self.timer.as_mut().poll(cx));
+                ready!(self.patience.poll_over(cx));
                 return Poll::Ready(Some(Err(Fault::TimedOut)));
             };
+            self.patience.rest();
             let Some(frame) = frame else {
                 return Poll::Ready(None);
             };
             let Ok(frame) = frame else {
                 return Poll::Ready(Some(Err(Fault::Malformed)));
             };
+            // Trailers end here: nothing behind us asks for them.
             let Ok(data) = frame.into_data() else {
                 continue;
             };
-            self.timer.as_mut().reset(Instant::now() + self.wait);
             let Some(left) = self.left_max.checked_sub(data.len() as u64) else {
                 return Poll::Ready(Some(Err(Fault::TooLarge)));
             };
             self.left_max = left;
             return Poll::Ready(Some(Ok(data)));
         }
+    }
+
+    /// As `poll`, for the backend: tells the service whose turn it is, and what went wrong.
+    fn poll_told(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Fault>>> {
+        let data = self.poll(cx);
+        self.upload.turn(data.is_ready().then(Instant::now));
+        if let Poll::Ready(Some(Err(fault))) = &data {
+            let _ = self.upload.fault.set(*fault);
+        }
+        data
     }
 }
 
@@ -189,10 +261,7 @@ impl Body for RequestBody {
         let Some(rest) = &mut self.rest else {
             return Poll::Ready(None);
         };
-        let data = ready!(rest.poll(cx));
-        if let Some(Err(fault)) = &data {
-            let _ = rest.fault.set(*fault);
-        }
+        let data = ready!(rest.poll_told(cx));
         Poll::Ready(data.map(|data| data.map(Frame::data)))
     }
 

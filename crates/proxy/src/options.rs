@@ -47,13 +47,17 @@ pub struct Options {
     pub head_wait: Duration,
     /// How long a request body may pause; then 408. Default 30 s.
     pub body_wait: Duration,
+    /// How long a request body may keep us waiting in all, all its pauses together; then 408. A
+    /// large body occupies a worker while it comes: this bounds what a client that drips can hold,
+    /// and lets 64 MiB come over a line of 1 Mbit/s. Default 10 min.
+    pub body_total_wait: Duration,
     /// How long a client may take nothing of its answer; then it is cut off. Default 60 s.
     pub write_wait: Duration,
 
     /// How long a backend may take to accept a connection. Default 2 s.
     pub connect_wait: Duration,
-    /// How long a backend may compute before its answer begins; then 504. Longer than publishers
-    /// wait for their storage (30 s). Default 60 s.
+    /// How long a backend may compute before its answer begins, or take nothing of a large request
+    /// body; then 504. Longer than publishers wait for their storage (30 s). Default 60 s.
     pub response_wait: Duration,
     /// How long an answer of a backend may pause. Default 60 s.
     pub response_idle_wait: Duration,
@@ -98,6 +102,7 @@ impl Default for Options {
             idle_wait: Duration::from_secs(75),
             head_wait: Duration::from_secs(10),
             body_wait: Duration::from_secs(30),
+            body_total_wait: Duration::from_secs(600),
             write_wait: Duration::from_secs(60),
             connect_wait: Duration::from_secs(2),
             response_wait: Duration::from_secs(60),

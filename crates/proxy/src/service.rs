@@ -1,7 +1,7 @@
 //! One request: judged, admitted, sent to a backend, perhaps to another one, answered.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use balance::{BackendId, Demand, Progress, Refusal as Denial, is_safe, may_retry};
 use hyper::body::Incoming;
@@ -15,7 +15,7 @@ use tracing::warn;
 use crate::access::Record;
 use crate::exchange::{Failure, FailureKind, Reply, attempt};
 use crate::forward::{Origin, clean_response, request_headers};
-use crate::incoming::{Fault, Prepared, RequestBody, prepare};
+use crate::incoming::{Fault, Prepared, RequestBody, Upload, prepare};
 use crate::outgoing::ResponseBody;
 use crate::pages::page;
 use crate::sanitize::Refusal;
@@ -103,9 +103,9 @@ impl Service {
         client: &Client,
         record: &mut Record,
     ) -> Result<Reply, Trouble> {
-        let fault = Arc::new(OnceLock::new());
+        let upload = Upload::new();
         let options = &self.shared.options;
-        let mut body = prepare(body, options, &fault).await.map_err(|fault| {
+        let mut body = prepare(body, options, &upload).await.map_err(|fault| {
             // The gate knows better what was wrong with the chunks.
             client
                 .link
@@ -142,7 +142,7 @@ impl Service {
                 Ok(reply) => return Ok(reply),
                 Err(failure) => failure,
             };
-            if let Some(&fault) = fault.get() {
+            if let Some(fault) = upload.fault() {
                 return Err(fault.into());
             }
             warn!(request = record.id, backend = %address, %failure, "an attempt failed");

@@ -9,3 +9,4 @@ mod limits;
 mod probes;
 mod queueing;
 mod support;
+mod uploads;
