@@ -10,6 +10,9 @@ pub trait Storage: Send + Sync {
     fn name(&self) -> String;
 
     /// The newest transaction whose invalidations have all been applied; [`Tid::ZERO`] when empty.
+    ///
+    /// It rises, with one exception: a storage far away goes back when a server that lacks the last
+    /// transactions takes over. What was seen of the lost ones must be forgotten then.
     fn last_tid(&self) -> Tid;
 
     /// The revision of `oid` that a snapshot taken just before `before` sees; `None` where the
@@ -34,7 +37,11 @@ pub trait Storage: Send + Sync {
     fn stats(&self) -> StorageStats;
 
     /// The transactions after `since`, oldest first, with the objects each changed; `None` when
-    /// the storage cannot tell, or there are more than `transactions_max`.
+    /// the storage cannot tell, or there are more than `transactions_max`. It cannot tell, either,
+    /// what came after a transaction that it has lost.
+    ///
+    /// Several transactions may come as one, which has the id of the last: an object in it was
+    /// changed at some time up to then.
     fn changes_since(
         &self,
         since: Tid,
