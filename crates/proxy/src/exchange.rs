@@ -176,7 +176,7 @@ impl Exchange {
         options: &Options,
     ) -> Self {
         let upload = request.body().upload();
-        let sending: Sending = Box::pin(sender.send_request(request));
+        let sending: Sending = Box::pin(sender.send(request));
         Self {
             parts: Some((sending, sender, lease)),
             upload,

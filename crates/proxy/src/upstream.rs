@@ -6,16 +6,39 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use crate::incoming::RequestBody;
 use crate::options::UPSTREAM_IDLE_MAX;
 
-pub(crate) type Sender = SendRequest<RequestBody>;
+/// A connection to a backend. Dropped, it is closed at once, whatever is under way: a backend that
+/// takes nothing would otherwise keep it open, and the client's that sends the body.
+pub(crate) struct Sender {
+    requests: SendRequest<RequestBody>,
+    task: AbortHandle,
+}
+
+impl Sender {
+    pub(crate) fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = hyper::Result<Response<Incoming>>> + Send + use<> {
+        self.requests.send_request(request)
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
 
 pub(crate) struct Upstream {
     /// Never contended: a thread's connections stay with it. The lock keeps its tasks `Send`.
@@ -43,7 +66,7 @@ impl Upstream {
         let mut idle = self.lock();
         let connections = idle.get_mut(&address)?;
         while let Some(Idle { sender, since }) = connections.pop() {
-            if sender.is_ready() && since.elapsed() < self.idle_wait {
+            if sender.requests.is_ready() && since.elapsed() < self.idle_wait {
                 return Some(sender);
             }
         }
@@ -52,12 +75,12 @@ impl Upstream {
 
     /// Keeps a connection whose answer has been read to its end.
     pub(crate) fn check_in(self: &Arc<Self>, address: SocketAddr, mut sender: Sender) {
-        if sender.is_ready() {
+        if sender.requests.is_ready() {
             self.keep(address, sender);
-        } else if !sender.is_closed() {
+        } else if !sender.requests.is_closed() {
             let upstream = self.clone();
             tokio::spawn(async move {
-                if sender.ready().await.is_ok() {
+                if sender.requests.ready().await.is_ok() {
                     upstream.keep(address, sender);
                 }
             });
@@ -69,7 +92,8 @@ impl Upstream {
         // Backends come and go: what nobody will ask for again goes with the rest.
         idle.retain(|_, connections| {
             connections.retain(|connection| {
-                !connection.sender.is_closed() && connection.since.elapsed() < self.idle_wait
+                !connection.sender.requests.is_closed()
+                    && connection.since.elapsed() < self.idle_wait
             });
             !connections.is_empty()
         });
@@ -87,15 +111,16 @@ impl Upstream {
             .await
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer to a connect"))??;
         stream.set_nodelay(true)?;
-        let (sender, connection) = handshake(TokioIo::new(stream))
+        let (requests, connection) = handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 debug!(backend = %address, %error, "a connection to a backend ended badly");
             }
         });
-        Ok(sender)
+        let task = task.abort_handle();
+        Ok(Sender { requests, task })
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Vec<Idle>>> {
