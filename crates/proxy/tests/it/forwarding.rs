@@ -242,3 +242,24 @@ async fn a_stopping_balancer_ends_what_it_began() {
     drop(client);
     patiently(stopping).await.unwrap();
 }
+
+/// Whatever keeps its connection open: clients between requests, and some that never asked.
+#[tokio::test]
+async fn idle_clients_do_not_hold_up_the_end() {
+    let origin = Origin::answering("ok").await;
+    let balancer = Balancer::start(&[&origin], |options| {
+        options.shutdown_wait = std::time::Duration::from_secs(3600);
+    });
+    let (mut kept, mut begun) = (balancer.client().await, balancer.client().await);
+    let mut silent = balancer.client().await;
+    kept.send(b"GET / HTTP/1.1\r\nHost: site\r\n\r\n").await;
+    assert_eq!(kept.response().await.text(), "ok");
+    begun.send(b"GET / HT").await;
+    // The balancer has taken the silent one, too, when it has served one that came after.
+    assert_eq!(balancer.get("/").await.text(), "ok");
+    let stopping = tokio::spawn(balancer.stop());
+    for client in [&mut kept, &mut begun, &mut silent] {
+        assert_eq!(client.rest().await.unwrap(), b"", "closed without a word");
+    }
+    patiently(stopping).await.unwrap();
+}
