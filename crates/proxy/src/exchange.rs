@@ -258,24 +258,12 @@ async fn hold(
     let (head, mut incoming) = response.into_parts();
     let (mut held, mut count) = (VecDeque::new(), 0);
     let until = Instant::now() + options.hold_wait;
-    loop {
+    let is_whole = loop {
         if incoming.is_end_stream() {
-            connection.complete();
-            return Ok(Reply {
-                head,
-                held,
-                rest: None,
-            });
+            break true;
         }
         if count >= options.hold_bytes_max {
-            return Ok(Reply {
-                head,
-                held,
-                rest: Some(Rest {
-                    incoming,
-                    connection,
-                }),
-            });
+            break false;
         }
         match timeout_at(until, incoming.frame()).await {
             Ok(Some(Ok(frame))) => {
@@ -288,24 +276,18 @@ async fn hold(
                 connection.broken();
                 return Err(failure(FailureKind::Broken, Progress::Sent, error));
             }
-            Ok(None) => {
-                connection.complete();
-                return Ok(Reply {
-                    head,
-                    held,
-                    rest: None,
-                });
-            }
-            Err(_) => {
-                return Ok(Reply {
-                    head,
-                    held,
-                    rest: Some(Rest {
-                        incoming,
-                        connection,
-                    }),
-                });
-            }
+            Ok(None) => break true,
+            Err(_) => break false,
         }
-    }
+    };
+    let rest = if is_whole {
+        connection.complete();
+        None
+    } else {
+        Some(Rest {
+            incoming,
+            connection,
+        })
+    };
+    Ok(Reply { head, held, rest })
 }
