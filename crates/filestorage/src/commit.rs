@@ -1,5 +1,6 @@
 //! Committing: stores are kept in memory, the vote writes them, the finish makes them count.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -253,12 +254,17 @@ impl FileStorage {
     /// Puts an unfinished transaction durably behind the end.
     fn append(&self, start: Offset, bytes: &[u8]) -> Result<(), StorageError> {
         let written = self.log.file.write_at(bytes, start.number());
-        if let Err(error) = written {
-            let error = self.poison_with("write", error);
-            self.cut(start);
-            return Err(error);
+        match written {
+            Ok(()) => self.sync(),
+            // The system took no more, and said so before anything was synced: what the file held
+            // is untouched, and without the part that was written it is what it was.
+            Err(error) if is_full(&error) && self.cut(start) => Err(self.log.io("write", error)),
+            Err(error) => {
+                let error = self.poison_with("write", error);
+                self.cut(start);
+                Err(error)
+            }
         }
-        self.sync()
     }
 
     /// Writes the byte that makes the transaction at that offset count, durably.
@@ -280,23 +286,36 @@ impl FileStorage {
     }
 
     /// Takes an unfinished transaction away again. That need not be durable: whoever opens the file
-    /// cuts it off, and the next vote writes over it.
-    fn cut(&self, start: Offset) {
-        if let Err(error) = self.log.file.set_len(start.number()) {
+    /// cuts it off, and the next vote writes over it. False, and poisoned, where that fails.
+    fn cut(&self, start: Offset) -> bool {
+        let cut = self.log.file.set_len(start.number());
+        if let Err(error) = cut {
             let error = self.poison_with("cut", error);
             tracing::error!(%error, "an aborted transaction stays at the end of the file");
+            return false;
         }
+        true
     }
 
     /// After a failed write nobody knows what is on the disk, and after a failed sync a second one
     /// proves nothing: so the first failure is the last write.
-    fn poison_with(&self, operation: &'static str, error: std::io::Error) -> StorageError {
+    fn poison_with(&self, operation: &'static str, error: io::Error) -> StorageError {
         let error = self.log.io(operation, error);
         tracing::error!(%error, "nothing is written any more until the storage is reopened");
         // Only the first cause is kept.
-        self.poison.set(error.to_string()).ok();
+        if self.poison.set(error.to_string()).is_ok() {
+            (self.on_poison)();
+        }
         error
     }
+}
+
+/// Whether there was no room for a write, on the disk or in a quota.
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
 }
 
 fn check_length(what: &'static str, bytes: &[u8], max: u64) -> Result<(), StorageError> {

@@ -17,7 +17,7 @@ use crate::format::{LOG_START, Offset, Status};
 use crate::index::Index;
 use crate::index_file;
 use crate::log::Log;
-use crate::open::Clock;
+use crate::open::{Alarm, Clock};
 use crate::transactions::Transactions;
 
 /// A Data.fs that is open.
@@ -32,6 +32,7 @@ pub struct FileStorage {
     pub(crate) commit_lock: Arc<CommitLock>,
     /// Why nothing is written any more.
     pub(crate) poison: OnceLock<String>,
+    pub(crate) on_poison: Alarm,
     pub(crate) disk_lock: Mutex<Option<Box<dyn DiskLock>>>,
 }
 

@@ -43,5 +43,5 @@ mod transactions;
 
 pub use file_storage::FileStorage;
 pub use format::Status;
-pub use open::{Clock, Options};
+pub use open::{Alarm, Clock, Options};
 pub use transactions::{DataRecord, DataRecords, TransactionRecord, Transactions};

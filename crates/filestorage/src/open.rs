@@ -21,6 +21,9 @@ use crate::scan::{CheckedLog, UncheckedTail, Unfinished};
 /// Tells the time since 1970, UTC.
 pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
 
+/// Called when something must be known at once.
+pub type Alarm = Arc<dyn Fn() + Send + Sync>;
+
 /// How a Data.fs is opened.
 #[derive(Clone)]
 pub struct Options {
@@ -33,6 +36,9 @@ pub struct Options {
     pub clock: Clock,
     /// Where the file is.
     pub disk: Arc<dyn Disk>,
+    /// Called once when a write or sync has failed, so that nothing is written any more until the
+    /// file is reopened. It must not call the storage.
+    pub on_poison: Alarm,
 }
 
 impl Default for Options {
@@ -43,6 +49,7 @@ impl Default for Options {
             read_only: false,
             clock: Arc::new(vfs::unix_time),
             disk: Arc::new(RealDisk),
+            on_poison: Arc::new(|| {}),
         }
     }
 }
@@ -113,6 +120,7 @@ impl FileStorage {
             last_oid: AtomicU64::new(last_oid),
             commit_lock: Arc::new(CommitLock::default()),
             poison: OnceLock::new(),
+            on_poison: options.on_poison,
             disk_lock: Mutex::new(disk_lock),
         }
     }

@@ -36,6 +36,8 @@ pub enum Fault {
     PowerLoss,
     /// It reports an error; of a write, the first half took place.
     Error,
+    /// The same, and the error says that the disk is full.
+    Full,
 }
 
 #[derive(Default)]
@@ -250,10 +252,10 @@ impl State {
 
     fn change_file(&mut self, file: usize, mut change: Change) -> io::Result<()> {
         let fault = self.next_operation();
-        if fault == Some(Fault::Error) {
+        if let Some(fault @ (Fault::Error | Fault::Full)) = fault {
             match &mut change {
                 Change::Write { bytes, .. } => bytes.truncate(bytes.len() / 2),
-                Change::SetLen(_) => return Err(Fault::Error.into_error()),
+                Change::SetLen(_) => return Err(fault.into_error()),
             }
         }
         let file = &mut self.files[file];
@@ -264,7 +266,7 @@ impl State {
 
     fn change_names(&mut self, change: NameChange) -> io::Result<()> {
         let fault = self.next_operation();
-        if fault != Some(Fault::Error) {
+        if matches!(fault, None | Some(Fault::PowerLoss)) {
             change.apply(&mut self.names);
             self.pending_names.push(change);
         }
@@ -281,10 +283,11 @@ impl State {
 
 impl Fault {
     fn into_error(self) -> io::Error {
-        io::Error::other(match self {
-            Self::PowerLoss => "the power went off",
-            Self::Error => "a fault was planned here",
-        })
+        match self {
+            Self::PowerLoss => io::Error::other("the power went off"),
+            Self::Error => io::Error::other("a fault was planned here"),
+            Self::Full => io::ErrorKind::StorageFull.into(),
+        }
     }
 }
 

@@ -97,6 +97,7 @@ pub(crate) struct Balance {
     pub(crate) health_timeout: Seconds,
     pub(crate) connect_timeout: Seconds,
     pub(crate) response_timeout: Seconds,
+    pub(crate) upload_timeout: Seconds,
     pub(crate) idle_timeout: Seconds,
     pub(crate) slots: Count,
 }
@@ -182,6 +183,7 @@ impl Default for Balance {
             health_timeout: Seconds::from_millis(2_000),
             connect_timeout: Seconds::from_millis(2_000),
             response_timeout: Seconds::from_millis(60_000),
+            upload_timeout: Seconds::from_millis(600_000),
             idle_timeout: Seconds::from_millis(60_000),
             slots: Count(4),
         }

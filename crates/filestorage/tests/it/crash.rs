@@ -1,8 +1,9 @@
 //! Power losses and failing operations at every step of scripted histories.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use filestorage::FileStorage;
+use filestorage::{FileStorage, Options};
 use sim::{Fault, SimDisk};
 use storage::{CommitError, Oid, Record, Storage, StorageError, Tid, TransactionMeta};
 
@@ -302,4 +303,51 @@ fn what_an_opened_storage_shows_survives_a_power_loss() {
             );
         }
     }
+}
+
+/// A full disk costs the transaction that did not fit, and no other.
+#[test]
+fn a_full_disk_refuses_one_transaction_and_takes_the_next() {
+    let disk = SimDisk::new();
+    let storage = open(&disk).unwrap();
+    crate::change(&storage, 0, b"before");
+    let before = storage.last_tid();
+    let mut commit = storage.clone().begin(TransactionMeta::default()).unwrap();
+    let record = Record::from(&b"does not fit"[..]);
+    commit.store(Oid::new(1), Tid::ZERO, record).unwrap();
+    disk.fail_at(disk.operations() + 1, Fault::Full);
+    assert!(commit.vote().is_err());
+    assert_eq!(storage.last_tid(), before);
+    crate::change(&storage, 2, b"after");
+    disk.restart(7);
+    let storage = open(&disk).unwrap();
+    assert!(storage.last_tid() > before);
+    assert!(storage.load_before(Oid::new(1), Tid::MAX).is_err());
+    assert!(storage.load_before(Oid::new(2), Tid::MAX).is_ok());
+}
+
+/// Any other failure ends all writing, with an alarm.
+#[test]
+fn a_failed_write_ends_all_writing_and_raises_the_alarm_once() {
+    let disk = SimDisk::new();
+    let alarms = Arc::new(AtomicU32::new(0));
+    let raised = alarms.clone();
+    let options = Options {
+        disk: Arc::new(disk.clone()),
+        on_poison: Arc::new(move || {
+            raised.fetch_add(1, Ordering::Relaxed);
+        }),
+        ..Options::default()
+    };
+    let storage = FileStorage::open(PATH, options).unwrap();
+    let mut commit = storage.clone().begin(TransactionMeta::default()).unwrap();
+    let record = Record::from(&b"lost"[..]);
+    commit.store(Oid::new(1), Tid::ZERO, record).unwrap();
+    disk.fail_at(disk.operations() + 1, Fault::Error);
+    assert!(commit.vote().is_err());
+    for _ in 0..2 {
+        let refused = storage.clone().begin(TransactionMeta::default());
+        assert!(matches!(refused, Err(StorageError::Poisoned { .. })));
+    }
+    assert_eq!(alarms.load(Ordering::Relaxed), 1);
 }

@@ -41,6 +41,7 @@ fn options(config: &config::Balance) -> Result<proxy::Options> {
         check_wait: config.health_timeout.0,
         connect_wait: config.connect_timeout.0,
         response_wait: config.response_timeout.0,
+        body_total_wait: config.upload_timeout.0,
         idle_wait: config.idle_timeout.0,
         ..defaults
     })

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use filestorage::FileStorage;
 use storage::Storage;
+use tokio::sync::Notify;
 use zeo_net::{Encoding, Server, ServerOptions};
 
 use crate::cli::Zeo;
@@ -21,7 +22,8 @@ pub(crate) fn run(arguments: &Zeo) -> Result<()> {
         .build()?;
     runtime.block_on(async {
         let shutdown = Shutdown::new(arguments.common.supervised)?;
-        let storage = open(&config.zeo)?;
+        let poisoned = Arc::new(Notify::new());
+        let storage = open(&config.zeo, &poisoned)?;
         let server = Server::bind(config.zeo.listen, options(&config.zeo))
             .with_context(|| format!("cannot serve on {}", config.zeo.listen))?;
         let address = server
@@ -29,25 +31,36 @@ pub(crate) fn run(arguments: &Zeo) -> Result<()> {
             .context("cannot tell the listener's address")?;
         tracing::info!(data = %config.zeo.data.display(), %address, "serving");
         super::report_listening(&arguments.common, "zeo", address);
+        let mut failed = false;
         let stop = async {
-            tracing::info!(
-                reason = shutdown.ordered().await,
-                "the storage server stops"
-            );
+            tokio::select! {
+                reason = shutdown.ordered() => tracing::info!(reason, "the storage server stops"),
+                () = poisoned.notified() => failed = true,
+            }
         };
         let served = Arc::clone(&storage) as Arc<dyn Storage>;
         server
             .run(vec![(config.zeo.storage.clone(), served)], stop)
             .await?;
         storage.close()?;
+        if failed {
+            bail!(
+                "a write to {} failed; start again when the disk is well",
+                storage.name()
+            );
+        }
         Ok(())
     })
 }
 
-fn open(config: &config::Zeo) -> Result<Arc<FileStorage>> {
+/// Opens the Data.fs. After a failed write only opening it again tells what the disk holds: whoever
+/// is notified lets the process end, so that its supervisor starts it anew.
+fn open(config: &config::Zeo, poisoned: &Arc<Notify>) -> Result<Arc<FileStorage>> {
+    let poisoned = Arc::clone(poisoned);
     let options = filestorage::Options {
         create: !config.read_only,
         read_only: config.read_only,
+        on_poison: Arc::new(move || poisoned.notify_one()),
         ..Default::default()
     };
     Ok(FileStorage::open(&config.data, options)?)
