@@ -48,6 +48,12 @@ pub enum ProtocolError {
         /// Why.
         reason: String,
     },
+    /// A client kept the commit lock for too long.
+    #[error("Transaction timeout after {seconds} seconds")]
+    TransactionTimeout {
+        /// The time that was allowed, in whole seconds.
+        seconds: u64,
+    },
     /// The peer does not read what is sent to it.
     #[error("the peer does not read: {pending} bytes wait to be sent (limit {max})")]
     Stalled {

@@ -34,6 +34,10 @@ pub struct ServerOptions {
     pub output_bytes_max: usize,
     /// How large one transaction may be: it is kept in memory until its vote.
     pub transaction_bytes_max: usize,
+    /// How long a client may take from getting the commit lock to the end of its transaction,
+    /// before it is dropped; `None` for ever, which is the original's default. Ours is a minute:
+    /// all other writers wait as long.
+    pub transaction_timeout: Option<Duration>,
     /// How long connections may take to end when the server stops.
     pub drain: Duration,
 }
@@ -49,6 +53,7 @@ impl Default for ServerOptions {
             frame_bytes_max: FRAME_BYTES_MAX,
             output_bytes_max: hub.output_bytes_max,
             transaction_bytes_max: hub.transaction_bytes_max,
+            transaction_timeout: hub.transaction_timeout,
             drain: Duration::from_secs(5),
         }
     }
@@ -112,6 +117,7 @@ impl Server {
             frame_bytes_max: options.frame_bytes_max,
             output_bytes_max: options.output_bytes_max,
             transaction_bytes_max: options.transaction_bytes_max,
+            transaction_timeout: options.transaction_timeout,
             started: clock::since_1970(),
         };
         let hub = Hub::new(storages, hub_options).map_err(io::Error::other)?;
@@ -121,7 +127,7 @@ impl Server {
         // Every task holds a sender; when all are gone, so are the tasks.
         let (alive, mut all_gone) = mpsc::channel::<()>(1);
         let acceptor = Acceptor {
-            hub,
+            hub: hub.clone(),
             connections: Arc::new(AtomicUsize::new(0)),
             connections_max: options.connections_max,
             stopping,
@@ -129,6 +135,7 @@ impl Server {
         };
         tokio::select! {
             () = acceptor.accept_all(&listener) => {}
+            () = watch_the_time(&hub) => {}
             () = shutdown => {}
         }
         drop(listener);
@@ -142,6 +149,14 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// Ends the transactions that take too long.
+async fn watch_the_time(hub: &Hub) {
+    while let Some(next) = hub.handle_timeout(clock::now()) {
+        tokio::time::sleep_until(next.into()).await;
+    }
+    std::future::pending().await
 }
 
 /// How many connections the system keeps for us before they are accepted.

@@ -4,6 +4,8 @@
 
 mod commits;
 mod limits;
+mod raw;
 mod reconnect;
+mod server;
 mod suite;
 mod world;

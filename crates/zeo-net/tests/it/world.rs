@@ -115,7 +115,7 @@ struct DoorState {
 }
 
 /// Longer than anything here takes; a test that waits so long has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Door {
     pub(crate) fn shut(&self) {

@@ -113,10 +113,7 @@ impl Connection {
 
     /// The client's name for log lines.
     pub fn label(&self) -> String {
-        match &self.peer.label {
-            Some(label) => format!("{label} {}", self.peer.address),
-            None => self.peer.address.clone(),
-        }
+        self.peer.label()
     }
 
     /// Ends the connection: it gets no more pushes, and its open transaction is aborted. If that
@@ -135,6 +132,13 @@ impl Drop for Connection {
 }
 
 impl Peer {
+    fn label(&self) -> String {
+        match &self.label {
+            Some(label) => format!("{label} {}", self.address),
+            None => self.address.clone(),
+        }
+    }
+
     fn handle(&mut self, frame: &[u8]) -> Result<Option<Job>, ProtocolError> {
         match &self.phase {
             Phase::Closing => Ok(None),
@@ -384,6 +388,7 @@ impl Peer {
         id: Value<'static>,
         to: &ReplyTo,
     ) -> Result<Option<Job>, Refusal> {
+        let client = self.label();
         let transaction = self.named_transaction(id)?;
         if let Some(refusal) = transaction.failed.take() {
             // Should an earlier vote hold the lock, it must not stay held.
@@ -400,6 +405,7 @@ impl Peer {
             log: transaction.log.clone(),
             ended: transaction.ended.clone(),
             to: to.clone(),
+            client,
         });
         Ok(granted.map(|vote| Job::vote(served.clone(), vote)))
     }

@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use storage::Voted;
 
-use super::outbox::ReplyTo;
+use super::outbox::{Outbox, ReplyTo};
 use super::transaction::{Ended, Log, TransactionKey};
 
 /// A vote and everything its job needs.
@@ -14,6 +15,8 @@ pub(super) struct Vote {
     pub(super) log: Arc<Log>,
     pub(super) ended: Ended,
     pub(super) to: ReplyTo,
+    /// The client's name for log lines.
+    pub(super) client: String,
 }
 
 /// Who has the commit lock and who waits for it.
@@ -26,6 +29,18 @@ pub(super) struct CommitLock {
 struct Holder {
     key: TransactionKey,
     stage: Stage,
+    client: Client,
+    /// When a look at the clock first found it here.
+    seen: Option<Instant>,
+    /// It was told to go.
+    is_overdue: bool,
+}
+
+/// Whose transaction holds the lock.
+#[derive(Clone)]
+pub(super) struct Client {
+    pub(super) name: String,
+    pub(super) outbox: Arc<Outbox>,
 }
 
 enum Stage {
@@ -57,7 +72,7 @@ impl CommitLock {
             self.waiting.push_back(vote);
             return None;
         }
-        self.hold(vote.key);
+        self.hold(&vote);
         Some(vote)
     }
 
@@ -133,12 +148,33 @@ impl CommitLock {
         debug_assert_eq!(self.holder.as_ref().map(|holder| holder.key), Some(key));
         self.holder = None;
         let next = self.waiting.pop_front()?;
-        self.hold(next.key);
+        self.hold(&next);
         Some(next)
     }
 
-    fn hold(&mut self, key: TransactionKey) {
-        let stage = Stage::Voting { abandoned: false };
-        self.holder = Some(Holder { key, stage });
+    /// The client that has held the lock for longer than `allowed`, once. What the storage is
+    /// finishing is beyond a timeout: its outcome is not ours to choose any more.
+    pub(super) fn overdue(&mut self, allowed: Duration, now: Instant) -> Option<Client> {
+        let holder = self.holder.as_mut()?;
+        let seen = *holder.seen.get_or_insert(now);
+        let is_late = now.saturating_duration_since(seen) >= allowed;
+        if !is_late || holder.is_overdue || matches!(holder.stage, Stage::Ending) {
+            return None;
+        }
+        holder.is_overdue = true;
+        Some(holder.client.clone())
+    }
+
+    fn hold(&mut self, vote: &Vote) {
+        self.holder = Some(Holder {
+            key: vote.key,
+            stage: Stage::Voting { abandoned: false },
+            client: Client {
+                name: vote.client.clone(),
+                outbox: vote.to.outbox.clone(),
+            },
+            seen: None,
+            is_overdue: false,
+        });
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use storage::{Storage, StorageError};
 
@@ -11,7 +11,7 @@ use super::outbox::Outbox;
 use super::served::Served;
 use super::status::{status, write_json};
 use super::transaction::TransactionKey;
-use crate::{Encoding, FRAME_BYTES_MAX, Value};
+use crate::{Encoding, FRAME_BYTES_MAX, ProtocolError, Value};
 
 /// How a hub behaves.
 #[derive(Clone, Debug)]
@@ -28,6 +28,10 @@ pub struct HubOptions {
     pub output_bytes_max: usize,
     /// How large one transaction may be: it is kept in memory until its vote.
     pub transaction_bytes_max: usize,
+    /// How long a client may take from getting the commit lock to the end of its transaction,
+    /// before it is dropped; `None` for ever. Everybody else's commits wait meanwhile, so unlike
+    /// the original's default ours has an end.
+    pub transaction_timeout: Option<Duration>,
     /// When the server started, since 1970: shown in its status.
     pub started: Duration,
 }
@@ -41,10 +45,18 @@ impl Default for HubOptions {
             frame_bytes_max: FRAME_BYTES_MAX,
             output_bytes_max: 64 << 20,
             transaction_bytes_max: 1 << 30,
+            transaction_timeout: Some(TRANSACTION_TIMEOUT),
             started: Duration::ZERO,
         }
     }
 }
+
+/// What a healthy client needs between vote and finish is one round trip.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often the commit locks are looked at, as a part of the timeout and at most.
+const TIMEOUT_LOOKS: u32 = 8;
+const TIMEOUT_LOOK_MAX: Duration = Duration::from_secs(1);
+const TIMEOUT_LOOK_MIN: Duration = Duration::from_millis(1);
 
 /// What all connections of a server share.
 pub struct Hub {
@@ -86,6 +98,28 @@ impl Hub {
         Connection::new(self.clone(), id, peer, outbox)
     }
 
+    /// Gives up the clients that keep a commit lock for too long: their connections fail, and end
+    /// their transactions when the driver closes them. Returns when to call again, `None` if
+    /// there is nothing to look for, ever.
+    ///
+    /// A client's time counts from the first call that finds it with the lock, so it may get one
+    /// interval of these calls on top.
+    pub fn handle_timeout(&self, now: Instant) -> Option<Instant> {
+        let allowed = self.options.transaction_timeout?;
+        for served in &self.storages {
+            let overdue = served.desk().lock.overdue(allowed, now);
+            if let Some(client) = overdue {
+                let error = ProtocolError::TransactionTimeout {
+                    seconds: allowed.as_secs(),
+                };
+                tracing::error!(client = client.name, storage = served.name, "{error}");
+                client.outbox.fail(error);
+            }
+        }
+        let interval = (allowed / TIMEOUT_LOOKS).min(TIMEOUT_LOOK_MAX);
+        Some(now + interval.max(TIMEOUT_LOOK_MIN))
+    }
+
     /// How it was told to behave.
     pub fn options(&self) -> &HubOptions {
         &self.options
@@ -100,7 +134,7 @@ impl Hub {
     }
 
     pub(super) fn status(&self, served: &Served) -> Value<'static> {
-        status(served, self.options.started)
+        status(served, &self.options)
     }
 
     /// The answer to `ruok`.

@@ -4,15 +4,20 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::hub::HubOptions;
 use super::served::{Served, number};
 use crate::Value;
 
 /// The dict of `server_status`.
-pub(super) fn status(served: &Served, started: Duration) -> Value<'static> {
+pub(super) fn status(served: &Served, options: &HubOptions) -> Value<'static> {
     let counters = &served.counters;
     let counted = |counter: &AtomicU64| number(counter.load(Ordering::Relaxed));
     let length = |count: usize| number(count.try_into().unwrap_or(u64::MAX));
     let waiting = served.desk().lock.waiting();
+    let timeout = match options.transaction_timeout {
+        Some(_) => Value::Bool(true),
+        None => Value::text("stub"),
+    };
     let last = format!("{:016x}", served.head().number());
     let entries = [
         ("connections", length(served.connections())),
@@ -25,9 +30,9 @@ pub(super) fn status(served: &Served, started: Duration) -> Value<'static> {
         ("active_txns", counted(&counters.active_transactions)),
         ("waiting", length(waiting)),
         ("lock_time", Value::None),
-        ("start", Value::Text(ctime(started).into())),
+        ("start", Value::Text(ctime(options.started).into())),
         ("last-transaction", Value::Text(last.into())),
-        ("timeout-thread-is-alive", Value::text("stub")),
+        ("timeout-thread-is-alive", timeout),
     ];
     let entries = entries.into_iter();
     Value::Map(

@@ -7,3 +7,4 @@ mod golden;
 mod loads;
 mod pair;
 mod refusals;
+mod timeouts;

@@ -1,0 +1,27 @@
+//! What the server does about clients that hold others up, and how it ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use storage::{MemoryStorage, Oid, Tid};
+use zeo::Value;
+use zeo_net::ServerOptions;
+
+use crate::raw::{RawClient, in_time};
+use crate::world::{TestServer, any_port, commit};
+
+const OID: Oid = Oid::new(1);
+const ID: Value<'static> = Value::Int(7);
+
+#[test]
+fn a_client_that_votes_and_goes_silent_is_dropped_and_others_commit() {
+    let options = ServerOptions {
+        transaction_timeout: Some(Duration::from_millis(50)),
+        ..ServerOptions::default()
+    };
+    let server = TestServer::start_with(Arc::new(MemoryStorage::new()), any_port(), options);
+    let mut silent = RawClient::voted(&server, OID, &ID);
+    let client = server.client();
+    in_time(move || commit(&client, OID, Tid::ZERO, b"kept")).unwrap();
+    silent.wait_for_end();
+}
