@@ -20,21 +20,31 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Value<'static>, ProtocolError> {
         return Err(ProtocolError::undecodable(0, "not exactly one value"));
     };
     let mut reader = Reader {
-        values_left: WIRE_VALUES_MAX,
+        values_left: WIRE_VALUES_MAX.min(bytes.len() + MEMO_VALUES_MAX),
+        bytes_left: bytes.len() + MEMO_BYTES_MAX,
     };
     reader
         .read(root, 0)
         .map_err(|what| ProtocolError::undecodable(0, what))
 }
 
-/// A memo makes a small pickle a large value, so both size and depth are counted.
+/// How many values and how many bytes of strings a pickle may stand for beyond its own length, by
+/// naming them again. ZEO's own messages have no memo; what is left are repetitions in a small
+/// dict, such as a transaction's extension.
+const MEMO_VALUES_MAX: usize = 64 << 10;
+const MEMO_BYTES_MAX: usize = 1 << 20;
+
+/// A memo makes a small pickle a large value, and every reference is copied here, so values, bytes
+/// and depth are all counted.
 struct Reader {
     values_left: usize,
+    bytes_left: usize,
 }
 
 impl Reader {
     fn read(&mut self, value: pickle::Value<'_>, depth: usize) -> Result<Value<'static>, String> {
-        self.values_left = self.values_left.checked_sub(1).ok_or("too many values")?;
+        let values_left = self.values_left.checked_sub(1);
+        self.values_left = values_left.ok_or("the value is much larger than its pickle")?;
         if depth > WIRE_DEPTH_MAX {
             return Err("values nest too deep".to_owned());
         }
@@ -45,9 +55,13 @@ impl Reader {
             Kind::Int(value) => Value::Int(value),
             Kind::Float(value) => Value::Float(value),
             Kind::Bytes(bytes) | Kind::ByteString(bytes) => {
+                self.charge(bytes.len())?;
                 Value::Bytes(Cow::Owned(bytes.to_vec()))
             }
-            Kind::Str(text) => Value::Text(Cow::Owned(text.to_owned())),
+            Kind::Str(text) => {
+                self.charge(text.len())?;
+                Value::Text(Cow::Owned(text.to_owned()))
+            }
             Kind::Tuple(elements) => Value::Tuple(self.read_all(elements, below)?),
             Kind::List(elements) => Value::List(self.read_all(elements, below)?),
             Kind::Dict(entries) => {
@@ -61,6 +75,13 @@ impl Reader {
             }
             other => return Err(format!("not allowed: {other:?}")),
         })
+    }
+
+    /// Counts a copy, before it is made.
+    fn charge(&mut self, bytes: usize) -> Result<(), String> {
+        let bytes_left = self.bytes_left.checked_sub(bytes);
+        self.bytes_left = bytes_left.ok_or("the value is much larger than its pickle")?;
+        Ok(())
     }
 
     fn read_all<'p>(

@@ -136,7 +136,52 @@ fn a_memo_cannot_make_a_small_pickle_huge() {
     let Err(error) = Encoding::Pickle.decode(&pickle) else {
         panic!("decoded");
     };
-    assert!(error.to_string().contains("too many"), "{error}");
+    assert!(error.to_string().contains("larger than"), "{error}");
+}
+
+/// One text of 32 KB, and references to it: 65 KB that stood for half a gigabyte.
+#[test]
+fn a_memo_cannot_make_a_small_pickle_large_in_bytes() {
+    for opcode in [b'B', b'X'] {
+        let mut pickle = b"\x80\x03(".to_vec();
+        pickle.push(opcode);
+        pickle.extend(32_000u32.to_le_bytes());
+        pickle.resize(pickle.len() + 32_000, b'x');
+        pickle.extend(b"q\0");
+        pickle.extend(b"h\0".repeat(16_000));
+        pickle.extend(b"t.");
+        let Err(error) = Encoding::Pickle.decode(&pickle) else {
+            panic!("decoded");
+        };
+        assert!(error.to_string().contains("larger than"), "{error}");
+    }
+}
+
+/// Two levels of a hundred references each: a kilobyte that stood for ten thousand lists.
+#[test]
+fn a_memo_cannot_make_a_small_pickle_many_values() {
+    let mut pickle = b"\x80\x03(]q\0".to_vec();
+    for level in 0u8..3 {
+        pickle.extend(b"](");
+        pickle.extend([b'h', level].repeat(100));
+        pickle.extend([b'e', b'q', level + 1]);
+    }
+    pickle.extend(b"t.");
+    let Err(error) = Encoding::Pickle.decode(&pickle) else {
+        panic!("decoded");
+    };
+    assert!(error.to_string().contains("larger than"), "{error}");
+}
+
+/// A pickler with a memo writes an equal long text once.
+#[test]
+fn an_ordinary_use_of_the_memo_is_within_bounds() {
+    let mut pickle = b"\x80\x03(X\x10\x27\0\0".to_vec();
+    pickle.resize(pickle.len() + 10_000, b'x');
+    pickle.extend(b"q\0h\0h\0h\0t.");
+    let text = "x".repeat(10_000);
+    let expected = Value::Tuple(vec![Value::text(&text); 4]);
+    assert_eq!(Encoding::Pickle.decode(&pickle), Ok(expected));
 }
 
 /// `zodbpickle.pickle.dumps({"k": "v", "n": 7, "kk": "k"}, 3)` after a round trip.
