@@ -173,6 +173,20 @@ fn a_memo_cannot_make_a_small_pickle_many_values() {
     assert!(error.to_string().contains("larger than"), "{error}");
 }
 
+/// A `bytearray`, which no message holds.
+#[test]
+fn what_is_not_allowed_is_told_in_brief() {
+    let mut pickle = b"\x80\x05\x96\x20\xa1\x07\0\0\0\0\0".to_vec();
+    pickle.resize(pickle.len() + 500_000, b'x');
+    pickle.extend(b".");
+    let Err(error) = Encoding::Pickle.decode(&pickle) else {
+        panic!("decoded");
+    };
+    let text = error.to_string();
+    assert!(text.contains("not allowed: bytearray"), "{error}");
+    assert!(text.len() < 1000, "{error}");
+}
+
 /// A pickler with a memo writes an equal long text once.
 #[test]
 fn an_ordinary_use_of_the_memo_is_within_bounds() {
