@@ -184,7 +184,14 @@ impl ClientCache {
         for shard in &self.shards {
             shard.write().clear();
         }
-        *self.changes.lock() = changes_from(tid);
+        let mut changes = self.changes.lock();
+        // Going back, the server lost what lies between: whoever has seen a transaction up to the
+        // newest of those cannot be told what came after it in the history that is valid now. That
+        // stays so however often the server changes, until ids lie above all that was lost.
+        let last = self.last_tid();
+        let lost = if tid < last { last.next() } else { tid };
+        *changes = changes_from(lost.max(changes.complete_from()));
+        drop(changes);
         self.last_tid.store(tid.number(), Ordering::Release);
     }
 

@@ -33,6 +33,11 @@ impl InvalidationQueue {
         queue
     }
 
+    /// The transaction after which everything is known.
+    pub(crate) fn complete_from(&self) -> Tid {
+        self.complete_from
+    }
+
     pub(crate) fn push(&mut self, changes: Changes) {
         self.oids += changes.oids.len();
         self.entries.push_back(changes);

@@ -115,6 +115,30 @@ fn a_server_that_went_back_leaves_nothing_behind() {
 }
 
 #[test]
+fn what_was_seen_of_a_lost_history_has_no_known_sequel() {
+    let cache = cache();
+    let changes = |tid, oid| Changes {
+        tid,
+        oids: vec![oid],
+    };
+    cache.invalidate(tid(11), vec![OID]);
+    cache.restart(tid(7));
+    assert_eq!(cache.changes_since(tid(11)), None);
+    assert_eq!(cache.changes_since(tid(10)), None);
+    // Nor after another restart, which looks like a step forward.
+    cache.restart(tid(8));
+    assert_eq!(cache.changes_since(tid(11)), None);
+    // Transactions of the new history, before and after the ids of the lost ones.
+    cache.invalidate(tid(9), vec![OID]);
+    cache.invalidate(tid(20), vec![OID]);
+    cache.invalidate(tid(21), vec![Oid::new(2)]);
+    assert_eq!(cache.changes_since(tid(9)), None);
+    assert_eq!(cache.changes_since(tid(11)), None);
+    let expected = vec![changes(tid(21), Oid::new(2))];
+    assert_eq!(cache.changes_since(tid(20)), Some(expected));
+}
+
+#[test]
 fn an_end_that_is_known_is_never_taken_back() {
     let cache = cache();
     load(&cache, 8, Some(9));
