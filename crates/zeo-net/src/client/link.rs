@@ -19,6 +19,17 @@ pub(crate) struct Link {
     writer: Mutex<Writer>,
     /// For ending the connection while both locks are busy.
     stream: TcpStream,
+    generation: Generation,
+}
+
+/// Tells the connections of one storage apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Generation(u64);
+
+impl Generation {
+    pub(super) fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
 }
 
 struct Writer {
@@ -113,7 +124,11 @@ const WRITE_BYTES: usize = 256 << 10;
 const KEEP_BYTES: usize = 1 << 20;
 
 impl Link {
-    pub(super) fn new(session: Session, stream: TcpStream) -> std::io::Result<Self> {
+    pub(super) fn new(
+        session: Session,
+        stream: TcpStream,
+        generation: Generation,
+    ) -> std::io::Result<Self> {
         Ok(Self {
             calls: Mutex::new(Calls {
                 session,
@@ -126,7 +141,12 @@ impl Link {
                 buffer: Vec::new(),
             }),
             stream,
+            generation,
         })
+    }
+
+    pub(super) fn generation(&self) -> Generation {
+        self.generation
     }
 
     /// Loads, joining a load of the same revision that is under way.

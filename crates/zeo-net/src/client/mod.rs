@@ -7,6 +7,7 @@
 mod commit;
 mod dial;
 mod link;
+mod oids;
 mod reader;
 
 use std::sync::Arc;
@@ -19,7 +20,8 @@ use storage::{
 use zeo::{ClientCache, FRAME_BYTES_MAX, Reply, Request};
 
 use self::commit::ZeoCommit;
-use self::link::{Answer, Link};
+use self::link::{Answer, Generation, Link};
+use self::oids::OidPool;
 use crate::clock;
 
 /// How a client reaches its server and how it behaves.
@@ -76,8 +78,9 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     /// Told of every change of `state`.
     changed: Condvar,
-    /// Object ids that the server gave us and nobody uses yet.
-    oids: Mutex<Vec<Oid>>,
+    /// Held for moments only: the reading thread takes it before it publishes a connection, so
+    /// who waits for a connection must not have it.
+    oids: Mutex<OidPool>,
     /// The server takes one transaction per connection at a time.
     commit_turn: Arc<Mutex<()>>,
 }
@@ -136,7 +139,8 @@ impl ZeoStorage {
     /// # Errors
     /// [`StorageError::Disconnected`] when no server could be reached in time.
     pub fn sync(&self) -> Result<(), StorageError> {
-        self.shared.ask(&Request::Ping, None).map(drop)
+        let deadline = self.shared.deadline();
+        self.shared.ask(&Request::Ping, deadline).map(drop)
     }
 }
 
@@ -174,14 +178,17 @@ impl Shared {
     }
 
     /// Asks until there is an answer, on a new connection if need be: only for calls that change
-    /// nothing.
-    fn ask(&self, request: &Request, oid: Option<Oid>) -> Result<Reply, StorageError> {
-        let deadline = self.deadline();
+    /// nothing. Tells which connection the answer came over.
+    fn ask(
+        &self,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<(Reply, Generation), StorageError> {
         loop {
             let link = self.link_until(deadline)?;
             match link.call(request).wait_until(deadline) {
-                Some(Answer::Said(Ok(reply))) => return Ok(reply),
-                Some(Answer::Said(Err(refusal))) => return Err(refusal.to_storage_error(oid)),
+                Some(Answer::Said(Ok(reply))) => return Ok((reply, link.generation())),
+                Some(Answer::Said(Err(refusal))) => return Err(refusal.to_storage_error(None)),
                 Some(Answer::Lost) => self.forget(&link),
                 None => return Err(self.disconnected()),
             }
@@ -238,15 +245,18 @@ impl Storage for ZeoStorage {
     }
 
     fn new_oids(&self, count: usize) -> Result<Vec<Oid>, StorageError> {
-        let mut pool = self.shared.oids.lock();
-        while pool.len() < count {
-            match self.shared.ask(&Request::NewOids(OIDS_BATCH), None)? {
-                Reply::Oids(fresh) if !fresh.is_empty() => pool.extend(fresh.iter().rev()),
-                other => return Err(unexpected(&other)),
+        let deadline = self.shared.deadline();
+        loop {
+            if let Some(oids) = self.shared.oids.lock().take(count) {
+                return Ok(oids);
+            }
+            match self.shared.ask(&Request::NewOids(OIDS_BATCH), deadline)? {
+                (Reply::Oids(fresh), generation) if !fresh.is_empty() => {
+                    self.shared.oids.lock().put(generation, fresh);
+                }
+                (other, _) => return Err(unexpected(&other)),
             }
         }
-        let keep = pool.len() - count;
-        Ok(pool.drain(keep..).rev().collect())
     }
 
     fn begin(self: Arc<Self>, meta: TransactionMeta) -> Result<Box<dyn Commit>, StorageError> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use zeo::{Event, Reply};
 
 use super::dial::{Connected, Failure, dial};
-use super::link::{Answer, Called, Link, Pending, PendingLoad};
+use super::link::{Answer, Called, Generation, Link, Pending, PendingLoad};
 use super::{ClientOptions, Shared};
 use crate::clock;
 
@@ -19,6 +19,7 @@ pub(super) fn run(shared: &Shared) {
     let options = &shared.options;
     let mut is_first = true;
     let mut pause = options.retry_min;
+    let mut generation = Generation::default();
     loop {
         for address in &options.servers {
             if shared.state.lock().closed {
@@ -29,7 +30,8 @@ pub(super) fn run(shared: &Shared) {
                     is_first = false;
                     pause = options.retry_min;
                     tracing::info!(address, "connected to the storage server");
-                    hold(shared, connected)
+                    generation = generation.next();
+                    hold(shared, connected, generation)
                 }
                 Err(failure) => failure,
             };
@@ -58,11 +60,10 @@ fn jittered(pause: Duration) -> Duration {
 }
 
 /// Serves one connection until it ends, and tells why it did.
-fn hold(shared: &Shared, connected: Connected) -> Failure {
-    // Ids of the old connection may be handed out again by a server that restarted.
-    shared.oids.lock().clear();
+fn hold(shared: &Shared, connected: Connected, generation: Generation) -> Failure {
+    shared.oids.lock().restart(generation);
     let shared_stream = connected.stream.try_clone();
-    let link = shared_stream.and_then(|stream| Link::new(connected.session, stream));
+    let link = shared_stream.and_then(|stream| Link::new(connected.session, stream, generation));
     let link = match link {
         Ok(link) => Arc::new(link),
         Err(error) => return error.into(),

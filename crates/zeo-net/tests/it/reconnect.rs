@@ -77,6 +77,26 @@ fn calls_in_flight_are_made_again() {
 }
 
 #[test]
+fn ids_that_are_asked_for_when_the_connection_breaks_come_over_the_next_one() {
+    let server = TestServer::start(Arc::new(MemoryStorage::new()));
+    let wire = Wire::to(server.address);
+    let client = connect(wire.address);
+    wire.swallow();
+    thread::scope(|scope| {
+        let asked = [(); 4].map(|()| scope.spawn(|| client.new_oids(2)));
+        wire.wait_for_swallowed();
+        wire.cut();
+        let mut all = Vec::new();
+        for asked in asked {
+            all.extend(asked.join().unwrap().unwrap());
+        }
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 8);
+    });
+}
+
+#[test]
 fn a_commit_before_its_finish_fails_as_disconnected_and_may_be_done_again() {
     let server = TestServer::start(Arc::new(MemoryStorage::new()));
     let wire = Wire::to(server.address);
