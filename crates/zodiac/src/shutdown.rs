@@ -25,6 +25,8 @@ impl Shutdown {
     }
 
     /// Returns when it is time to stop, with the reason.
+    ///
+    /// Wait for it outside of log macros: they do not evaluate their fields where the level is off.
     pub(crate) async fn ordered(mut self) -> &'static str {
         let supervised = self.supervised;
         let orphaned = async move {

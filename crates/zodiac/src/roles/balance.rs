@@ -21,7 +21,8 @@ pub(crate) fn run(arguments: &Balance) -> Result<()> {
         let server = proxy::Server::bind(config.balance.listen, options(&config.balance)?)?;
         super::report_listening(&arguments.common, "balance", server.local_addr());
         let stop = async {
-            tracing::info!(reason = shutdown.ordered().await, "the load balancer stops");
+            let reason = shutdown.ordered().await;
+            tracing::info!(reason, "the load balancer stops");
         };
         server.run(stop).await;
         Ok(())

@@ -22,7 +22,7 @@ pub(crate) fn run(arguments: &Publish) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         let shutdown = Shutdown::new(arguments.common.supervised)?.ordered();
         tokio::pin!(shutdown);
         let server = httpd::Server::bind(config.publish.listen, http_options(&config.publish)?)?;
@@ -35,10 +35,16 @@ pub(crate) fn run(arguments: &Publish) -> Result<()> {
         };
         let publisher = Arc::new(Site(site(storage, &config.publish)));
         super::report_listening(&arguments.common, "publish", server.local_addr());
-        let stop = async { tracing::info!(reason = shutdown.await, "the publisher stops") };
+        let stop = async {
+            let reason = shutdown.await;
+            tracing::info!(reason, "the publisher stops");
+        };
         server.run(publisher, stop).await;
         Ok(())
-    })
+    });
+    // An attempt to connect may still wait on a thread of its own; nobody wants its outcome.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// Connects to the storage server, however long it takes until there is one.
