@@ -89,13 +89,13 @@ pub(crate) struct Up {
     #[arg(long, value_name = "N")]
     pub(crate) publishers: Option<Count>,
     /// Where users connect [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) listen: Option<SocketAddr>,
     /// Where ZEO clients connect, ours and others [default: 127.0.0.1:8100]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) zeo_listen: Option<SocketAddr>,
     /// The first publisher's address; the others take the next ports [default: 127.0.0.1:8081]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) publisher_listen: Option<SocketAddr>,
     #[command(flatten)]
     pub(crate) common: Common,
@@ -121,7 +121,7 @@ pub(crate) struct Zeo {
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<PathBuf>,
     /// Where ZEO clients connect [default: 127.0.0.1:8100]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) listen: Option<SocketAddr>,
     /// Refuse every write
     #[arg(long)]
@@ -148,7 +148,7 @@ pub(crate) struct Publish {
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) zeo: Vec<ServerAddress>,
     /// Where the balancer connects [default: 127.0.0.1:8081]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) listen: Option<SocketAddr>,
     /// Requests computed at a time [default: 4]
     #[arg(long, value_name = "N")]
@@ -176,10 +176,10 @@ Example:
   zodiac balance --listen 10.0.0.4:80 --member 10.0.0.2:8081 --member 10.0.0.3:8081")]
 pub(crate) struct Balance {
     /// Where users connect [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) listen: Option<SocketAddr>,
     /// A publisher; repeat for each [default: 127.0.0.1:8081]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) member: Vec<SocketAddr>,
     #[command(flatten)]
     pub(crate) common: Common,
@@ -211,6 +211,11 @@ pub(crate) struct ConfigCommand {
     /// Check a configuration file and the environment
     #[arg(long, value_name = "FILE")]
     pub(crate) check: Option<PathBuf>,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "an address has the form IP:PORT, such as 127.0.0.1:8080".to_owned())
 }
 
 fn set<T>(target: &mut T, value: Option<T>) {

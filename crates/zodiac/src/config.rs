@@ -211,17 +211,16 @@ impl Config {
             None if default.exists() => read(default)?,
             None => String::new(),
         };
-        let path = file.unwrap_or(default);
-        Self::from_text(&text, env::vars()).with_context(|| format!("{}", path.display()))
+        let path = file.unwrap_or(default).display().to_string();
+        Self::from_text(&path, &text, variables()?)
     }
 
-    fn from_text(text: &str, vars: impl Iterator<Item = (String, String)>) -> Result<Self> {
+    fn from_text(path: &str, text: &str, mut vars: Vec<(String, String)>) -> Result<Self> {
         // The file alone first: only then do messages carry its lines.
-        let mut config: Self = toml::from_str(text).map_err(|error| anyhow!("{error}"))?;
+        let mut config: Self =
+            toml::from_str(text).map_err(|error| anyhow!("{path}: {}", in_plain_words(&error)))?;
+        config.check().with_context(|| path.to_owned())?;
         let mut table: toml::Table = toml::from_str(text)?;
-        let mut vars: Vec<_> = vars
-            .filter(|(name, _)| name.starts_with(ENV_PREFIX))
-            .collect();
         vars.sort();
         for (name, value) in vars {
             let Some((section, key)) = key_of_variable(&name) else {
@@ -235,10 +234,13 @@ impl Config {
             if let Some(section) = entry.as_table_mut() {
                 section.insert(key, value);
             }
-            config = Self::deserialize(table.clone())
-                .map_err(|error| anyhow!("environment variable {name}: {error}"))?;
+            config = Self::deserialize(table.clone()).map_err(|error| {
+                anyhow!("environment variable {name}: {}", in_plain_words(&error))
+            })?;
+            config
+                .check()
+                .with_context(|| format!("environment variable {name}"))?;
         }
-        config.check()?;
         Ok(config)
     }
 
@@ -257,8 +259,85 @@ impl Config {
         if self.up.restart_pause.0 > self.up.restart_pause_max.0 {
             bail!("up.restart-pause is longer than up.restart-pause-max");
         }
+        if self.balance.members.is_empty() {
+            bail!("balance.members: name at least one publisher, as in [\"127.0.0.1:8081\"]");
+        }
+        self.check_limits()?;
+        crate::logging::filter(&self.log.level)?;
         Ok(())
     }
+
+    /// Times and sizes with which nothing could work.
+    fn check_limits(&self) -> Result<()> {
+        let times = [
+            ("up.restart-pause", self.up.restart_pause),
+            ("balance.health-interval", self.balance.health_interval),
+            ("balance.health-timeout", self.balance.health_timeout),
+            ("balance.connect-timeout", self.balance.connect_timeout),
+            ("balance.response-timeout", self.balance.response_timeout),
+            ("balance.idle-timeout", self.balance.idle_timeout),
+        ];
+        for (key, time) in times {
+            if time.0.is_zero() {
+                bail!("{key} must be longer than 0 seconds");
+            }
+        }
+        let sizes = [
+            ("zeo.connections-max", self.zeo.connections_max, 1),
+            (
+                "zeo.frame-bytes-max",
+                self.zeo.frame_bytes_max,
+                FRAME_BYTES_MIN,
+            ),
+            (
+                "zeo.pending-bytes-max",
+                self.zeo.pending_bytes_max,
+                FRAME_BYTES_MIN,
+            ),
+        ];
+        for (key, size, min) in sizes {
+            if size < min {
+                bail!("{key} is {size}; it must be {min} at least");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The least that frames of the ZEO protocol must be allowed: its own calls, and small objects.
+const FRAME_BYTES_MIN: usize = 64 << 10;
+
+/// The environment's variables that may be ours.
+fn variables() -> Result<Vec<(String, String)>> {
+    env::vars_os()
+        .filter(|(name, _)| name.as_encoded_bytes().starts_with(ENV_PREFIX.as_bytes()))
+        .map(|(name, value)| {
+            let name = name.to_string_lossy().into_owned();
+            match value.into_string() {
+                Ok(value) => Ok((name, value)),
+                Err(_) => bail!("environment variable {name}: its value is not UTF-8"),
+            }
+        })
+        .collect()
+}
+
+/// The error without the names of Rust's types.
+fn in_plain_words(error: &toml::de::Error) -> String {
+    const WORDS: [(&str, &str); 5] = [
+        ("TOML parse error at ", ""),
+        ("expected usize", "expected a whole number"),
+        ("expected u32", "expected a whole number"),
+        ("expected u64", "expected a whole number"),
+        (
+            "invalid socket address syntax",
+            "expected an address of the form IP:PORT",
+        ),
+    ];
+    WORDS
+        .iter()
+        .fold(error.to_string(), |text, (from, to)| text.replace(from, to))
+        .trim_end()
+        .to_owned()
 }
 
 fn read(path: &Path) -> Result<String> {
@@ -291,12 +370,15 @@ fn parse_variable(section: &str, key: &str, text: &str) -> Result<toml::Value> {
     Ok(match default {
         toml::Value::Integer(_) => text
             .parse::<i64>()
-            .context("a whole number is needed")?
+            .map_err(|_| anyhow!("{text:?} is not a whole number"))?
             .into(),
-        toml::Value::Float(_) => text.parse::<f64>().context("a number is needed")?.into(),
+        toml::Value::Float(_) => text
+            .parse::<f64>()
+            .map_err(|_| anyhow!("{text:?} is not a number"))?
+            .into(),
         toml::Value::Boolean(_) => text
             .parse::<bool>()
-            .context("true or false is needed")?
+            .map_err(|_| anyhow!("{text:?} is neither true nor false"))?
             .into(),
         toml::Value::Array(_) => {
             let items = text

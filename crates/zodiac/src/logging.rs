@@ -3,8 +3,9 @@
 use std::fmt;
 use std::io::{self, Write};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
@@ -12,8 +13,7 @@ use crate::config::{Log, LogFormat};
 
 /// Starts logging for this process; `name` says which role it has: `zeo`, `publish-2`.
 pub(crate) fn start(config: &Log, name: &str) -> Result<()> {
-    let filter = EnvFilter::try_new(&config.level)
-        .with_context(|| format!("log.level {:?} is not understood", config.level))?;
+    let filter = filter(&config.level)?;
     let name = name.to_owned();
     let builder = tracing_subscriber::fmt().with_env_filter(filter);
     match config.format {
@@ -31,6 +31,26 @@ pub(crate) fn start(config: &Log, name: &str) -> Result<()> {
             .init(),
     }
     Ok(())
+}
+
+/// What `log.level` lets through.
+pub(crate) fn filter(level: &str) -> Result<EnvFilter> {
+    let wrong = || {
+        format!(
+            "log.level {level:?} is not understood; write error, warn, info, debug, trace or off, \
+             or a list such as \"info,zeo=debug\""
+        )
+    };
+    // A word alone would otherwise be taken for a module's name.
+    let bare = level
+        .split(',')
+        .filter(|directive| !directive.contains('='));
+    for word in bare {
+        word.trim()
+            .parse::<LevelFilter>()
+            .map_err(|_| anyhow!(wrong()))?;
+    }
+    EnvFilter::try_new(level).with_context(wrong)
 }
 
 /// The time of a text line, and after it the name of the process.

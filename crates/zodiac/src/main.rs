@@ -21,10 +21,23 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("zodiac: {error:#}");
+            eprintln!("zodiac: {}", explain(&error).trim_end());
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error and its causes, each said once: some messages quote their cause already.
+fn explain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.contains(&cause) {
+            let separator = if text.is_empty() { "" } else { ": " };
+            text.push_str(separator);
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
@@ -34,5 +47,21 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Publish(arguments) => roles::publish::run(&arguments),
         Command::Balance(arguments) => roles::balance::run(&arguments),
         Command::Config(arguments) => roles::config::run(&arguments),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let quoted = anyhow!("port taken").context("cannot listen: port taken; is it ours?");
+        assert_eq!(
+            super::explain(&quoted),
+            "cannot listen: port taken; is it ours?"
+        );
+        let plain = anyhow!("no such file").context("cannot read it");
+        assert_eq!(super::explain(&plain), "cannot read it: no such file");
     }
 }

@@ -1,11 +1,10 @@
 use super::*;
 
 fn parse(text: &str, vars: &[(&str, &str)]) -> Result<Config> {
-    Config::from_text(
-        text,
-        vars.iter()
-            .map(|(name, value)| (name.to_string(), value.to_string())),
-    )
+    let vars = vars
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_string()));
+    Config::from_text("zodiac.toml", text, vars.collect())
 }
 
 fn message(text: &str, vars: &[(&str, &str)]) -> String {
@@ -88,4 +87,36 @@ fn a_wrong_variable_is_named() {
         refused.contains("ZODIAC_PUBLISH_WORKRES") && refused.contains("workres"),
         "{refused}"
     );
+}
+
+#[test]
+fn values_that_cannot_work_are_refused() {
+    for (text, key) in [
+        ("[balance]\nmembers = []\n", "balance.members"),
+        (
+            "[balance]\nhealth-interval = 0\n",
+            "balance.health-interval",
+        ),
+        ("[zeo]\nframe-bytes-max = 0\n", "zeo.frame-bytes-max"),
+        ("[log]\nlevel = 'loud'\n", "loud"),
+    ] {
+        let refused = message(text, &[]);
+        assert!(
+            refused.contains(key) && refused.contains("zodiac.toml"),
+            "{refused}"
+        );
+    }
+    let refused = message("", &[("ZODIAC_LOG_LEVEL", "loud")]);
+    assert!(
+        refused.contains("ZODIAC_LOG_LEVEL") && !refused.contains("zodiac.toml"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn errors_speak_of_numbers_and_addresses_not_of_types() {
+    let refused = message("[publish]\nworkers = 'many'\n", &[]);
+    assert!(refused.contains("a whole number"), "{refused}");
+    let refused = message("[balance]\nlisten = 'localhost:80'\n", &[]);
+    assert!(refused.contains("IP:PORT"), "{refused}");
 }

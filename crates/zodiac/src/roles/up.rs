@@ -62,6 +62,7 @@ impl Cluster {
             stop: config.up.stop_wait.0,
         };
         let shared = shared_arguments(arguments, config);
+        let publisher_addresses = publisher_addresses(config)?;
 
         let mut job = Job {
             role: "zeo",
@@ -75,21 +76,20 @@ impl Cluster {
         let zeo_address = zeo.address.to_string();
         self.add(zeo, reporter);
 
-        let publishers =
-            publisher_addresses(config)?
-                .into_iter()
-                .enumerate()
-                .map(|(index, listen)| {
-                    let mut arguments = shared.clone();
-                    arguments.extend(["--zeo".into(), zeo_address.clone().into()]);
-                    let job = Job {
-                        role: "publish",
-                        number: Some(index + 1),
-                        listen,
-                        arguments,
-                    };
-                    tokio::spawn(Supervised::start(job, patience, reporter))
-                });
+        let publishers = publisher_addresses
+            .into_iter()
+            .enumerate()
+            .map(|(index, listen)| {
+                let mut arguments = shared.clone();
+                arguments.extend(["--zeo".into(), zeo_address.clone().into()]);
+                let job = Job {
+                    role: "publish",
+                    number: Some(index + 1),
+                    listen,
+                    arguments,
+                };
+                tokio::spawn(Supervised::start(job, patience, reporter))
+            });
         let mut failed = None;
         let mut members: Vec<OsString> = shared.clone();
         for publisher in publishers.collect::<Vec<_>>() {
@@ -156,7 +156,8 @@ fn publisher_addresses(config: &Config) -> Result<Vec<SocketAddr>> {
                 u16::try_from(index)?
             };
             let port = first.port().checked_add(step).with_context(|| {
-                format!("up.publisher-listen {first}: there are no {index} ports after it")
+                let count = config.up.publishers.0;
+                format!("up.publisher-listen {first} leaves no ports for {count} publishers")
             })?;
             Ok(SocketAddr::new(first.ip(), port))
         })

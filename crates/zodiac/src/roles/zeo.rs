@@ -1,5 +1,6 @@
 //! `zodiac zeo`: a Data.fs for ZEO clients.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -24,8 +25,10 @@ pub(crate) fn run(arguments: &Zeo) -> Result<()> {
         let shutdown = Shutdown::new(arguments.common.supervised)?;
         let poisoned = Arc::new(Notify::new());
         let storage = open(&config.zeo, &poisoned)?;
-        let server = Server::bind(config.zeo.listen, options(&config.zeo))
-            .with_context(|| format!("cannot serve on {}", config.zeo.listen))?;
+        let server = Server::bind(config.zeo.listen, options(&config.zeo)).with_context(|| {
+            let address = config.zeo.listen;
+            format!("cannot listen on {address}; is another server there, or the address not ours?")
+        })?;
         let address = server
             .local_addr()
             .context("cannot tell the listener's address")?;
@@ -56,6 +59,13 @@ pub(crate) fn run(arguments: &Zeo) -> Result<()> {
 /// Opens the Data.fs. After a failed write only opening it again tells what the disk holds: whoever
 /// is notified lets the process end, so that its supervisor starts it anew.
 fn open(config: &config::Zeo, poisoned: &Arc<Notify>) -> Result<Arc<FileStorage>> {
+    let directory = config.data.parent().unwrap_or(Path::new(""));
+    if !directory.as_os_str().is_empty() && !directory.is_dir() {
+        bail!(
+            "the directory of {} does not exist; make it, or correct the path",
+            config.data.display()
+        );
+    }
     let poisoned = Arc::clone(poisoned);
     let options = filestorage::Options {
         create: !config.read_only,
