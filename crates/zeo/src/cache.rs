@@ -253,21 +253,22 @@ impl Shard {
         if cost > self.bytes_max {
             return;
         }
-        let entries = self.objects.entry(oid).or_default();
-        if let Some(known) = entries.iter_mut().find(|entry| entry.start == revision.tid) {
+        let entries = self.objects.get_mut(&oid);
+        let known = entries.and_then(|all| all.iter_mut().find(|at| at.start == revision.tid));
+        if let Some(known) = known {
             // A revision ends once: an end that is known is never taken back.
             known.end = known.end.or(revision.next);
             return;
         }
         if revision.next.is_none() {
-            // The server calls this one current, so any other has ended, though at a time that
-            // is not known.
+            // The server calls this one current, so any other has ended. When is not known: there
+            // may have been one in between.
             let stale = |entry: &Entry| entry.end.is_none() && entry.start < revision.tid;
-            for entry in entries.iter_mut().filter(|entry| stale(entry)) {
-                entry.end = Some(revision.tid);
+            if self.remove(oid, stale) {
+                self.forget_removed();
             }
         }
-        entries.push(Entry {
+        self.objects.entry(oid).or_default().push(Entry {
             start: revision.tid,
             end: revision.next,
             record: revision.record.clone(),
@@ -290,15 +291,17 @@ impl Shard {
                 Some(entry) if entry.used.swap(false, Ordering::Relaxed) => {
                     self.clock.push_back((oid, start));
                 }
-                Some(_) => self.remove(oid, |entry| entry.start == start),
-                None => {}
+                _ => {
+                    self.remove(oid, |entry| entry.start == start);
+                }
             }
         }
     }
 
-    fn remove(&mut self, oid: Oid, which: impl Fn(&Entry) -> bool) {
+    /// Whether there was anything to remove.
+    fn remove(&mut self, oid: Oid, which: impl Fn(&Entry) -> bool) -> bool {
         let Some(entries) = self.objects.get_mut(&oid) else {
-            return;
+            return false;
         };
         let mut freed = 0;
         entries.retain(|entry| {
@@ -310,6 +313,7 @@ impl Shard {
             self.objects.remove(&oid);
         }
         self.bytes -= freed;
+        freed > 0
     }
 
     fn close_current(&mut self, oid: Oid, tid: Tid) {
@@ -324,8 +328,9 @@ impl Shard {
     }
 
     fn drop_current(&mut self, oid: Oid) {
-        self.remove(oid, |entry| entry.end.is_none());
-        self.forget_removed();
+        if self.remove(oid, |entry| entry.end.is_none()) {
+            self.forget_removed();
+        }
     }
 
     /// Removed entries leave their place in the clock; it is swept before they outnumber the rest.

@@ -139,6 +139,24 @@ fn what_was_seen_of_a_lost_history_has_no_known_sequel() {
 }
 
 #[test]
+fn a_revision_that_ended_at_an_unknown_time_is_not_kept() {
+    let cache = cache();
+    load(&cache, 3, Some(5));
+    load(&cache, 5, None);
+    // There may have been a revision of 7.
+    load(&cache, 9, None);
+    assert_eq!(cache.lookup(OID, tid(8)), None);
+    assert_eq!(cache.lookup(OID, tid(5)), Some(revision(3, Some(5))));
+    assert_eq!(cache.lookup(OID, tid(10)), Some(revision(9, None)));
+    // A late reply brings it back with the end it has.
+    load(&cache, 5, Some(7));
+    assert_eq!(cache.lookup(OID, tid(7)), Some(revision(5, Some(7))));
+    assert_eq!(cache.lookup(OID, tid(8)), None);
+    let all = [3, 5, 9].map(|start| cost(&revision(start, None).record));
+    assert_eq!(cache.bytes(), all.iter().sum::<usize>());
+}
+
+#[test]
 fn an_end_that_is_known_is_never_taken_back() {
     let cache = cache();
     load(&cache, 8, Some(9));
