@@ -16,6 +16,30 @@ pub trait Namespace {
     /// # Errors
     /// Whatever calling or access control fails with; it ends the rendering.
     fn lookup(&mut self, name: &str) -> Result<Option<Value>, NamespaceError>;
+
+    /// Rendering goes one level deeper, into a template or a block of one. A namespace whose values
+    /// are rendered from templates counts the levels here, for all of them together, and fails
+    /// before the stack overflows. The default is for one that renders nothing itself: the blocks
+    /// of a single template are bounded by the parser.
+    ///
+    /// # Errors
+    /// Whatever the namespace likes; it ends the rendering, and the level is not entered.
+    fn enter(&mut self) -> Result<(), NamespaceError> {
+        Ok(())
+    }
+
+    /// Rendering comes back from a level that was entered, even after an error.
+    fn leave(&mut self) {}
+
+    /// The page takes so many bytes: a source, a value, or what was made of one. Here a namespace
+    /// can bound what a page may grow to.
+    ///
+    /// # Errors
+    /// Whatever the namespace likes; it ends the rendering.
+    fn take(&mut self, bytes: usize) -> Result<(), NamespaceError> {
+        let _ = bytes;
+        Ok(())
+    }
 }
 
 /// An error of a namespace, to be downcast by whoever gave the namespace.
@@ -28,7 +52,7 @@ pub(crate) fn render(template: &Template, namespace: &mut dyn Namespace) -> Resu
         known: Vec::new(),
         pieces: Vec::new(),
     };
-    renderer.blocks(&template.blocks)?;
+    renderer.template()?;
     let pieces = renderer.pieces;
     join(template, pieces)
 }
@@ -47,6 +71,31 @@ enum Piece<'a> {
 }
 
 impl<'a> Renderer<'a> {
+    fn template(&mut self) -> Result<(), Error> {
+        self.take(self.template.source.len(), &NOWHERE)?;
+        self.level(&NOWHERE, |renderer| {
+            renderer.blocks(&renderer.template.blocks)
+        })
+    }
+
+    /// Goes one level deeper and comes back.
+    fn level(
+        &mut self,
+        at: &Range<usize>,
+        inside: impl FnOnce(&mut Self) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let entered = self.namespace.enter();
+        entered.map_err(|cause| self.error(ErrorKind::Namespace(cause), at))?;
+        let result = inside(self);
+        self.namespace.leave();
+        result
+    }
+
+    fn take(&mut self, bytes: usize, at: &Range<usize>) -> Result<(), Error> {
+        let taken = self.namespace.take(bytes);
+        taken.map_err(|cause| self.error(ErrorKind::Namespace(cause), at))
+    }
+
     fn blocks(&mut self, blocks: &'a [Block]) -> Result<(), Error> {
         for block in blocks {
             match block {
@@ -60,12 +109,17 @@ impl<'a> Renderer<'a> {
                         .render(value, self.template.encoding)
                         .map_err(|kind| self.error(kind, &var.at))?;
                     if !inserted.is_empty() {
+                        self.take(inserted.len(), &var.at)?;
                         self.pieces.push(Piece::Inserted(inserted, &var.at));
                     }
                 }
                 Block::If(condition) => {
                     let known = self.known.len();
-                    let result = self.condition(condition);
+                    let at = condition
+                        .branches
+                        .first()
+                        .map_or(&NOWHERE, |first| &first.at);
+                    let result = self.level(at, |renderer| renderer.condition(condition));
                     self.known.truncate(known);
                     result?;
                 }
@@ -95,17 +149,25 @@ impl<'a> Renderer<'a> {
     fn lookup(&mut self, name: &str, at: &Range<usize>) -> Result<Option<Value>, Error> {
         let known = self.known.iter().rev().find(|(known, _)| *known == name);
         if let Some((_, value)) = known {
-            return Ok(Some(value.clone()));
+            let value = value.clone();
+            self.take(value.bytes(), at)?;
+            return Ok(Some(value));
         }
-        self.namespace
+        let value = self
+            .namespace
             .lookup(name)
-            .map_err(|cause| self.error(ErrorKind::Namespace(cause), at))
+            .map_err(|cause| self.error(ErrorKind::Namespace(cause), at))?;
+        self.take(value.as_ref().map_or(0, Value::bytes), at)?;
+        Ok(value)
     }
 
     fn error(&self, kind: ErrorKind, at: &Range<usize>) -> Error {
         Error::new(kind, self.template.location(at))
     }
 }
+
+/// The place of what stands nowhere.
+const NOWHERE: Range<usize> = 0..0;
 
 /// One piece is the result as it is; several are text, and bytes among them are decoded.
 fn join(template: &Template, mut pieces: Vec<Piece<'_>>) -> Result<Output, Error> {

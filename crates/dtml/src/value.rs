@@ -37,6 +37,15 @@ impl Value {
         }
     }
 
+    /// How long it is, where it has a length.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) | Self::Tainted(text) => text.len(),
+            Self::Bytes(bytes) => bytes.len(),
+            Self::None | Self::Bool(_) | Self::Int(_) | Self::Float(_) | Self::Other(_) => 0,
+        }
+    }
+
     /// The name of its Python type.
     pub(crate) fn type_name(&self) -> &str {
         match self {

@@ -35,11 +35,15 @@ pub(crate) enum Inserted {
 }
 
 impl Inserted {
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(crate) fn len(&self) -> usize {
         match self {
-            Self::Text(text) => text.is_empty(),
-            Self::Bytes(bytes) => bytes.is_empty(),
+            Self::Text(text) => text.len(),
+            Self::Bytes(bytes) => bytes.len(),
         }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 

@@ -27,6 +27,9 @@ pub(crate) fn start<P: Publish + ?Sized + 'static>(
         let (queue, publish, alive) = (queue.clone(), publish.clone(), alive.clone());
         thread::Builder::new()
             .name(format!("worker-{number}"))
+            // The default would be too little for pages that include each other deeply, and a
+            // stack that overflows ends the process.
+            .stack_size(publisher::STACK_BYTES)
             .spawn(move || {
                 while let Some(job) = queue.pop() {
                     work(publish.as_ref(), job);

@@ -12,9 +12,6 @@ use crate::request_names;
 use crate::stock::Stock;
 use crate::{file, item, page, state};
 
-/// How deep pages may include each other, as in Zope.
-const DEPTH_MAX: usize = 200;
-
 /// The namespace of a page being rendered.
 pub(crate) struct Names<'c, 'r> {
     call: &'c mut Call<'r>,
@@ -48,12 +45,7 @@ impl<'c, 'r> Names<'c, 'r> {
 
     /// Renders a page with these names, and its own in front of them.
     pub(crate) fn render(&mut self, stock: Stock, this: &Placed) -> Result<Output, PublishError> {
-        if self.running.len() >= DEPTH_MAX {
-            return Err(PublishError::Exception {
-                class: "SystemError",
-                message: "infinite recursion in document template".to_owned(),
-            });
-        }
+        self.call.budget.use_render()?;
         let template = page::parse(stock, this)?;
         let kept = self.frames.len();
         self.push_own(stock, this)?;
@@ -277,7 +269,20 @@ impl<'c, 'r> Names<'c, 'r> {
 
 impl Namespace for Names<'_, '_> {
     fn lookup(&mut self, name: &str) -> Result<Option<Value>, NamespaceError> {
+        self.call.budget.use_lookup()?;
         self.find(name).map_err(Into::into)
+    }
+
+    fn enter(&mut self) -> Result<(), NamespaceError> {
+        self.call.budget.enter().map_err(Into::into)
+    }
+
+    fn leave(&mut self) {
+        self.call.budget.leave();
+    }
+
+    fn take(&mut self, bytes: usize) -> Result<(), NamespaceError> {
+        self.call.budget.use_bytes(bytes).map_err(Into::into)
     }
 }
 

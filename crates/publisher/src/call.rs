@@ -4,6 +4,7 @@ use zodb::Connection;
 
 use crate::access::Login;
 use crate::acquisition::{Placed, World};
+use crate::budget::Budget;
 use crate::class::ClassRegistry;
 use crate::error::PublishError;
 use crate::form::Form;
@@ -32,6 +33,8 @@ pub struct Call<'a> {
     pub login: Option<&'a Login>,
     /// Names that an error page finds before all others: `error_type` and so on.
     pub extra: &'a [(&'a str, String)],
+    /// What the request may use up, its error page included.
+    pub budget: &'a mut Budget,
     /// The moment of the request, since 1970.
     pub now: std::time::Duration,
 }

@@ -3,6 +3,7 @@
 use zodb::Connection;
 
 use crate::acquisition::{Attribute, Placed, World};
+use crate::budget::Budget;
 use crate::call::Call;
 use crate::error::PublishError;
 use crate::form::Form;
@@ -13,12 +14,13 @@ use crate::request::Request;
 use crate::traversal::Target;
 use crate::urls::Urls;
 
-/// How far a request came, for its error page.
+/// How far a request came, for its error page, and what it used up.
 #[derive(Default)]
 pub(crate) struct Progress {
     pub(crate) published: Option<Target>,
     pub(crate) parents: Vec<Target>,
     pub(crate) urls: Urls,
+    pub(crate) budget: Budget,
 }
 
 impl Progress {
@@ -52,7 +54,7 @@ impl Publisher {
         request: &Request,
         connection: &mut Connection,
         mut reply: Reply,
-        progress: &Progress,
+        progress: &mut Progress,
         error: &PublishError,
     ) -> Reply {
         let own_page = if error.is_zopes() {
@@ -96,7 +98,7 @@ impl Publisher {
         &self,
         request: &Request,
         connection: &mut Connection,
-        progress: &Progress,
+        progress: &mut Progress,
         error: &PublishError,
     ) -> Option<String> {
         let (client, page) = {
@@ -130,6 +132,7 @@ impl Publisher {
             parents: &progress.parents,
             login: None,
             extra: &extra,
+            budget: &mut progress.budget,
             now: (self.options.clock)(),
         };
         let made = page

@@ -29,6 +29,7 @@
 
 mod access;
 mod acquisition;
+mod budget;
 mod call;
 mod class;
 mod error;
@@ -46,6 +47,7 @@ mod urls;
 
 pub use access::{Login, roles_required};
 pub use acquisition::{Attribute, DataKind, Placed, World};
+pub use budget::{Budget, DEPTH_MAX, LOOKUPS_MAX, RENDERED_BYTES_MAX, RENDERS_MAX, STACK_BYTES};
 pub use call::Call;
 pub use class::{AbsentItem, Class, ClassRegistry, Member, Publish, Requirement, UserFolder};
 pub use error::PublishError;

@@ -135,7 +135,7 @@ impl Publisher {
                 // Forgets what was changed until then.
                 let fresh = self.database.snapshot_before(connection.before());
                 *connection = fresh;
-                let reply = self.error_reply(request, connection, reply, &progress, &error);
+                let reply = self.error_reply(request, connection, reply, &mut progress, &error);
                 (reply, TransactionMeta::default())
             }
         }
@@ -162,6 +162,7 @@ impl Publisher {
             parents: &reached.parents,
             login: Some(&login),
             extra: &[],
+            budget: &mut progress.budget,
             now: (self.options.clock)(),
         };
         let answer = self.call(&mut call, &reached.published)?;

@@ -291,3 +291,25 @@ async fn a_page_that_never_ends_does_not_keep_the_server_from_stopping() {
     server.stop().await;
     drop(open);
 }
+
+/// A default stack would overflow here, and take the whole process with it.
+#[tokio::test]
+async fn a_page_may_recurse_as_deep_as_the_publisher_allows() {
+    let server = Running::start(one, |_: &Request| {
+        let top = 0_u8;
+        text(&recurse(std::ptr::from_ref(&top).addr()).to_string())
+    });
+    let mut client = server.client().await;
+    client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(client.reply().await.status, 200);
+}
+
+/// Goes down until half of a worker's stack is used; returns how many levels that took.
+fn recurse(top: usize) -> usize {
+    let frame = std::hint::black_box([0_u8; 1024]);
+    let used = top.saturating_sub(std::ptr::from_ref(&frame).addr());
+    if used > publisher::STACK_BYTES / 2 {
+        return 0;
+    }
+    recurse(top) + 1 + usize::from(std::hint::black_box(frame)[0])
+}

@@ -7,6 +7,7 @@
 )]
 
 mod corpus;
+mod depth;
 mod sample;
 mod support;
 mod writes;

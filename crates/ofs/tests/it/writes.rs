@@ -14,7 +14,7 @@ use crate::support::{self, body, request};
 /// `admin:sesame`.
 const AUTHORIZATION: &[u8] = b"Basic YWRtaW46c2VzYW1l";
 
-fn put(path: &str, content_type: &str, data: &[u8]) -> Request {
+pub(crate) fn put(path: &str, content_type: &str, data: &[u8]) -> Request {
     let mut request = request("PUT", path);
     request
         .headers
