@@ -160,6 +160,10 @@ impl Login {
         let Some((last, folders)) = path.split_last() else {
             return Ok(None);
         };
+        if path.len() > USER_FOLDER_DEPTH_MAX {
+            let what = format!("a user folder more than {USER_FOLDER_DEPTH_MAX} folders deep");
+            return Err(PublishError::unsupported(what));
+        }
         let mut folder = root.clone();
         for name in folders {
             match folder.own(world, name)? {
@@ -311,5 +315,9 @@ fn names(value: Value<'_>) -> Option<Vec<Role>> {
 }
 
 const ALLOW_GROUPS: &str = "__allow_groups__";
+
+/// How deep a user folder may lie. The path is stored data, and a folder may hold itself.
+const USER_FOLDER_DEPTH_MAX: usize = 1000;
+
 const USER_FOLDER: &str = "acl_users";
 const LOCAL_ROLES: &str = "__ac_local_roles__";

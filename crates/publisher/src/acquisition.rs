@@ -202,6 +202,18 @@ impl Placed {
         search_self: bool,
         search_parent: bool,
     ) -> Result<Option<Attribute>, PublishError> {
+        search.enter()?;
+        let found = self.find_at(search, search_self, search_parent);
+        search.depth -= 1;
+        found
+    }
+
+    fn find_at(
+        &self,
+        search: &mut Search<'_>,
+        search_self: bool,
+        search_parent: bool,
+    ) -> Result<Option<Attribute>, PublishError> {
         let place = (Arc::as_ptr(&self.0).addr(), search_self, search_parent);
         if search.has_failed_at(place) {
             return Ok(None);
@@ -313,9 +325,14 @@ impl Placed {
 struct Search<'a> {
     world: World<'a>,
     name: &'a str,
+    depth: usize,
     visits: u32,
     failed: HashSet<Place>,
 }
+
+/// How many wrappers a look-up may go through in a row, which it does by recursion. A URL of as many
+/// names as traversal follows at all takes half of them.
+const WRAPPERS_MAX: usize = 2000;
 
 /// A wrapper, and what of it is searched.
 type Place = (usize, bool, bool);
@@ -330,9 +347,25 @@ impl<'a> Search<'a> {
         Self {
             world,
             name,
+            depth: 0,
             visits: 0,
             failed: HashSet::new(),
         }
+    }
+
+    /// Goes on to the next wrapper, one level deeper.
+    fn enter(&mut self) -> Result<(), PublishError> {
+        if self.depth >= WRAPPERS_MAX {
+            return Err(PublishError::Exception {
+                class: "RecursionError",
+                message: format!(
+                    "{} is looked for through more than {WRAPPERS_MAX} objects",
+                    self.name
+                ),
+            });
+        }
+        self.depth += 1;
+        Ok(())
     }
 
     fn has_failed_at(&mut self, place: Place) -> bool {

@@ -4,9 +4,11 @@
 use publisher::{
     DEPTH_MAX, LOOKUPS_MAX, Publisher, RENDERED_BYTES_MAX, RENDERS_MAX, Request, STACK_BYTES,
 };
+use storage::TransactionMeta;
+
 use crate::sample::site;
 use crate::support::{body, request};
-use crate::writes::put;
+use crate::writes::{put, stored};
 
 /// Runs a test on half of a worker's stack.
 fn on_half_a_stack(test: impl FnOnce() + Send + 'static) {
@@ -213,5 +215,45 @@ fn the_error_page_is_made_of_what_is_left() {
         let (status, page) = get(&publisher, "/nowhere");
         assert_eq!(status, 404);
         assert!(page.contains("does not exist"), "{page}");
+    });
+}
+
+/// The owner of a page is stored data, and names a path of folders; a folder may hold itself.
+#[test]
+fn an_owner_from_an_endless_folder_is_refused() {
+    on_half_a_stack(|| {
+        let publisher = site();
+        write(&publisher, "/page.dtml", "<dtml-var secret.dtml>");
+        write(&publisher, "/secret.dtml", "secret");
+        let mut as_admin = put("/page.dtml", "", b"");
+        as_admin.method = "GET".to_owned();
+        let mut connection = publisher.database().connect();
+        let secret = stored(&publisher, &["secret.dtml"]);
+        let mut pickles = secret.pickles().clone();
+        let roles = vec![pickles.str("Manager")];
+        let roles = pickles.tuple(roles);
+        pickles.dict_set(secret.state().id(), "_View_Permission", roles);
+        connection.store(secret.oid(), pickles).unwrap();
+        connection.commit(TransactionMeta::default()).unwrap();
+        let (before, _) = answer(&publisher, &as_admin);
+
+        let mut connection = publisher.database().connect();
+        let root = stored(&publisher, &[]);
+        let page = stored(&publisher, &["page.dtml"]);
+        let mut pickles = root.pickles().clone();
+        let itself = root.reference().write(&mut pickles);
+        pickles.dict_set(root.state().id(), "self", itself);
+        connection.store(root.oid(), pickles).unwrap();
+        let mut pickles = page.pickles().clone();
+        let names = (0..1_000_000).map(|_| pickles.str("self")).collect();
+        let parts = vec![pickles.list(names), pickles.str("admin")];
+        let owner = pickles.tuple(parts);
+        pickles.dict_set(page.state().id(), "_owner", owner);
+        connection.store(page.oid(), pickles).unwrap();
+        connection.commit(TransactionMeta::default()).unwrap();
+
+        let (after, answer) = answer(&publisher, &as_admin);
+        assert_eq!((before, after), (200, 501), "{answer}");
+        assert!(answer.contains("more than 1000 folders deep"), "{answer}");
     });
 }

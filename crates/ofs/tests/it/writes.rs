@@ -33,7 +33,7 @@ fn get(publisher: &Publisher, path: &str) -> Response {
 }
 
 /// The object at a path of ids below the application.
-fn stored(publisher: &Publisher, path: &[&str]) -> Arc<Object> {
+pub(crate) fn stored(publisher: &Publisher, path: &[&str]) -> Arc<Object> {
     let connection = publisher.database().connect();
     let root = connection.root().unwrap();
     let mut reference = root

@@ -1,5 +1,7 @@
 //! Which of several objects of one name is found.
 
+use publisher::STACK_BYTES;
+
 use crate::toy::Tree;
 
 fn site() -> Tree {
@@ -79,6 +81,21 @@ fn random_trees_are_searched_as_by_acquisition() {
 
 #[test]
 fn a_long_way_is_no_burden() {
+    on_little_stack(long_ways);
+}
+
+/// Runs a test on a quarter of a worker's stack: what is left of the half that a request may take
+/// belongs to the pages.
+fn on_little_stack(test: impl FnOnce() + Send + 'static) {
+    std::thread::Builder::new()
+        .stack_size(STACK_BYTES / 4)
+        .spawn(test)
+        .unwrap()
+        .join()
+        .unwrap();
+}
+
+fn long_ways() {
     let site = site();
     for steps in ["/a/c", "/a/b/c/a/b", "/c/c", "/a/b/d/c/e"] {
         let path = steps.repeat(990 / (steps.len() / 2));
