@@ -59,7 +59,7 @@ pub(crate) fn run(arguments: &Zeo) -> Result<()> {
 /// Opens the Data.fs. After a failed write only opening it again tells what the disk holds: whoever
 /// is notified lets the process end, so that its supervisor starts it anew.
 fn open(config: &config::Zeo, poisoned: &Arc<Notify>) -> Result<Arc<FileStorage>> {
-    let directory = config.data.parent().unwrap_or(Path::new(""));
+    let directory = config.data.parent().unwrap_or_else(|| Path::new(""));
     if !directory.as_os_str().is_empty() && !directory.is_dir() {
         bail!(
             "the directory of {} does not exist; make it, or correct the path",
