@@ -190,10 +190,11 @@ impl Done {
             Outcome::Voted(result, vote) => deliver_vote(served, result, vote),
             Outcome::Finished(key) => grant_next(served, key),
             Outcome::Released(key, to) => {
+                let next = grant_next(served, key);
                 if let Some(to) = to {
                     to.reply(Value::None);
                 }
-                grant_next(served, key)
+                next
             }
         }
     }
@@ -283,16 +284,18 @@ fn deliver_vote(
             // keeps its transaction, and may vote again.
             count(&served.counters.conflicts);
             let list = conflicts.iter().map(|conflict| log.describe(conflict));
+            let next = grant_next(served, key);
             to.reply(Value::List(list.collect()));
-            grant_next(served, key)
+            next
         }
         Err(error) => {
             if matches!(error, CommitError::ReadConflict(_)) {
                 count(&served.counters.conflicts);
             }
             served.end(&ended);
+            let next = grant_next(served, key);
             to.refuse(&Refusal::from(&error));
-            grant_next(served, key)
+            next
         }
     }
 }
@@ -308,6 +311,8 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, CommitError>) -> Result<T, Commit
     })
 }
 
+/// Frees the commit lock. The one who held it hears of the outcome after that: its next vote must
+/// not find the lock held by the last one.
 fn grant_next(served: Arc<Served>, key: TransactionKey) -> Option<Job> {
     let vote = served.desk().lock.release(key)?;
     Some(Job::vote(served, vote))

@@ -1,6 +1,7 @@
 //! Commits: the lock, its queue, conflicts, and what becomes of transactions that are left.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use storage::{
     Changes, Commit, CommitError, Conflict, Oid, Revision, Storage, StorageError, StorageStats,
@@ -8,7 +9,7 @@ use storage::{
 };
 use zeo::{Encoding, Event, Hub, HubOptions, Reply, Request, Value};
 
-use crate::pair::{Client, hub, hub_with, memory};
+use crate::pair::{Client, hub, hub_with, memory, register};
 
 const OID: Oid = Oid::new(1);
 
@@ -172,6 +173,61 @@ fn conflicts_go_to_the_client_which_may_merge_and_vote_again() {
         };
         assert_eq!(&*seen.record, b"merged again");
     }
+}
+
+/// Whether a vote would be granted now; the lock is as it was afterwards.
+fn is_lock_free(hub: &Arc<Hub>) -> bool {
+    let mut client = Client::registered(hub);
+    let id = client.begin(Oid::new(99), Tid::ZERO, b"probe");
+    client.call(&Request::Vote(id));
+    let is_granted = !client.jobs.is_empty();
+    client.run_jobs();
+    is_granted
+}
+
+/// Who merges quickly must not be told that its first vote still holds the lock.
+#[test]
+fn the_lock_is_free_before_a_vote_that_failed_or_an_abort_is_answered() {
+    let hub = hub(Encoding::Pickle);
+    let base = Client::registered(&hub).commit(OID, Tid::ZERO, b"base");
+    Client::registered(&hub).commit(OID, base, b"theirs");
+    let watched = Arc::new(AtomicBool::new(false));
+    let found = Arc::new(Mutex::new(Vec::new()));
+    let wake = {
+        let (hub, watched, found) = (hub.clone(), watched.clone(), Arc::clone(&found));
+        move || {
+            if watched.load(Ordering::SeqCst) {
+                found.lock().unwrap().push(is_lock_free(&hub));
+            }
+        }
+    };
+    let mut client = Client::connect_with(&hub, wake);
+    client.ask(&register(false)).unwrap();
+    let deliver = |client: &mut Client| {
+        let done = client.jobs.pop_front().expect("work").perform();
+        watched.store(true, Ordering::SeqCst);
+        assert!(done.deliver().is_none());
+        watched.store(false, Ordering::SeqCst);
+        std::mem::take(&mut *found.lock().unwrap())
+    };
+    let id = client.begin(OID, base, b"a conflict");
+    let vote = Request::Vote(id.clone());
+    client.call(&vote);
+    assert_eq!(deliver(&mut client), [true], "a conflict");
+
+    client.send(&Request::CheckCurrent {
+        oid: OID,
+        base,
+        id: id.clone(),
+    });
+    client.store(OID, Tid::new(2), b"merged", &id);
+    client.call(&vote);
+    assert_eq!(deliver(&mut client), [true], "a read conflict");
+
+    let id = client.begin(OID, Tid::new(2), b"good");
+    client.ask(&Request::Vote(id.clone())).unwrap();
+    client.call(&Request::TpcAbort(id));
+    assert_eq!(deliver(&mut client), [true], "an abort");
 }
 
 #[test]

@@ -54,9 +54,14 @@ pub(crate) fn epoch() -> Instant {
 impl Client {
     /// Connects and shakes hands.
     pub(crate) fn connect(hub: &Arc<Hub>) -> Self {
+        Self::connect_with(hub, || {})
+    }
+
+    /// The same, with something to do when the server has said something.
+    pub(crate) fn connect_with(hub: &Arc<Hub>, wake: impl Fn() + Send + Sync + 'static) -> Self {
         let mut client = Self {
             session: Session::new(epoch(), FRAME_BYTES_MAX),
-            connection: hub.connect("test".to_owned(), || {}),
+            connection: hub.connect("test".to_owned(), wake),
             jobs: VecDeque::new(),
             events: VecDeque::new(),
             error: None,
