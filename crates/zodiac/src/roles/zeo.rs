@@ -84,6 +84,7 @@ fn options(config: &config::Zeo) -> ServerOptions {
             config::Encoding::Msgpack => Encoding::Msgpack,
         },
         invalidations_max: config.invalidation_queue_size,
+        transaction_timeout: Some(config.transaction_timeout.0).filter(|limit| !limit.is_zero()),
         connections_max: config.connections_max,
         frame_bytes_max: config.frame_bytes_max,
         output_bytes_max: config.pending_bytes_max,
