@@ -76,10 +76,15 @@ struct Task {
 impl Task {
     async fn run(&mut self, mut stopping: watch::Receiver<bool>) -> Result<(), End> {
         let mut buffer = vec![0; READ_BYTES];
+        let mut is_stopping = false;
         loop {
             self.flush().await?;
             if self.connection.is_closing() {
                 return Ok(());
+            }
+            // Who has voted is served on: its order to finish may be on the wire.
+            if is_stopping && !self.connection.holds_commit_lock() {
+                return self.drain().await;
             }
             tokio::select! {
                 read = self.reader.read(&mut buffer) => {
@@ -91,7 +96,7 @@ impl Task {
                     self.work().await?;
                 }
                 () = self.wake.notified() => {}
-                () = stopped(&mut stopping) => return self.drain().await,
+                () = stopped(&mut stopping), if !is_stopping => is_stopping = true,
             }
         }
     }
@@ -136,7 +141,7 @@ impl Task {
         Ok(())
     }
 
-    /// Waits for the commits that run and sends their replies.
+    /// Waits for the jobs that run and sends their replies.
     async fn drain(&mut self) -> Result<(), End> {
         self.ended().await;
         self.flush().await

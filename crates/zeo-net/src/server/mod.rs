@@ -97,7 +97,7 @@ impl Server {
     }
 
     /// Serves these storages until `shutdown` is done. Then no more connections and calls are
-    /// taken, running commits end, and the connections close.
+    /// taken, transactions that are voted may finish, and the connections close.
     ///
     /// Must be called in a tokio runtime with time and net enabled; a multi-threaded one serves
     /// loads in parallel.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use storage::{MemoryStorage, Oid, Tid};
-use zeo::Value;
+use storage::{MemoryStorage, Oid, Storage, Tid};
+use zeo::{Reply, Request, Value};
 use zeo_net::ServerOptions;
 
 use crate::raw::{RawClient, in_time};
@@ -24,4 +24,21 @@ fn a_client_that_votes_and_goes_silent_is_dropped_and_others_commit() {
     let client = server.client();
     in_time(move || commit(&client, OID, Tid::ZERO, b"kept")).unwrap();
     silent.wait_for_end();
+}
+
+#[test]
+fn a_stop_lets_voted_transactions_finish() {
+    let storage = Arc::new(MemoryStorage::new());
+    let mut server = TestServer::start(storage.clone());
+    let mut client = RawClient::voted(&server, OID, &ID);
+    let mut idle = RawClient::registered(&server);
+    server.tell_to_stop();
+    idle.wait_for_end();
+    // The server is stopping now.
+    let finish = client.call(&Request::TpcFinish(ID));
+    let outcome = client.answer(finish);
+    assert!(matches!(outcome, Some(Ok(Reply::Tid(tid))) if tid == storage.last_tid()));
+    // With its transaction the reason to stay has gone.
+    client.wait_for_end();
+    in_time(move || server.stop());
 }

@@ -52,10 +52,15 @@ impl TestServer {
         }
     }
 
-    pub(crate) fn stop(&mut self) {
+    /// Begins the end, which [`stop`](Self::stop) waits for.
+    pub(crate) fn tell_to_stop(&mut self) {
         if let Some(stop) = self.stop.take() {
             let _it_may_have_ended = stop.send(());
         }
+    }
+
+    pub(crate) fn stop(&mut self) {
+        self.tell_to_stop();
         if let Some(thread) = self.thread.take() {
             thread.join().unwrap();
         }

@@ -111,6 +111,17 @@ impl Connection {
         matches!(self.peer.phase, Phase::Closing)
     }
 
+    /// Whether its transaction is between vote and end. A client that is cut off there cannot know
+    /// what became of the transaction, should it have asked for the finish.
+    pub fn holds_commit_lock(&self) -> bool {
+        match (&self.peer.phase, &self.peer.transaction) {
+            (Phase::Registered { served, .. }, Some(open)) => {
+                served.desk().lock.is_held_by(open.key)
+            }
+            _ => false,
+        }
+    }
+
     /// The client's name for log lines.
     pub fn label(&self) -> String {
         self.peer.label()

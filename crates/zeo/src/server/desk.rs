@@ -76,9 +76,13 @@ impl CommitLock {
         Some(vote)
     }
 
+    pub(super) fn is_held_by(&self, key: TransactionKey) -> bool {
+        self.holder.as_ref().is_some_and(|holder| holder.key == key)
+    }
+
     /// Whether this transaction holds the lock, and whether it waits for it.
     pub(super) fn position(&self, key: TransactionKey) -> Option<&'static str> {
-        if self.holder.as_ref().is_some_and(|holder| holder.key == key) {
+        if self.is_held_by(key) {
             Some("locked")
         } else if self.waiting.iter().any(|vote| vote.key == key) {
             Some("waiting")

@@ -96,6 +96,30 @@ fn votes_wait_in_the_order_of_their_arrival_while_loads_go_on() {
 }
 
 #[test]
+fn a_connection_tells_whether_it_holds_the_lock() {
+    let hub = hub(Encoding::Pickle);
+    let mut first = Client::registered(&hub);
+    let mut second = Client::registered(&hub);
+    let holders = |first: &Client, second: &Client| {
+        [first, second].map(|client| client.connection.holds_commit_lock())
+    };
+    let id = first.begin(OID, Tid::ZERO, b"one");
+    assert_eq!(holders(&first, &second), [false, false]);
+    first.call(&Request::Vote(id.clone()));
+    assert_eq!(holders(&first, &second), [true, false], "voting");
+    first.settle();
+    let other = second.begin(Oid::new(2), Tid::ZERO, b"two");
+    second.call(&Request::Vote(other.clone()));
+    assert_eq!(holders(&first, &second), [true, false], "voted");
+    first.call(&Request::TpcFinish(id));
+    assert_eq!(holders(&first, &second), [true, false], "finishing");
+    first.settle();
+    assert_eq!(holders(&first, &second), [false, true], "granted");
+    second.ask(&Request::TpcAbort(other)).unwrap();
+    assert_eq!(holders(&first, &second), [false, false]);
+}
+
+#[test]
 fn whoever_leaves_with_the_lock_gives_it_back() {
     for leaves_while_voting in [false, true] {
         let hub = hub(Encoding::Pickle);
