@@ -16,6 +16,9 @@ pub(crate) const LINK_BYTES: usize = 1 << 16;
 /// How many links without a byte are followed in a row before a chain is taken for damaged.
 const EMPTY_LINKS_MAX: u32 = 16;
 
+/// How many links are followed before the first byte is sent: they are sent next anyway.
+const LINKS_AHEAD: u32 = 8;
+
 /// Where the data of a file is.
 pub(crate) enum Data {
     /// In the object.
@@ -54,8 +57,8 @@ impl Data {
             return Ok((bytes.len() <= bytes_max).then(|| bytes.clone()));
         };
         let mut all = Vec::new();
-        for link in Links::new(connection, *first) {
-            let link = link?;
+        let mut way = Way::from(*first);
+        while let Some(link) = way.advance(connection)? {
             all.extend_from_slice(link_bytes(&link));
             if all.len() > bytes_max {
                 return Ok(None);
@@ -63,49 +66,87 @@ impl Data {
         }
         Ok(Some(all))
     }
+
+    /// How many bytes there are. A chain is followed to its end.
+    pub(crate) fn len(&self, connection: &Connection) -> Result<u64, PublishError> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes.len() as u64),
+            Self::Chain(first) => {
+                let (mut way, mut len) = (Way::from(*first), 0);
+                while let Some(link) = way.advance(connection)? {
+                    len += link_bytes(&link).len() as u64;
+                }
+                Ok(len)
+            }
+        }
+    }
 }
 
-/// The objects of a chain.
-struct Links<'c> {
-    connection: &'c Connection,
+/// The way along a chain, of which nothing is believed: links may lead back, nowhere, or to more
+/// links without a byte.
+struct Way {
     next: Option<Oid>,
     empty: u32,
+    /// A link that was passed. Brent's algorithm: the mark moves up after twice as many links each
+    /// time, so that a chain that leads back meets it, and nothing else must be remembered.
+    mark: Option<Oid>,
+    since_mark: u64,
+    lap: u64,
 }
 
-impl<'c> Links<'c> {
-    fn new(connection: &'c Connection, first: Oid) -> Self {
+impl Way {
+    fn from(first: Oid) -> Self {
         Self {
-            connection,
             next: Some(first),
             empty: 0,
+            mark: None,
+            since_mark: 0,
+            lap: 1,
         }
+    }
+
+    /// Loads the next link; `None` where the chain has ended.
+    fn advance(&mut self, connection: &Connection) -> Result<Option<Arc<Object>>, StorageError> {
+        let Some(oid) = self.next.take() else {
+            return Ok(None);
+        };
+        if self.mark == Some(oid) {
+            return Err(damaged(connection, oid, "the chain leads back to itself"));
+        }
+        if self.since_mark == self.lap || self.mark.is_none() {
+            self.mark = Some(oid);
+            self.lap = self.lap.saturating_mul(2);
+            self.since_mark = 0;
+        }
+        self.since_mark += 1;
+        let link = load_link(connection, oid)?;
+        let is_empty = link_bytes(&link).is_empty();
+        self.empty = if is_empty { self.empty + 1 } else { 0 };
+        if self.empty > EMPTY_LINKS_MAX {
+            let what = "the chain has too many empty links";
+            return Err(damaged(connection, oid, what));
+        }
+        self.next = next_link(&link);
+        Ok(Some(link))
     }
 }
 
-impl Iterator for Links<'_> {
-    type Item = Result<Arc<Object>, StorageError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let oid = self.next.take()?;
-        let link = match load_link(self.connection, oid) {
-            Ok(link) => link,
-            Err(error) => return Some(Err(error)),
-        };
-        self.empty = if link_bytes(&link).is_empty() {
-            self.empty + 1
-        } else {
-            0
-        };
-        if self.empty > EMPTY_LINKS_MAX {
-            return Some(Err(damaged(
-                self.connection,
-                oid,
-                "the chain has too many empty links",
-            )));
+/// Follows the first links of a chain, before anything is said about it: where they show already
+/// that it does not reach to `end`, nobody is promised that many bytes. What comes later is known
+/// only when it is sent, and then cuts the answer short.
+pub(crate) fn check(connection: &Connection, first: Oid, end: u64) -> Result<(), StorageError> {
+    let mut way = Way::from(first);
+    let mut reached = 0;
+    for _ in 0..LINKS_AHEAD {
+        if reached >= end {
+            break;
         }
-        self.next = next_link(&link);
-        Some(Ok(link))
+        match way.advance(connection)? {
+            Some(link) => reached += link_bytes(&link).len() as u64,
+            None => return Err(too_short(connection, first)),
+        }
     }
+    Ok(())
 }
 
 /// Some spans of a chain, with bytes of our own between them, piece by piece. It owns a snapshot,
@@ -114,9 +155,17 @@ pub(crate) struct Pieces {
     connection: Connection,
     first: Oid,
     parts: std::vec::IntoIter<Part>,
-    /// Where reading stands within a span: the link to read, and where it begins.
-    reading: Option<(Oid, u64, u64, u64)>,
-    empty: u32,
+    /// The span that is being read.
+    reading: Option<Reading>,
+}
+
+/// A span of which something is still to be read.
+struct Reading {
+    way: Way,
+    /// Where the next link begins.
+    at: u64,
+    start: u64,
+    end: u64,
 }
 
 /// A part of a response's body.
@@ -134,29 +183,22 @@ impl Pieces {
             first,
             parts: parts.into_iter(),
             reading: None,
-            empty: 0,
         }
     }
 
     /// The next piece of the span that is being read; empty for a link before it.
     fn read(&mut self) -> Result<Vec<u8>, StorageError> {
-        let Some((oid, at, start, end)) = self.reading.take() else {
+        let Some(mut reading) = self.reading.take() else {
             return Ok(Vec::new());
         };
-        let link = load_link(&self.connection, oid)?;
+        let (at, start, end) = (reading.at, reading.start, reading.end);
+        let link = reading.way.advance(&self.connection)?;
+        let link = link.ok_or_else(|| too_short(&self.connection, self.first))?;
         let bytes = link_bytes(&link);
-        self.empty = if bytes.is_empty() { self.empty + 1 } else { 0 };
         let link_end = at + bytes.len() as u64;
         if link_end < end {
-            let next = next_link(&link).filter(|_| self.empty <= EMPTY_LINKS_MAX);
-            let next = next.ok_or_else(|| {
-                damaged(
-                    &self.connection,
-                    oid,
-                    "the chain is shorter than the file's size",
-                )
-            })?;
-            self.reading = Some((next, link_end, start, end));
+            reading.at = link_end;
+            self.reading = Some(reading);
         }
         let within = |position: u64| {
             let offset = position.clamp(at, link_end) - at;
@@ -180,7 +222,12 @@ impl Iterator for Pieces {
             match self.parts.next()? {
                 Part::Literal(bytes) => return Some(Ok(bytes)),
                 Part::Span(start, end) if start < end => {
-                    self.reading = Some((self.first, 0, start, end));
+                    self.reading = Some(Reading {
+                        way: Way::from(self.first),
+                        at: 0,
+                        start,
+                        end,
+                    });
                 }
                 Part::Span(..) => {}
             }
@@ -289,6 +336,11 @@ fn next_link(link: &Object) -> Option<Oid> {
     let next = link.state().get("next")?;
     next.persistent_id()?;
     Reference::read(next).map(|reference| reference.oid())
+}
+
+fn too_short(connection: &Connection, first: Oid) -> StorageError {
+    let what = "the chain that begins here is shorter than the file's size";
+    damaged(connection, first, what)
 }
 
 fn damaged(connection: &Connection, oid: Oid, what: &str) -> StorageError {

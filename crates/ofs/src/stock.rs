@@ -168,8 +168,7 @@ impl Stock {
         if let Some(size) = stored.and_then(|size| u64::try_from(size).ok()) {
             return Ok(Some(size));
         }
-        let data = Data::of(this)?.read_all(connection, usize::MAX)?;
-        Ok(data.map(|data| data.len() as u64))
+        Data::of(this)?.len(connection).map(Some)
     }
 }
 

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod chains;
 mod corpus;
 mod depth;
 mod sample;
