@@ -6,13 +6,13 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use storage::Storage;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use zeo::{Encoding, FRAME_BYTES_MAX, Hub, HubOptions};
 
 use crate::clock;
@@ -38,7 +38,7 @@ pub struct ServerOptions {
     /// before it is dropped; `None` for ever, which is the original's default. Ours is a minute:
     /// all other writers wait as long.
     pub transaction_timeout: Option<Duration>,
-    /// How long connections may take to end when the server stops.
+    /// How long connections may take to end when the server stops; then they are cut off.
     pub drain: Duration,
 }
 
@@ -124,14 +124,11 @@ impl Server {
         let listener = TcpListener::from_std(self.listener)?;
         tracing::info!(address = %listener.local_addr()?, "listening");
         let (stop, stopping) = watch::channel(false);
-        // Every task holds a sender; when all are gone, so are the tasks.
-        let (alive, mut all_gone) = mpsc::channel::<()>(1);
-        let acceptor = Acceptor {
+        let mut acceptor = Acceptor {
             hub: hub.clone(),
-            connections: Arc::new(AtomicUsize::new(0)),
+            connections: JoinSet::new(),
             connections_max: options.connections_max,
             stopping,
-            alive,
         };
         tokio::select! {
             () = acceptor.accept_all(&listener) => {}
@@ -139,14 +136,8 @@ impl Server {
             () = shutdown => {}
         }
         drop(listener);
-        drop(acceptor);
         let _nobody_may_listen = stop.send(true);
-        if tokio::time::timeout(options.drain, all_gone.recv())
-            .await
-            .is_err()
-        {
-            tracing::warn!("some connections did not end in time");
-        }
+        acceptor.end(options.drain).await;
         Ok(())
     }
 }
@@ -169,14 +160,13 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
 struct Acceptor {
     hub: Arc<Hub>,
-    connections: Arc<AtomicUsize>,
+    connections: JoinSet<()>,
     connections_max: usize,
     stopping: watch::Receiver<bool>,
-    alive: mpsc::Sender<()>,
 }
 
 impl Acceptor {
-    async fn accept_all(&self, listener: &TcpListener) {
+    async fn accept_all(&mut self, listener: &TcpListener) {
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => self.accept(stream, peer),
@@ -188,30 +178,31 @@ impl Acceptor {
         }
     }
 
-    fn accept(&self, stream: TcpStream, peer: SocketAddr) {
-        let count = self.connections.fetch_add(1, Ordering::Relaxed);
-        let guard = ConnectionCount(self.connections.clone());
-        if count >= self.connections_max {
-            tracing::warn!(%peer, max = self.connections_max, "too many connections, refused one");
+    fn accept(&mut self, stream: TcpStream, peer: SocketAddr) {
+        while self.connections.try_join_next().is_some() {}
+        if self.connections.len() >= self.connections_max {
+            let max = self.connections_max;
+            tracing::warn!(%peer, max, "too many connections, refused one");
             return;
         }
         if let Err(error) = configure(&stream) {
             tracing::debug!(%peer, %error, "cannot configure a connection");
         }
         let (hub, stopping) = (self.hub.clone(), self.stopping.clone());
-        let alive = self.alive.clone();
-        tokio::spawn(async move {
-            let _guards = (guard, alive);
+        self.connections.spawn(async move {
             connection::serve(&hub, stream, peer, stopping).await;
         });
     }
-}
 
-struct ConnectionCount(Arc<AtomicUsize>);
-
-impl Drop for ConnectionCount {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+    /// Waits for the connections to end, which were told to, and cuts those off that do not: who
+    /// has voted holds the storage's commit lock, without which the storage cannot be closed.
+    async fn end(mut self, drain: Duration) {
+        let all_gone = async { while self.connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(drain, all_gone).await.is_err() {
+            let connections = self.connections.len();
+            tracing::warn!(connections, "cut off connections that did not end in time");
+            self.connections.shutdown().await;
+        }
     }
 }
 

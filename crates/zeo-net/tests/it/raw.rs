@@ -46,6 +46,11 @@ impl RawClient {
     }
 
     pub(crate) fn vote(&mut self, oid: Oid, id: &Value<'static>) {
+        let vote = self.begin_to_vote(oid, id);
+        assert_eq!(self.answer(vote), Some(Ok(Reply::Voted(vec![]))));
+    }
+
+    pub(crate) fn begin_to_vote(&mut self, oid: Oid, id: &Value<'static>) -> CallId {
         self.session.send(&Request::TpcBegin {
             id: id.clone(),
             meta: TransactionMeta::default(),
@@ -57,8 +62,7 @@ impl RawClient {
             record: Record::from(&b"state"[..]),
             id: id.clone(),
         });
-        let vote = self.call(&Request::Vote(id.clone()));
-        assert_eq!(self.answer(vote), Some(Ok(Reply::Voted(vec![]))));
+        self.call(&Request::Vote(id.clone()))
     }
 
     pub(crate) fn call(&mut self, request: &Request) -> CallId {

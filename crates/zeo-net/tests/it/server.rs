@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use storage::{MemoryStorage, Oid, Storage, Tid};
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
 use zeo::{Reply, Request, Value};
-use zeo_net::ServerOptions;
+use zeo_net::{Server, ServerOptions};
 
 use crate::raw::{RawClient, in_time};
 use crate::world::{TestServer, any_port, commit};
@@ -41,4 +43,32 @@ fn a_stop_lets_voted_transactions_finish() {
     // With its transaction the reason to stay has gone.
     client.wait_for_end();
     in_time(move || server.stop());
+}
+
+#[test]
+fn a_stop_does_not_wait_for_ever_for_a_silent_voter() {
+    let storage = Arc::new(MemoryStorage::new());
+    let options = ServerOptions {
+        drain: Duration::from_millis(50),
+        ..ServerOptions::default()
+    };
+    let server = Server::bind(any_port(), options).unwrap();
+    let address = server.local_addr().unwrap();
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let storages = vec![("1".to_owned(), storage.clone() as Arc<dyn Storage>)];
+    let running = runtime.spawn(server.run(storages, async { stopped.await.unwrap() }));
+    let mut silent = RawClient::registered_at(address);
+    silent.vote(OID, &ID);
+    let mut waiting = RawClient::registered_at(address);
+    let _never_answered = waiting.begin_to_vote(Oid::new(2), &ID);
+    stop.send(()).unwrap();
+    runtime.block_on(running).unwrap().unwrap();
+    // The server has ended, though its runtime has not: the storage must be free to close.
+    in_time(move || commit(&storage, OID, Tid::ZERO, b"kept")).unwrap();
+    silent.wait_for_end();
 }
