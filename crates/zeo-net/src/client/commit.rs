@@ -1,12 +1,17 @@
 //! A commit over the wire: gathered here, sent in one go at the vote.
+//!
+//! It has the wait limit twice: once up to the vote's answer (for its turn among the writers of
+//! this client, for a connection, for sending, and for its turn at the server, all together), and
+//! once more for its finish, which must not be given up for having voted late. So a server, or a
+//! stranger who keeps the server's commit lock, holds up each writer once, not each in turn.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use parking_lot::{ArcMutexGuard, RawMutex};
+use parking_lot::{ArcMutexGuard, Mutex, RawMutex};
 use storage::{Commit, CommitError, Oid, Record, StorageError, Tid, TransactionMeta, Voted};
 use zeo::{Reply, Request, Value};
 
@@ -41,7 +46,7 @@ impl ZeoCommit {
         }
     }
 
-    fn send(&self, link: &Link, id: &Value<'static>) {
+    fn send(&self, link: &Link, id: &Value<'static>, deadline: Instant) {
         let begin = Request::TpcBegin {
             id: id.clone(),
             meta: self.meta.clone(),
@@ -61,7 +66,8 @@ impl ZeoCommit {
             base: *base,
             id: id.clone(),
         });
-        link.send_all(std::iter::once(begin).chain(stores).chain(checks));
+        let all = std::iter::once(begin).chain(stores).chain(checks);
+        link.send_all(all, deadline);
     }
 }
 
@@ -83,15 +89,25 @@ impl Commit for ZeoCommit {
     }
 
     fn vote(self: Box<Self>) -> Result<Box<dyn Voted>, CommitError> {
-        let turn = Turn(Some(self.shared.commit_turn.lock_arc()));
-        let link = self.shared.link_until(self.shared.deadline())?;
+        let deadline = self.shared.deadline();
+        let Some(turn) = Turn::wait_until(&self.shared.commit_turn, deadline) else {
+            tracing::warn!("gave up waiting for earlier commits of this client");
+            return Err(self.shared.disconnected().into());
+        };
+        let link = self.shared.link_until(deadline)?;
         let id = Value::Int(NEXT_ID.fetch_add(1, Ordering::Relaxed));
-        self.send(&link, &id);
-        let error = match link.call(&Request::Vote(id.clone())).wait() {
+        self.send(&link, &id, deadline);
+        let vote = link.call(&Request::Vote(id.clone()), deadline);
+        let Some(answer) = vote.wait_until(deadline) else {
+            tracing::warn!("the storage server did not vote in time: the connection is given up");
+            self.shared.abandon(&link);
+            return Err(self.shared.disconnected().into());
+        };
+        let error = match answer {
             Answer::Lost => return Err(broken_off()),
             Answer::Said(Ok(Reply::Voted(resolved))) => {
                 return Ok(Box::new(ZeoVoted {
-                    _storage: self.storage,
+                    storage: self.storage,
                     link,
                     id,
                     stores: self.stores,
@@ -104,7 +120,7 @@ impl Commit for ZeoCommit {
             Answer::Said(Ok(other)) => unexpected(&other).into(),
             Answer::Said(Err(refusal)) => refusal.to_commit_error(),
         };
-        link.send_all(std::iter::once(Request::TpcAbort(id)));
+        link.send_all(std::iter::once(Request::TpcAbort(id)), deadline);
         Err(error)
     }
 }
@@ -119,6 +135,14 @@ fn broken_off() -> CommitError {
 /// The turn to commit on this connection. It goes to whoever has waited longest.
 struct Turn(Option<ArcMutexGuard<RawMutex, ()>>);
 
+impl Turn {
+    fn wait_until(turns: &Arc<Mutex<()>>, deadline: Instant) -> Option<Self> {
+        turns
+            .try_lock_arc_until(deadline)
+            .map(|turn| Self(Some(turn)))
+    }
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
         if let Some(turn) = self.0.take() {
@@ -128,7 +152,7 @@ impl Drop for Turn {
 }
 
 struct ZeoVoted {
-    _storage: Arc<ZeoStorage>,
+    storage: Arc<ZeoStorage>,
     link: Arc<Link>,
     id: Value<'static>,
     stores: Vec<(Oid, Tid, Record)>,
@@ -151,18 +175,25 @@ impl Voted for ZeoVoted {
             (oid, is_ours.then_some(record))
         });
         let request = Request::TpcFinish(self.id.clone());
-        let Some(slot) = self.link.finish(&request, stored.collect()) else {
+        let shared = &self.storage.shared;
+        let deadline = shared.deadline();
+        let Some(slot) = self.link.finish(&request, stored.collect(), deadline) else {
             return Err(broken_off());
         };
         self.is_open = false;
-        match slot.wait() {
-            Answer::Lost => Err(CommitError::Unknown),
-            Answer::Said(Ok(Reply::Tid(tid))) => {
+        match slot.wait_until(deadline) {
+            None => {
+                tracing::error!("a finish was not answered in time: the connection is given up");
+                shared.abandon(&self.link);
+                Err(CommitError::Unknown)
+            }
+            Some(Answer::Lost) => Err(CommitError::Unknown),
+            Some(Answer::Said(Ok(Reply::Tid(tid)))) => {
                 publish(tid);
                 Ok(tid)
             }
-            Answer::Said(Ok(other)) => Err(unexpected(&other).into()),
-            Answer::Said(Err(refusal)) => Err(refusal.to_commit_error()),
+            Some(Answer::Said(Ok(other))) => Err(unexpected(&other).into()),
+            Some(Answer::Said(Err(refusal))) => Err(refusal.to_commit_error()),
         }
     }
 }
@@ -171,7 +202,8 @@ impl Drop for ZeoVoted {
     fn drop(&mut self) {
         if self.is_open {
             let abort = Request::TpcAbort(self.id.clone());
-            self.link.send_all(std::iter::once(abort));
+            let deadline = self.storage.shared.deadline();
+            self.link.send_all(std::iter::once(abort), deadline);
         }
     }
 }

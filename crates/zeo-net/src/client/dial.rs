@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{SockRef, TcpKeepalive};
 use storage::{Oid, StorageStats, Tid};
@@ -42,6 +42,8 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// How long the reading thread waits before it looks whether a heartbeat is due.
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a writing thread waits before it looks whether its deadline is over.
+const WRITE_TIMEOUT: Duration = Duration::from_millis(200);
 const READ_BYTES: usize = 64 << 10;
 
 /// Connects to one server and brings the cache up to date.
@@ -58,6 +60,7 @@ pub(super) fn dial(
     let mut dialogue = Dialogue {
         stream,
         session: Session::new(clock::now(), options.frame_bytes_max),
+        patience: patience(options),
         invalidations: Vec::new(),
         buffer: vec![0; READ_BYTES],
         out: Vec::new(),
@@ -87,6 +90,7 @@ pub(super) fn dial(
             .send(&Request::SetClientLabel(label.clone()));
     }
     dialogue.stream.set_read_timeout(Some(READ_TIMEOUT))?;
+    dialogue.stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
     Ok(Connected {
         stream: dialogue.stream,
         session: dialogue.session,
@@ -100,10 +104,8 @@ fn connect(address: &str, options: &ClientOptions) -> io::Result<TcpStream> {
         match TcpStream::connect_timeout(&address, options.connect_timeout) {
             Ok(stream) => {
                 stream.set_nodelay(true)?;
-                // A server that accepts and then says nothing is as good as none.
-                let patience = options.wait.max(options.connect_timeout);
-                stream.set_read_timeout(Some(patience))?;
-                stream.set_write_timeout(Some(patience))?;
+                stream.set_read_timeout(Some(patience(options)))?;
+                stream.set_write_timeout(Some(patience(options)))?;
                 let keepalive = TcpKeepalive::new()
                     .with_time(KEEPALIVE_IDLE)
                     .with_interval(KEEPALIVE_INTERVAL);
@@ -116,10 +118,16 @@ fn connect(address: &str, options: &ClientOptions) -> io::Result<TcpStream> {
     Err(failure)
 }
 
+/// How long an answer may take: a server that accepts and then says nothing is as good as none.
+fn patience(options: &ClientOptions) -> Duration {
+    options.wait.max(options.connect_timeout)
+}
+
 /// Question and answer, while nobody else uses the connection.
 struct Dialogue {
     stream: TcpStream,
     session: Session,
+    patience: Duration,
     /// Pushed since the registration.
     invalidations: Vec<(Tid, Vec<Oid>)>,
     buffer: Vec<u8>,
@@ -128,7 +136,8 @@ struct Dialogue {
 
 impl Dialogue {
     fn shake_hands(&mut self) -> Result<(), Failure> {
-        match self.next_event()? {
+        let deadline = clock::now() + self.patience;
+        match self.next_event(deadline)? {
             Event::Connected(_) => self.transmit(),
             other => Err(Failure::Protocol(ProtocolError::Unexpected {
                 what: format!("{other:?} before the handshake"),
@@ -171,8 +180,9 @@ impl Dialogue {
     fn ask(&mut self, call: &'static str, request: &Request) -> Result<Reply, Failure> {
         let asked = self.session.call(request);
         self.transmit()?;
+        let deadline = clock::now() + self.patience;
         loop {
-            match self.next_event()? {
+            match self.next_event(deadline)? {
                 Event::Replied { id, outcome } if id == asked => {
                     return outcome.map_err(|refusal| refused(call, &refusal));
                 }
@@ -182,10 +192,14 @@ impl Dialogue {
         }
     }
 
-    fn next_event(&mut self) -> Result<Event, Failure> {
+    fn next_event(&mut self, deadline: Instant) -> Result<Event, Failure> {
         loop {
             if let Some(event) = self.session.poll_event() {
                 return Ok(event);
+            }
+            // One that says something all the time, but never the answer, is no better.
+            if clock::now() >= deadline {
+                return Err(Failure::Io(io::ErrorKind::TimedOut.into()));
             }
             let length = self.stream.read(&mut self.buffer)?;
             if length == 0 {

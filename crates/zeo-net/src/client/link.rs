@@ -1,7 +1,7 @@
 //! One live connection, shared by the callers and the thread that reads.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,10 +10,13 @@ use parking_lot::{Condvar, Mutex};
 use storage::{Oid, Record, Revision, StorageError, Tid};
 use zeo::{CallId, ClientCache, LoadTicket, Refusal, Reply, Request, Session};
 
+use crate::clock;
+
 /// A connection whose cache is verified.
 ///
 /// Two locks: `calls` is held for moments only, so that the reading thread never waits for a
-/// socket; `writer` is held while bytes go out, and is never taken while `calls` is held.
+/// socket; `writer` is held while bytes go out, at most until the deadline of whoever writes, and
+/// is never taken while `calls` is held.
 pub(crate) struct Link {
     pub(super) calls: Mutex<Calls>,
     writer: Mutex<Writer>,
@@ -95,7 +98,7 @@ impl<T: Clone> Slot<T> {
         self.filled.notify_all();
     }
 
-    /// The answer, or `None` when the time is over.
+    /// The answer, or `None` when the time is over. A loss of the connection is an answer, too.
     pub(crate) fn wait_until(&self, deadline: Instant) -> Option<Answer<T>> {
         let mut answer = self.answer.lock();
         while answer.is_none() {
@@ -104,17 +107,6 @@ impl<T: Clone> Slot<T> {
             }
         }
         answer.clone()
-    }
-
-    /// The answer, however long it takes: a loss of the connection is one, too.
-    pub(crate) fn wait(&self) -> Answer<T> {
-        let mut answer = self.answer.lock();
-        loop {
-            if let Some(answer) = &*answer {
-                return answer.clone();
-            }
-            self.filled.wait(&mut answer);
-        }
     }
 }
 
@@ -128,7 +120,7 @@ impl Link {
         session: Session,
         stream: TcpStream,
         generation: Generation,
-    ) -> std::io::Result<Self> {
+    ) -> io::Result<Self> {
         Ok(Self {
             calls: Mutex::new(Calls {
                 session,
@@ -150,7 +142,13 @@ impl Link {
     }
 
     /// Loads, joining a load of the same revision that is under way.
-    pub(super) fn load(&self, cache: &ClientCache, oid: Oid, before: Tid) -> Arc<Slot<Loaded>> {
+    pub(super) fn load(
+        &self,
+        cache: &ClientCache,
+        oid: Oid,
+        before: Tid,
+        deadline: Instant,
+    ) -> Arc<Slot<Loaded>> {
         let mut calls = self.calls.lock();
         if calls.dead {
             return Slot::lost();
@@ -171,13 +169,13 @@ impl Link {
         };
         calls.pending.insert(id, Pending::Load(load));
         drop(calls);
-        self.flush();
+        self.flush(deadline);
         slot
     }
 
     /// Makes a call.
-    pub(super) fn call(&self, request: &Request) -> Arc<Slot<Called>> {
-        self.call_with(request, Pending::Other)
+    pub(super) fn call(&self, request: &Request, deadline: Instant) -> Arc<Slot<Called>> {
+        self.call_with(request, Pending::Other, deadline)
             .unwrap_or_else(Slot::lost)
     }
 
@@ -186,14 +184,16 @@ impl Link {
         &self,
         request: &Request,
         stored: Vec<(Oid, Option<Record>)>,
+        deadline: Instant,
     ) -> Option<Arc<Slot<Called>>> {
-        self.call_with(request, |slot| Pending::Finish(stored, slot))
+        self.call_with(request, |slot| Pending::Finish(stored, slot), deadline)
     }
 
     fn call_with(
         &self,
         request: &Request,
         pending: impl FnOnce(Arc<Slot<Called>>) -> Pending,
+        deadline: Instant,
     ) -> Option<Arc<Slot<Called>>> {
         let slot = Slot::new();
         let mut calls = self.calls.lock();
@@ -203,12 +203,13 @@ impl Link {
         let id = calls.session.call(request);
         calls.pending.insert(id, pending(slot.clone()));
         drop(calls);
-        self.flush();
+        self.flush(deadline);
         Some(slot)
     }
 
-    /// Makes calls that are not answered. Waits for the socket when the server is slow.
-    pub(super) fn send_all(&self, requests: impl Iterator<Item = Request>) {
+    /// Makes calls that are not answered: all of them, unless the connection is lost. Waits for the
+    /// socket when the server is slow.
+    pub(super) fn send_all(&self, requests: impl Iterator<Item = Request>, deadline: Instant) {
         let mut gathered = 0;
         for request in requests {
             if let Request::Store { record, .. } = &request {
@@ -221,30 +222,34 @@ impl Link {
             calls.session.send(&request);
             drop(calls);
             if gathered >= WRITE_BYTES {
-                self.flush();
+                self.flush(deadline);
                 gathered = 0;
             }
         }
-        self.flush();
+        self.flush(deadline);
     }
 
-    /// Writes out what was said. A failure ends the connection, which the reading thread sees.
-    pub(super) fn flush(&self) {
-        self.write_out(&mut self.writer.lock());
+    /// Writes out what was said. A failure ends the connection, which the reading thread sees, and
+    /// so does a deadline that comes in the middle. One that comes while others write leaves it to
+    /// them.
+    pub(super) fn flush(&self, deadline: Instant) {
+        if let Some(mut writer) = self.writer.try_lock_until(deadline) {
+            self.write_out(&mut writer, deadline);
+        }
     }
 
     /// The same for the reading thread, which must not wait for a writer: whoever writes takes
     /// this along, or shows that we live.
-    pub(super) fn flush_unless_busy(&self) {
+    pub(super) fn flush_unless_busy(&self, deadline: Instant) {
         if let Some(mut writer) = self.writer.try_lock() {
-            self.write_out(&mut writer);
+            self.write_out(&mut writer, deadline);
         }
     }
 
-    fn write_out(&self, writer: &mut Writer) {
+    fn write_out(&self, writer: &mut Writer, deadline: Instant) {
         let Writer { stream, buffer } = writer;
         while self.calls.lock().session.poll_transmit(buffer) {
-            let written = stream.write_all(buffer);
+            let written = write_until(stream, buffer, deadline);
             buffer.clear();
             buffer.shrink_to(KEEP_BYTES);
             if let Err(error) = written {
@@ -281,6 +286,29 @@ impl Link {
     }
 }
 
+/// Writes everything, or fails when the time is over. The stream's write timeout is how often that
+/// is looked at.
+fn write_until(stream: &mut TcpStream, mut rest: &[u8], deadline: Instant) -> io::Result<()> {
+    while !rest.is_empty() {
+        match stream.write(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(length) => rest = &rest[length..],
+            Err(error) if is_timeout(&error) => {}
+            Err(error) => return Err(error),
+        }
+        if !rest.is_empty() && clock::now() >= deadline {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+    }
+    Ok(())
+}
+
+/// Whether a read or a write only came to nothing for this time.
+pub(super) fn is_timeout(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
+}
+
 impl Calls {
     /// Takes the call that a reply belongs to.
     pub(super) fn take(&mut self, id: CallId) -> Option<Pending> {
@@ -289,5 +317,47 @@ impl Calls {
             self.loads.remove(&(load.oid, load.before));
         }
         Some(pending)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn a_server_that_does_not_read_is_given_up_at_the_deadline() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        stream
+            .set_write_timeout(Some(Duration::from_millis(10)))
+            .unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        let mut session = Session::new(clock::now(), zeo::FRAME_BYTES_MAX);
+        session.receive(b"\0\0\0\x02Z5").unwrap();
+        let link = Link::new(session, stream, Generation::default()).unwrap();
+        let (done, is_done) = mpsc::channel();
+        thread::spawn(move || {
+            let store = |number| Request::Store {
+                oid: Oid::new(number),
+                base: Tid::ZERO,
+                record: Record::from(vec![7; 1 << 20]),
+                id: zeo::Value::Int(1),
+            };
+            let deadline = clock::now() + Duration::from_millis(200);
+            link.send_all((0..64).map(store), deadline);
+            done.send(()).unwrap();
+        });
+        is_done.recv_timeout(PATIENCE).unwrap();
+        // The rest of what was begun never comes: the server sees the end.
+        server.set_read_timeout(Some(PATIENCE)).unwrap();
+        let received = io::copy(&mut server, &mut io::sink());
+        assert!(received.is_ok_and(|length| length < 64 << 20));
     }
 }

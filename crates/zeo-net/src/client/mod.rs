@@ -3,6 +3,15 @@
 //! Worker threads call and block. One thread of its own holds the connection: it dials, verifies
 //! the cache, then reads; replies and invalidations are applied there, in the order in which they
 //! came, before anybody who waits for them is woken. So a load costs one change of threads.
+//!
+//! # Nobody waits for ever
+//!
+//! A caller takes a deadline before it waits for the first time, `wait` from then, and every wait
+//! on its way has that deadline: for its turn to commit, for a connection, for the socket, for the
+//! answer. When a vote or a finish goes unanswered, or bytes will not go out, the connection is
+//! given up, as what the server makes of it is not known any more; an unanswered question that
+//! changes nothing costs only its caller. Locks without a deadline are held for moments, and never
+//! across a wait. The reading thread waits for the server alone, and `close` ends that.
 
 mod commit;
 mod dial;
@@ -33,7 +42,8 @@ pub struct ClientOptions {
     pub storage: String,
     /// Whether this client never writes.
     pub read_only: bool,
-    /// How long a call waits for a lost server to come back.
+    /// How long a call waits for its answer, and for a lost server to come back. A commit has it
+    /// once up to the answer to its vote, and once more for its finish.
     pub wait: Duration,
     /// How much the cache holds.
     pub cache_bytes: usize,
@@ -186,7 +196,7 @@ impl Shared {
     ) -> Result<(Reply, Generation), StorageError> {
         loop {
             let link = self.link_until(deadline)?;
-            match link.call(request).wait_until(deadline) {
+            match link.call(request, deadline).wait_until(deadline) {
                 Some(Answer::Said(Ok(reply))) => return Ok((reply, link.generation())),
                 Some(Answer::Said(Err(refusal))) => return Err(refusal.to_storage_error(None)),
                 Some(Answer::Lost) => self.forget(&link),
@@ -195,14 +205,17 @@ impl Shared {
         }
     }
 
+    /// Ends a connection. Whoever comes next waits for a new one.
+    fn abandon(&self, link: &Link) {
+        self.forget(link);
+        link.kill();
+    }
+
     /// Takes a dead connection out, if nobody has yet.
-    fn forget(&self, dead: &Arc<Link>) {
+    fn forget(&self, dead: &Link) {
         let mut state = self.state.lock();
-        if state
-            .link
-            .as_ref()
-            .is_some_and(|link| Arc::ptr_eq(link, dead))
-        {
+        let is_current = |link: &Arc<Link>| std::ptr::eq(Arc::as_ptr(link), dead);
+        if state.link.as_ref().is_some_and(is_current) {
             state.link = None;
         }
     }
@@ -211,7 +224,8 @@ impl Shared {
         let deadline = self.deadline();
         loop {
             let link = self.link_until(deadline)?;
-            match link.load(&self.cache, oid, before).wait_until(deadline) {
+            let slot = link.load(&self.cache, oid, before, deadline);
+            match slot.wait_until(deadline) {
                 Some(Answer::Said(found)) => return found,
                 Some(Answer::Lost) => self.forget(&link),
                 None => return Err(self.disconnected()),

@@ -1,6 +1,6 @@
 //! The thread that holds the connection: dials for ever, reads, and applies what arrives.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use zeo::{Event, Reply};
 
 use super::dial::{Connected, Failure, dial};
-use super::link::{Answer, Called, Generation, Link, Pending, PendingLoad};
+use super::link::{Answer, Called, Generation, Link, Pending, PendingLoad, is_timeout};
 use super::{ClientOptions, Shared};
 use crate::clock;
 
@@ -68,7 +68,7 @@ fn hold(shared: &Shared, connected: Connected, generation: Generation) -> Failur
         Ok(link) => Arc::new(link),
         Err(error) => return error.into(),
     };
-    link.flush();
+    link.flush(shared.deadline());
     {
         let mut state = shared.state.lock();
         if state.closed {
@@ -90,12 +90,11 @@ fn read(shared: &Shared, link: &Link, mut stream: TcpStream) -> Failure {
     let mut events = Vec::new();
     let mut received = 0;
     loop {
-        {
+        let heartbeat_is_due = {
             let mut calls = link.calls.lock();
             if let Err(error) = calls.session.receive(&buffer[..received]) {
                 return error.into();
             }
-            calls.session.handle_timeout(clock::now());
             while let Some(event) = calls.session.poll_event() {
                 let pending = match &event {
                     Event::Replied { id, .. } => calls.take(*id),
@@ -103,11 +102,19 @@ fn read(shared: &Shared, link: &Link, mut stream: TcpStream) -> Failure {
                 };
                 events.push((event, pending));
             }
-        }
+            let now = clock::now();
+            let is_due = calls.session.poll_timeout().is_some_and(|at| now >= at);
+            calls.session.handle_timeout(now);
+            is_due
+        };
         for (event, pending) in events.drain(..) {
             apply(shared, link, event, pending);
         }
-        link.flush_unless_busy();
+        // Callers write out what is theirs. Doing it for them could wait for a server that waits
+        // for us to read.
+        if heartbeat_is_due {
+            link.flush_unless_busy(shared.deadline());
+        }
         received = match stream.read(&mut buffer) {
             Ok(0) => return Failure::Closed,
             Ok(length) => length,
@@ -115,11 +122,6 @@ fn read(shared: &Shared, link: &Link, mut stream: TcpStream) -> Failure {
             Err(error) => return error.into(),
         };
     }
-}
-
-fn is_timeout(error: &io::Error) -> bool {
-    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
-    matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
 }
 
 /// Applies one thing that the server said. The cache comes first, then whoever waits.
@@ -133,7 +135,7 @@ fn apply(shared: &Shared, link: &Link, event: Event, pending: Option<Pending>) {
             match &outcome {
                 Ok(Reply::Tid(tid)) => cache.committed(*tid, stored),
                 // What became of the transaction is in doubt, and so is the cache.
-                _ => link.kill(),
+                _ => shared.abandon(link),
             }
             slot.fill(Answer::Said(outcome));
         }

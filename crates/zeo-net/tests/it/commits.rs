@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
-use storage::{CommitError, MemoryStorage, Oid, Record, Storage, Tid, TransactionMeta};
+use storage::{
+    CommitError, MemoryStorage, Oid, Record, Storage, StorageError, Tid, TransactionMeta, Voted,
+};
+use zeo_net::ZeoStorage;
 
-use crate::world::{Doors, TestServer, commit};
+use crate::world::{Doors, TestServer, commit, options};
 
 const OID: Oid = Oid::new(1);
 
@@ -42,7 +46,7 @@ fn no_increment_of_many_clients_is_lost() {
     const TIMES: u64 = 50;
     let server = TestServer::start(Arc::new(MemoryStorage::new()));
     commit(&server.client(), OID, Tid::ZERO, &0u64.to_be_bytes()).unwrap();
-    let increment = |client: &Arc<zeo_net::ZeoStorage>| {
+    let increment = |client: &Arc<ZeoStorage>| {
         loop {
             let now = client
                 .load_before(OID, client.last_tid().next())
@@ -122,4 +126,89 @@ fn an_extension_that_cannot_travel_is_refused_before_anything_is_sent() {
         ..TransactionMeta::default()
     };
     assert!(server.client().begin(meta).is_err());
+}
+
+/// Long enough for a commit on a busy machine, short enough to be waited out.
+const SHORT: Duration = Duration::from_secs(1);
+
+fn impatient(server: &TestServer) -> Arc<ZeoStorage> {
+    let mut options = options(server.address);
+    options.wait = SHORT;
+    ZeoStorage::connect(options).unwrap()
+}
+
+fn voted(client: &Arc<ZeoStorage>, oid: Oid) -> Box<dyn Voted> {
+    let mut commit = client.clone().begin(TransactionMeta::default()).unwrap();
+    let record = Record::from(&b"voted"[..]);
+    commit.store(oid, Tid::ZERO, record).unwrap();
+    commit.vote().unwrap()
+}
+
+#[test]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "how long a caller waits is measured"
+)]
+fn a_commit_lock_that_is_never_released_holds_each_writer_up_once() {
+    const WRITERS: u64 = 8;
+    let server = TestServer::start(Arc::new(MemoryStorage::new()));
+    let (holder, client) = (server.client(), impatient(&server));
+    let held = voted(&holder, OID);
+    let writer = |number: u64| {
+        let begun = Instant::now();
+        let outcome = commit(&client, Oid::new(100 + number), Tid::ZERO, b"state");
+        (outcome, begun.elapsed())
+    };
+    thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|number| scope.spawn(move || writer(number)))
+            .collect();
+        for writer in writers {
+            let (outcome, took) = writer.join().unwrap();
+            // Not zero: the request is not done again at once.
+            assert!(
+                matches!(
+                    outcome,
+                    Err(CommitError::Storage(StorageError::Disconnected { waited })) if waited == SHORT
+                ),
+                "{outcome:?}"
+            );
+            assert!(took < SHORT * 4, "{took:?}");
+        }
+    });
+    drop(held);
+    commit(&client, OID, Tid::ZERO, b"state").unwrap();
+}
+
+#[test]
+fn a_turn_to_commit_that_is_never_given_back_is_not_waited_for_without_end() {
+    let server = TestServer::start(Arc::new(MemoryStorage::new()));
+    let client = impatient(&server);
+    let held = voted(&client, OID);
+    let outcome = commit(&client, Oid::new(2), Tid::ZERO, b"state");
+    assert!(
+        matches!(
+            outcome,
+            Err(CommitError::Storage(StorageError::Disconnected { waited })) if waited == SHORT
+        ),
+        "{outcome:?}"
+    );
+    // Whoever has the turn is none the worse for it.
+    held.finish(&mut |_| {}).unwrap();
+}
+
+#[test]
+fn a_finish_that_is_not_answered_in_time_is_unknown() {
+    let storage = Arc::new(Doors::default());
+    let server = TestServer::start(storage.clone());
+    let client = impatient(&server);
+    storage.finishes.shut();
+    let outcome = commit(&client, OID, Tid::ZERO, b"late");
+    assert!(matches!(outcome, Err(CommitError::Unknown)), "{outcome:?}");
+    storage.finishes.open();
+    // The next commit waits for that one, so it is there now.
+    let tid = commit(&client, Oid::new(2), Tid::ZERO, b"next").unwrap();
+    client.sync().unwrap();
+    let seen = client.load_before(OID, tid).unwrap().unwrap();
+    assert_eq!(&*seen.record, b"late");
 }

@@ -1,8 +1,10 @@
 //! A server that goes and comes back.
 
+use std::io::Write;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use storage::{
     CommitError, MemoryStorage, Oid, Record, Storage, StorageError, Tid, TransactionMeta,
@@ -179,6 +181,33 @@ fn whoever_waits_too_long_is_told_so() {
     assert!(disconnected(client.load_before(OID, Tid::MAX).unwrap_err()));
     assert!(disconnected(client.new_oids(1).unwrap_err()));
     assert!(ZeoStorage::connect(short).is_err_and(disconnected));
+}
+
+#[test]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a server that never ends must end in a test"
+)]
+fn a_server_that_talks_without_answering_is_given_up() {
+    let listener = TcpListener::bind(any_port()).unwrap();
+    let mut short = options(listener.local_addr().unwrap());
+    short.wait = Duration::from_millis(300);
+    short.connect_timeout = short.wait;
+    thread::scope(|scope| {
+        let client = scope.spawn(|| ZeoStorage::connect(short));
+        let (mut stream, _) = listener.accept().unwrap();
+        // A greeting, and the answer to all that follows is one large frame in small pieces.
+        let greeting = b"\0\0\0\x02Z5\x01\0\0\0";
+        stream.write_all(greeting).unwrap();
+        let begun = Instant::now();
+        while stream.write_all(b"x").is_ok() {
+            assert!(
+                begun.elapsed() < Duration::from_secs(10),
+                "still listened to"
+            );
+        }
+        assert!(client.join().unwrap().is_err());
+    });
 }
 
 #[test]
