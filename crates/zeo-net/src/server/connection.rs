@@ -16,6 +16,9 @@ use zeo::{Connection, Hub, Job, Outbox, ProtocolError};
 const READ_BYTES: usize = 64 << 10;
 /// Replies are sent before more calls are served once this much has gathered.
 const FLUSH_BYTES: usize = 256 << 10;
+/// Jobs of one connection that run on other threads at once; while there are so many its calls wait
+/// unread. The threads are shared with the commits of all others.
+const JOBS_MAX: usize = 4;
 /// Room that a buffer keeps when it is empty again.
 const KEEP_BYTES: usize = 1 << 20;
 
@@ -78,6 +81,7 @@ impl Task {
         let mut buffer = vec![0; READ_BYTES];
         let mut is_stopping = false;
         loop {
+            let are_calls_left = self.work().await?;
             self.flush().await?;
             if self.connection.is_closing() {
                 return Ok(());
@@ -86,14 +90,16 @@ impl Task {
             if is_stopping && !self.connection.holds_commit_lock() {
                 return self.drain().await;
             }
+            if are_calls_left && !self.is_busy() {
+                continue; // A job has ended meanwhile, and flushing may have taken its notice.
+            }
             tokio::select! {
-                read = self.reader.read(&mut buffer) => {
+                read = self.reader.read(&mut buffer), if !are_calls_left => {
                     let length = read?;
                     if length == 0 {
                         return Ok(());
                     }
                     self.connection.receive(&buffer[..length]);
-                    self.work().await?;
                 }
                 () = self.wake.notified() => {}
                 () = stopped(&mut stopping), if !is_stopping => is_stopping = true,
@@ -101,9 +107,12 @@ impl Task {
         }
     }
 
-    /// Does what the calls that came ask for.
-    async fn work(&mut self) -> Result<(), End> {
-        while let Some(job) = self.connection.next_job()? {
+    /// Does what the calls that came ask for, while it may. Whether there may be some left.
+    async fn work(&mut self) -> Result<bool, End> {
+        while !self.is_busy() {
+            let Some(job) = self.connection.next_job()? else {
+                return Ok(false);
+            };
             if job.is_blocking() {
                 self.spawn(job);
             } else {
@@ -113,7 +122,11 @@ impl Task {
                 self.flush().await?;
             }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    fn is_busy(&self) -> bool {
+        self.running.load(Ordering::Acquire) >= JOBS_MAX
     }
 
     /// Runs a job on a thread that may wait.

@@ -71,6 +71,14 @@ impl RawClient {
         id
     }
 
+    /// Makes all calls in one piece.
+    pub(crate) fn call_all(&mut self, requests: &[Request]) -> Vec<CallId> {
+        let ids = requests.iter().map(|request| self.session.call(request));
+        let ids = ids.collect();
+        self.transmit();
+        ids
+    }
+
     fn transmit(&mut self) {
         let mut bytes = Vec::new();
         self.session.poll_transmit(&mut bytes);

@@ -6,13 +6,15 @@ use std::time::Duration;
 use storage::{MemoryStorage, Oid, Storage, Tid};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
-use zeo::{Reply, Request, Value};
+use zeo::{Event, Reply, Request, Value};
 use zeo_net::{Server, ServerOptions};
 
 use crate::raw::{RawClient, in_time};
-use crate::world::{TestServer, any_port, commit};
+use crate::world::{Doors, TestServer, any_port, commit};
 
 const OID: Oid = Oid::new(1);
+/// How many jobs of one connection run at once.
+const JOBS_MAX: usize = 4;
 const ID: Value<'static> = Value::Int(7);
 
 #[test]
@@ -71,4 +73,31 @@ fn a_stop_does_not_wait_for_ever_for_a_silent_voter() {
     // The server has ended, though its runtime has not: the storage must be free to close.
     in_time(move || commit(&storage, OID, Tid::ZERO, b"kept")).unwrap();
     silent.wait_for_end();
+}
+
+#[test]
+fn one_client_has_a_few_slow_calls_running_and_the_rest_waits_unread() {
+    const CALLS: usize = 30;
+    let storage = Arc::new(Doors::default());
+    commit(&storage.memory, OID, Tid::ZERO, b"state").unwrap();
+    let server = TestServer::start(storage.clone());
+    let mut client = RawClient::registered(&server);
+    storage.loads.shut();
+    let slow = Request::History { oid: OID, size: 1 };
+    let mut calls = vec![slow; CALLS];
+    calls.push(Request::Ping);
+    let calls = client.call_all(&calls);
+    storage.loads.wait_for(JOBS_MAX);
+    storage.loads.open();
+    // The last call was read when most of those before it were done.
+    let ping = calls.last();
+    let before = std::iter::from_fn(|| client.event())
+        .take_while(|event| !matches!(event, Event::Replied { id, .. } if Some(id) == ping))
+        .count();
+    assert!(
+        before + JOBS_MAX > CALLS,
+        "{before} answers before the ping"
+    );
+    let rest = (before..CALLS).map(|_| client.event());
+    assert!(rest.into_iter().all(|event| event.is_some()));
 }
