@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{ArcMutexGuard, Mutex, RawMutex};
 use storage::{Commit, CommitError, Oid, Record, StorageError, Tid, TransactionMeta, Voted};
-use zeo::{Reply, Request, Value};
+use zeo::{Refusal, Reply, Request, Value};
 
 use super::link::{Answer, Link};
 use super::{Shared, ZeoStorage, unexpected};
@@ -192,11 +192,30 @@ impl Voted for ZeoVoted {
                 publish(tid);
                 Ok(tid)
             }
-            Some(Answer::Said(Ok(other))) => Err(unexpected(&other).into()),
-            Some(Answer::Said(Err(refusal))) => Err(refusal.to_commit_error()),
+            Some(Answer::Said(Ok(other))) => {
+                tracing::error!(reply = ?other, "a finish was answered without a transaction id");
+                Err(CommitError::Unknown)
+            }
+            Some(Answer::Said(Err(refusal))) => Err(refused_finish(&refusal)),
         }
     }
 }
+
+/// A server that fails while it finishes may have written the final word already. Only a refusal
+/// that comes before anything is done promises that nothing was written.
+fn refused_finish(refusal: &Refusal) -> CommitError {
+    match refusal.to_commit_error() {
+        error @ CommitError::Storage(StorageError::ReadOnly) => error,
+        error if refusal.class() == NOT_VOTED => error,
+        error => {
+            tracing::error!(%error, "a finish failed in the storage server");
+            CommitError::Unknown
+        }
+    }
+}
+
+/// How servers, ours and the genuine one, refuse to finish what they did not vote.
+const NOT_VOTED: &str = "ZODB.POSException.StorageTransactionError";
 
 impl Drop for ZeoVoted {
     fn drop(&mut self) {
@@ -205,5 +224,63 @@ impl Drop for ZeoVoted {
             let deadline = self.storage.shared.deadline();
             self.link.send_all(std::iter::once(abort), deadline);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use storage::MemoryStorage;
+    use zeo::{Event, FRAME_BYTES_MAX, Hub, HubOptions, Session};
+
+    use super::*;
+    use crate::clock;
+
+    /// How a server of ours refuses to finish what was begun, but not voted.
+    fn refusal(read_only: bool) -> Refusal {
+        let storages = vec![("1".to_owned(), Arc::new(MemoryStorage::new()) as _)];
+        let hub = Hub::new(storages, HubOptions::default()).unwrap();
+        let mut server = hub.connect("test".to_owned(), || {});
+        let mut client = Session::new(clock::now(), FRAME_BYTES_MAX);
+        let mut bytes = Vec::new();
+        server.outbox().take(&mut bytes).unwrap();
+        client.receive(&bytes).unwrap();
+        let id = Value::Int(1);
+        client.call(&Request::Register {
+            storage: "1".to_owned(),
+            read_only,
+        });
+        client.call(&Request::TpcBegin {
+            id: id.clone(),
+            meta: TransactionMeta::default(),
+            is_copy: false,
+        });
+        client.call(&Request::TpcFinish(id));
+        bytes.clear();
+        client.poll_transmit(&mut bytes);
+        server.receive(&bytes);
+        assert!(server.next_job().unwrap().is_none(), "nothing to finish");
+        bytes.clear();
+        server.outbox().take(&mut bytes).unwrap();
+        client.receive(&bytes).unwrap();
+        let events = std::iter::from_fn(|| client.poll_event());
+        let refusals = events.filter_map(|event| match event {
+            Event::Replied { outcome, .. } => outcome.err(),
+            _ => None,
+        });
+        refusals.last().unwrap()
+    }
+
+    #[test]
+    fn a_finish_that_is_refused_before_anything_is_done_wrote_nothing() {
+        let error = refused_finish(&refusal(false));
+        assert!(
+            matches!(&error, CommitError::Storage(StorageError::Remote { class, .. }) if class == NOT_VOTED),
+            "{error:?}"
+        );
+        let error = refused_finish(&refusal(true));
+        assert!(
+            matches!(error, CommitError::Storage(StorageError::ReadOnly)),
+            "{error:?}"
+        );
     }
 }

@@ -212,3 +212,16 @@ fn a_finish_that_is_not_answered_in_time_is_unknown() {
     let seen = client.load_before(OID, tid).unwrap().unwrap();
     assert_eq!(&*seen.record, b"late");
 }
+
+#[test]
+fn a_finish_that_fails_in_the_server_is_unknown() {
+    let storage = Arc::new(Doors::default());
+    let server = TestServer::start(storage.clone());
+    let client = server.client();
+    storage.finishes.break_down();
+    let outcome = commit(&client, OID, Tid::ZERO, b"state");
+    assert!(matches!(outcome, Err(CommitError::Unknown)), "{outcome:?}");
+    // Indeed, it is there.
+    let seen = storage.memory.load_before(OID, Tid::MAX).unwrap().unwrap();
+    assert_eq!(&*seen.record, b"state");
+}

@@ -115,6 +115,7 @@ pub(crate) struct Door {
 #[derive(Default)]
 struct DoorState {
     shut: bool,
+    broken: bool,
     waiting: usize,
     passed: usize,
 }
@@ -132,6 +133,11 @@ impl Door {
         self.changed.notify_all();
     }
 
+    /// From now on whoever passes comes to grief.
+    pub(crate) fn break_down(&self) {
+        self.state.lock().broken = true;
+    }
+
     /// How often somebody has come by.
     pub(crate) fn passed(&self) -> usize {
         self.state.lock().passed
@@ -145,7 +151,8 @@ impl Door {
         }
     }
 
-    fn pass(&self) {
+    /// Whether it went well.
+    fn pass(&self) -> bool {
         let mut state = self.state.lock();
         state.passed += 1;
         state.waiting += 1;
@@ -154,6 +161,7 @@ impl Door {
             self.changed.wait(&mut state);
         }
         state.waiting -= 1;
+        !state.broken
     }
 }
 
@@ -215,8 +223,13 @@ impl Voted for DoorVoted {
         self.0.resolved()
     }
     fn finish(self: Box<Self>, publish: &mut dyn FnMut(Tid)) -> Result<Tid, CommitError> {
-        self.1.pass();
-        self.0.finish(publish)
+        if self.1.pass() {
+            return self.0.finish(publish);
+        }
+        // What a disk does that takes the last word and fails to say so.
+        self.0.finish(&mut |_| {})?;
+        let cause = "the door is broken".to_owned();
+        Err(StorageError::Poisoned { cause }.into())
     }
 }
 
