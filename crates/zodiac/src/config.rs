@@ -221,7 +221,9 @@ impl Config {
         // The file alone first: only then do messages carry its lines.
         let mut config: Self =
             toml::from_str(text).map_err(|error| anyhow!("{path}: {}", in_plain_words(&error)))?;
-        config.check().with_context(|| path.to_owned())?;
+        config
+            .check()
+            .map_err(|error| anyhow!("{path}:{} {error:#}", place(text, &error.to_string())))?;
         let mut table: toml::Table = toml::from_str(text)?;
         vars.sort();
         for (name, value) in vars {
@@ -308,6 +310,27 @@ impl Config {
 
 /// The least that frames of the ZEO protocol must be allowed: its own calls, and small objects.
 const FRAME_BYTES_MIN: usize = 64 << 10;
+
+/// Where the file sets the key that a message of [`Config::check`] begins with, as ` line 3:`; empty
+/// where it does not.
+fn place(text: &str, message: &str) -> String {
+    let name: String = message
+        .chars()
+        .take_while(|c| c.is_ascii_lowercase() || matches!(c, '.' | '-'))
+        .collect();
+    let mut section = String::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if let Some(header) = line.strip_prefix('[') {
+            section = header.trim_end_matches(']').trim().to_owned();
+        } else if let Some((key, _)) = line.split_once('=')
+            && format!("{section}.{}", key.trim()) == name
+        {
+            return format!(" line {}:", index + 1);
+        }
+    }
+    String::new()
+}
 
 /// The environment's variables that may be ours.
 fn variables() -> Result<Vec<(String, String)>> {

@@ -120,3 +120,9 @@ fn errors_speak_of_numbers_and_addresses_not_of_types() {
     let refused = message("[balance]\nlisten = 'localhost:80'\n", &[]);
     assert!(refused.contains("IP:PORT"), "{refused}");
 }
+
+#[test]
+fn a_value_that_fits_nothing_else_is_named_with_its_line_too() {
+    let refused = message("[up]\n\n[balance]\nmembers = []\n", &[]);
+    assert!(refused.contains("line 4: balance.members"), "{refused}");
+}
