@@ -43,7 +43,8 @@ struct Writer {
 pub(super) struct Calls {
     pub(super) session: Session,
     pub(super) pending: BTreeMap<CallId, Pending>,
-    /// Loads under way: who wants the same one waits for it, too.
+    /// Loads under way, until the cache has what they brought: who wants the same one waits for
+    /// it, too.
     loads: HashMap<(Oid, Tid), Arc<Slot<Loaded>>>,
     dead: bool,
 }
@@ -61,7 +62,7 @@ pub(super) enum Pending {
 
 pub(super) struct PendingLoad {
     pub(super) oid: Oid,
-    before: Tid,
+    pub(super) before: Tid,
     pub(super) ticket: LoadTicket,
     pub(super) slot: Arc<Slot<Loaded>>,
 }
@@ -157,6 +158,11 @@ impl Link {
             return slot.clone();
         }
         let slot = Slot::new();
+        // One that has just ended left its revision there.
+        if let Some(revision) = cache.lookup(oid, before) {
+            slot.fill(Answer::Said(Ok(Some(revision))));
+            return slot;
+        }
         calls.loads.insert((oid, before), slot.clone());
         // Announced before it is asked: no invalidation slips in between.
         let ticket = cache.begin_load(oid);
@@ -312,11 +318,12 @@ pub(super) fn is_timeout(error: &io::Error) -> bool {
 impl Calls {
     /// Takes the call that a reply belongs to.
     pub(super) fn take(&mut self, id: CallId) -> Option<Pending> {
-        let pending = self.pending.remove(&id)?;
-        if let Pending::Load(load) = &pending {
-            self.loads.remove(&(load.oid, load.before));
-        }
-        Some(pending)
+        self.pending.remove(&id)
+    }
+
+    /// Nobody joins this load any more.
+    pub(super) fn end_load(&mut self, oid: Oid, before: Tid) {
+        self.loads.remove(&(oid, before));
     }
 }
 

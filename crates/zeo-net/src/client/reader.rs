@@ -129,7 +129,7 @@ fn apply(shared: &Shared, link: &Link, event: Event, pending: Option<Pending>) {
     let cache = &shared.cache;
     match (event, pending) {
         (Event::Replied { outcome, .. }, Some(Pending::Load(load))) => {
-            apply_load(shared, load, outcome);
+            apply_load(shared, link, load, outcome);
         }
         (Event::Replied { outcome, .. }, Some(Pending::Finish(stored, slot))) => {
             match &outcome {
@@ -148,9 +148,12 @@ fn apply(shared: &Shared, link: &Link, event: Event, pending: Option<Pending>) {
     }
 }
 
-fn apply_load(shared: &Shared, load: PendingLoad, outcome: Called) {
+fn apply_load(shared: &Shared, link: &Link, load: PendingLoad, outcome: Called) {
     let PendingLoad {
-        oid, ticket, slot, ..
+        oid,
+        before,
+        ticket,
+        slot,
     } = load;
     let loaded = match outcome {
         Ok(Reply::Revision(revision)) => Ok(shared.cache.finish_load(ticket, revision)),
@@ -163,5 +166,6 @@ fn apply_load(shared: &Shared, load: PendingLoad, outcome: Called) {
             Err(refusal.to_storage_error(Some(oid)))
         }
     };
+    link.calls.lock().end_load(oid, before);
     slot.fill(Answer::Said(loaded));
 }
