@@ -1,5 +1,7 @@
 //! Writes that cross all tiers, and who may make them.
 
+use std::net::SocketAddr;
+
 use conformance::http::Request;
 use conformance::{Cluster, Database, PATIENCE, Zope, http, poll};
 
@@ -28,7 +30,7 @@ fn a_put_shows_at_once_through_every_publisher_and_in_genuine_zope() {
             "through the writer"
         );
         for member in cluster.publishers() {
-            await_text(&cluster, member.address, "/note.txt", &text);
+            expect_text(member.address, "/note.txt", &text);
         }
         poll("the note in genuine Zope", PATIENCE, || {
             let seen = zope
@@ -58,6 +60,24 @@ fn a_put_shows_at_once_through_every_publisher_and_in_genuine_zope() {
     );
 }
 
+/// Nobody waits between the answer to the write and the next request.
+#[test]
+fn the_very_next_request_through_any_publisher_shows_a_write() {
+    let site = sound_site();
+    let cluster = Cluster::start(site.data(), 3).unwrap();
+    warm(&cluster, "/note.txt");
+    let publishers = cluster.publishers();
+    for round in 0..if crate::is_full() { 3_000 } else { 300 } {
+        let text = format!("round {round}\n");
+        let writer = publishers[round % 3].address;
+        let answer = http::send(writer, &put_text("/note.txt", &text)).unwrap();
+        assert_eq!(answer.status, 204, "{}", answer.text());
+        for other in [1, 2, 0] {
+            expect_text(publishers[(round + other) % 3].address, "/note.txt", &text);
+        }
+    }
+}
+
 #[test]
 fn an_edited_document_shows_through_every_publisher() {
     let site = sound_site();
@@ -77,7 +97,7 @@ fn an_edited_document_shows_through_every_publisher() {
     );
     for member in cluster.publishers() {
         let expected = "<p>the second text of A new &lt;title&gt;</p>\n";
-        await_text(&cluster, member.address, "/page", expected);
+        expect_text(member.address, "/page", expected);
     }
 }
 
@@ -97,8 +117,8 @@ fn what_genuine_zope_changes_shows_through_every_publisher() {
         .body("data=edited+by+Zope&title=t");
     assert_eq!(zope.send("localhost", &edit).unwrap().status, 200);
     for member in cluster.publishers() {
-        await_text(&cluster, member.address, "/note.txt", "written by Zope\n");
-        await_text(&cluster, member.address, "/page", "edited by Zope");
+        expect_text(member.address, "/note.txt", "written by Zope\n");
+        expect_text(member.address, "/page", "edited by Zope");
     }
     drop(zope);
     cluster.stop().unwrap();
@@ -185,15 +205,11 @@ fn warm(cluster: &Cluster, target: &str) {
     }
 }
 
-fn await_text(cluster: &Cluster, publisher: std::net::SocketAddr, target: &str, text: &str) {
-    let mut last = String::new();
-    let seen = poll(target, PATIENCE, || {
-        last = http::get(publisher, target).ok()?.text();
-        (last == text).then_some(())
-    });
-    assert!(
-        seen.is_ok(),
-        "{publisher} still shows {last:?}\n{}",
-        cluster.process().log()
+/// The very next request through that publisher shows it.
+fn expect_text(address: SocketAddr, target: &str, expected: &str) {
+    assert_eq!(
+        http::get(address, target).unwrap().text(),
+        expected,
+        "{target} at {address}"
     );
 }

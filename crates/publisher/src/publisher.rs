@@ -37,6 +37,9 @@ pub struct PublisherOptions {
     /// What a browser names when it asks for a password (`http-realm`): text without quotation
     /// marks and line breaks. Default `Zope`.
     pub realm: String,
+    /// Whether a request sees everything that was committed anywhere before it came, and not only
+    /// what this publisher has heard of. Costs a question to the storage server. Default true.
+    pub server_sync: bool,
     /// The time since 1970, UTC.
     pub clock: Arc<dyn Fn() -> Duration + Send + Sync>,
     /// Waits on the calling thread, between a conflict and the next attempt.
@@ -52,6 +55,7 @@ impl PublisherOptions {
         Self {
             retries_max: 3,
             realm: "Zope".to_owned(),
+            server_sync: true,
             clock: Arc::new(clock),
             pause: Arc::new(pause),
         }
@@ -105,7 +109,7 @@ impl Publisher {
     pub fn publish(&self, request: &Request) -> Response {
         let mut retries = 0;
         loop {
-            let mut connection = self.database.connect();
+            let mut connection = self.connect();
             let (reply, meta) = self.attempt(request, &mut connection);
             if !connection.is_changed() {
                 return reply.finish();
@@ -121,6 +125,16 @@ impl Publisher {
                 Err(error) => return refused(request, &error),
             }
         }
+    }
+
+    /// A snapshot of now. While the storage server is away, of what was known last.
+    fn connect(&self) -> Connection {
+        if self.options.server_sync
+            && let Err(error) = self.database.storage().sync()
+        {
+            tracing::debug!(%error, "a snapshot of what was known last");
+        }
+        self.database.connect()
     }
 
     /// Does the request once, without committing.

@@ -33,6 +33,17 @@ pub trait Storage: Send + Sync {
         false
     }
 
+    /// Waits until everything that was committed anywhere before this call is applied here, so that
+    /// a snapshot taken next shows it (ZEO's `server-sync`). Where all commits pass through this
+    /// storage there is nothing to wait for.
+    ///
+    /// # Errors
+    /// [`StorageError::Disconnected`] at once while the storage is out of reach: what is known so
+    /// far can still be read.
+    fn sync(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
     /// Size figures for people and for ZEO's `get_info`.
     fn stats(&self) -> StorageStats;
 

@@ -13,6 +13,7 @@
 //! changes nothing costs only its caller. Locks without a deadline are held for moments, and never
 //! across a wait. The reading thread waits for the server alone, and `close` ends that.
 
+mod barrier;
 mod commit;
 mod dial;
 mod link;
@@ -28,6 +29,7 @@ use storage::{
 };
 use zeo::{ClientCache, FRAME_BYTES_MAX, Reply, Request};
 
+use self::barrier::Barrier;
 use self::commit::ZeoCommit;
 use self::link::{Answer, Generation, Link};
 use self::oids::OidPool;
@@ -93,6 +95,7 @@ pub(crate) struct Shared {
     oids: Mutex<OidPool>,
     /// The server takes one transaction per connection at a time.
     commit_turn: Arc<Mutex<()>>,
+    barrier: Barrier,
 }
 
 #[derive(Default)]
@@ -120,6 +123,7 @@ impl ZeoStorage {
             changed: Condvar::new(),
             oids: Mutex::default(),
             commit_turn: Arc::default(),
+            barrier: Barrier::default(),
         });
         let reader = shared.clone();
         std::thread::Builder::new()
@@ -144,11 +148,12 @@ impl ZeoStorage {
         self.shared.changed.notify_all();
     }
 
-    /// Waits until the server has answered; what was committed before is applied then.
+    /// Waits until a server has answered, over a new connection if need be; what was committed
+    /// before is applied then.
     ///
     /// # Errors
     /// [`StorageError::Disconnected`] when no server could be reached in time.
-    pub fn sync(&self) -> Result<(), StorageError> {
+    pub fn ping(&self) -> Result<(), StorageError> {
         let deadline = self.shared.deadline();
         self.shared.ask(&Request::Ping, deadline).map(drop)
     }
@@ -202,6 +207,23 @@ impl Shared {
                 Some(Answer::Lost) => self.forget(&link),
                 None => return Err(self.disconnected()),
             }
+        }
+    }
+
+    /// One ping over the connection there is.
+    fn ping(&self) -> Result<(), StorageError> {
+        let lost = StorageError::Disconnected {
+            waited: Duration::ZERO,
+        };
+        let link = self.state.lock().link.clone().ok_or_else(|| lost.clone())?;
+        let deadline = self.deadline();
+        match link.call(&Request::Ping, deadline).wait_until(deadline) {
+            Some(Answer::Said(answer)) => match answer {
+                Ok(_) => Ok(()),
+                Err(refusal) => Err(refusal.to_storage_error(None)),
+            },
+            Some(Answer::Lost) => Err(lost),
+            None => Err(self.disconnected()),
         }
     }
 
@@ -287,6 +309,10 @@ impl Storage for ZeoStorage {
 
     fn is_read_only(&self) -> bool {
         self.shared.options.read_only
+    }
+
+    fn sync(&self) -> Result<(), StorageError> {
+        self.shared.barrier.pass(|| self.shared.ping())
     }
 
     fn stats(&self) -> StorageStats {

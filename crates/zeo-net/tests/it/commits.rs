@@ -18,7 +18,7 @@ fn another_client_sees_a_commit_because_it_is_told() {
     let server = TestServer::start(Arc::new(MemoryStorage::new()));
     let (writer, reader) = (server.client(), server.client());
     let first = commit(&writer, OID, Tid::ZERO, b"one").unwrap();
-    reader.sync().unwrap();
+    reader.ping().unwrap();
     assert_eq!(reader.last_tid(), first);
     let seen = reader.load_before(OID, first.next()).unwrap().unwrap();
     assert!(seen.is_current());
@@ -29,7 +29,7 @@ fn another_client_sees_a_commit_because_it_is_told() {
         .unwrap()
         .unwrap();
     assert_eq!((own.tid, &*own.record), (second, &b"two"[..]));
-    reader.sync().unwrap();
+    reader.ping().unwrap();
     assert_eq!(reader.last_tid(), second);
     let now = reader
         .load_before(OID, reader.last_tid().next())
@@ -38,6 +38,22 @@ fn another_client_sees_a_commit_because_it_is_told() {
     assert_eq!((now.tid, &*now.record), (second, &b"two"[..]));
     let then = reader.load_before(OID, second).unwrap().unwrap();
     assert_eq!((then.tid, then.next), (first, Some(second)));
+}
+
+#[test]
+fn after_a_sync_every_commit_that_was_acknowledged_before_shows() {
+    let server = TestServer::start(Arc::new(MemoryStorage::new()));
+    let (writer, reader) = (server.client(), server.client());
+    let mut base = Tid::ZERO;
+    for _ in 0..200 {
+        base = commit(&writer, OID, base, b"x").unwrap();
+        Storage::sync(&*reader).unwrap();
+        assert_eq!(reader.last_tid(), base);
+    }
+    drop(server);
+    // Away is away: nobody waits for what may never come.
+    let away = Storage::sync(&*reader);
+    assert!(matches!(away, Err(StorageError::Disconnected { waited }) if waited.is_zero()));
 }
 
 #[test]
@@ -55,7 +71,7 @@ fn no_increment_of_many_clients_is_lost() {
             let count = u64::from_be_bytes((&*now.record).try_into().unwrap());
             match commit(client, OID, now.tid, &(count + 1).to_be_bytes()) {
                 Ok(_) => return,
-                Err(CommitError::Conflict(_)) => client.sync().unwrap(),
+                Err(CommitError::Conflict(_)) => client.ping().unwrap(),
                 Err(error) => panic!("{error}"),
             }
         }
@@ -208,7 +224,7 @@ fn a_finish_that_is_not_answered_in_time_is_unknown() {
     storage.finishes.open();
     // The next commit waits for that one, so it is there now.
     let tid = commit(&client, Oid::new(2), Tid::ZERO, b"next").unwrap();
-    client.sync().unwrap();
+    client.ping().unwrap();
     let seen = client.load_before(OID, tid).unwrap().unwrap();
     assert_eq!(&*seen.record, b"late");
 }

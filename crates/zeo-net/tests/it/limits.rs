@@ -69,7 +69,7 @@ fn there_is_a_most_of_connections() {
     let client = server.client();
     let mut second = TcpStream::connect(server.address).unwrap();
     assert_eq!(second.read(&mut [0; 10]).unwrap(), 0);
-    client.sync().unwrap();
+    client.ping().unwrap();
 }
 
 #[test]

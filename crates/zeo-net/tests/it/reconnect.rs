@@ -109,7 +109,7 @@ fn a_commit_before_its_finish_fails_as_disconnected_and_may_be_done_again() {
         .unwrap();
     let voted = voted.vote().unwrap();
     wire.cut();
-    client.sync().unwrap();
+    client.ping().unwrap();
     let outcome = voted.finish(&mut |_| panic!("published"));
     let disconnected = |error: &CommitError| {
         matches!(
@@ -149,7 +149,7 @@ fn a_finish_without_an_answer_is_unknown_and_the_cache_learns_what_became_of_it(
     assert!(matches!(outcome, Err(CommitError::Unknown)), "{outcome:?}");
     // The next commit waits for that one, so it is there now.
     let tid = commit(&client, OTHER, Tid::ZERO, b"later").unwrap();
-    client.sync().unwrap();
+    client.ping().unwrap();
     let seen = client.load_before(OID, tid).unwrap().unwrap();
     assert_eq!(&*seen.record, b"two");
 }
@@ -163,7 +163,7 @@ fn a_server_that_lost_transactions_makes_the_client_forget_them() {
     let backup = Arc::new(MemoryStorage::new());
     let only = commit(&backup, OID, Tid::ZERO, b"from the backup").unwrap();
     let _server = start_again(&mut server, backup);
-    client.sync().unwrap();
+    client.ping().unwrap();
     assert_eq!(client.last_tid(), only);
     let seen = client.load_before(OID, Tid::MAX).unwrap().unwrap();
     assert_eq!(&*seen.record, b"from the backup");

@@ -70,6 +70,7 @@ fn site(storage: Arc<ZeoStorage>, config: &config::Publish) -> Publisher {
     let options = PublisherOptions {
         retries_max: config.conflict_retries,
         realm: config.realm.clone(),
+        server_sync: config.server_sync,
         ..PublisherOptions::new(clock::since_1970, clock::pause)
     };
     Publisher::new(database, ofs::registry(), options)
