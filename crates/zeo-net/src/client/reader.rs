@@ -20,6 +20,8 @@ pub(super) fn run(shared: &Shared) {
     let mut is_first = true;
     let mut pause = options.retry_min;
     let mut generation = Generation::default();
+    // Said once, not at each attempt of a long outage.
+    let mut said = String::new();
     loop {
         for address in &options.servers {
             if shared.state.lock().closed {
@@ -30,16 +32,23 @@ pub(super) fn run(shared: &Shared) {
                     is_first = false;
                     pause = options.retry_min;
                     tracing::info!(address, "connected to the storage server");
+                    said.clear();
                     generation = generation.next();
                     hold(shared, connected, generation)
                 }
                 Err(failure) => failure,
             };
+            let failure = failure.to_string();
             let mut state = shared.state.lock();
-            if !state.closed {
-                tracing::info!(address, %failure, "no connection to the storage server");
+            if !state.closed && said != failure {
+                tracing::warn!(
+                    address,
+                    failure,
+                    "no connection to the storage server; trying on"
+                );
+                said.clone_from(&failure);
             }
-            state.last_failure = Some(failure.to_string());
+            state.last_failure = Some(failure);
         }
         let mut state = shared.state.lock();
         if state.closed {
