@@ -143,7 +143,7 @@ impl Default for Zeo {
             read_only: false,
             encoding: Encoding::Pickle,
             invalidation_queue_size: 10_000,
-            transaction_timeout: Seconds::from_millis(60_000),
+            transaction_timeout: Seconds::from_millis(20_000),
             connections_max: 1_000,
             frame_bytes_max: 256 << 20,
             pending_bytes_max: 256 << 20,

@@ -210,21 +210,13 @@ impl Shared {
         }
     }
 
-    /// One ping over the connection there is.
-    fn ping(&self) -> Result<(), StorageError> {
-        let lost = StorageError::Disconnected {
-            waited: Duration::ZERO,
-        };
-        let link = self.state.lock().link.clone().ok_or_else(|| lost.clone())?;
-        let deadline = self.deadline();
-        match link.call(&Request::Ping, deadline).wait_until(deadline) {
-            Some(Answer::Said(answer)) => match answer {
-                Ok(_) => Ok(()),
-                Err(refusal) => Err(refusal.to_storage_error(None)),
-            },
-            Some(Answer::Lost) => Err(lost),
-            None => Err(self.disconnected()),
-        }
+    /// One ping over the connection there is, and whether it was answered.
+    fn ping(&self, deadline: Instant) -> bool {
+        let link = self.state.lock().link.clone();
+        link.is_some_and(|link| {
+            let answer = link.call(&Request::Ping, deadline).wait_until(deadline);
+            matches!(answer, Some(Answer::Said(Ok(_))))
+        })
     }
 
     /// Ends a connection. Whoever comes next waits for a new one.
@@ -312,7 +304,14 @@ impl Storage for ZeoStorage {
     }
 
     fn sync(&self) -> Result<(), StorageError> {
-        self.shared.barrier.pass(|| self.shared.ping())
+        let deadline = self.shared.deadline();
+        let passed = self
+            .shared
+            .barrier
+            .pass(deadline, || self.shared.ping(deadline));
+        passed.map_err(|_unanswered| StorageError::Disconnected {
+            waited: Duration::ZERO,
+        })
     }
 
     fn stats(&self) -> StorageStats {

@@ -51,8 +51,9 @@ impl Default for HubOptions {
     }
 }
 
-/// What a healthy client needs between vote and finish is one round trip.
-const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
+/// What a healthy client needs between vote and finish is one round trip. Shorter than our clients
+/// wait (30 s), so that whoever waits behind a silent one still gets its turn.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often the commit locks are looked at, as a part of the timeout and at most.
 const TIMEOUT_LOOKS: u32 = 8;
 const TIMEOUT_LOOK_MAX: Duration = Duration::from_secs(1);

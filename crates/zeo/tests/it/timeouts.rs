@@ -7,7 +7,7 @@ use zeo::{HubOptions, ProtocolError, Reply, Request};
 
 use crate::pair::{Client, epoch, hub_with, memory};
 
-const ALLOWED: Duration = Duration::from_secs(60);
+const ALLOWED: Duration = Duration::from_secs(20);
 const MOMENT: Duration = Duration::from_millis(1);
 
 #[test]
@@ -31,7 +31,7 @@ fn a_silent_holder_of_the_lock_is_given_up_and_the_next_in_line_votes() {
     // Its finish comes too late, even should it be read before the connection is closed.
     silent.call(&Request::TpcFinish(id));
     assert!(silent.jobs.is_empty());
-    let expected = ProtocolError::TransactionTimeout { seconds: 60 };
+    let expected = ProtocolError::TransactionTimeout { seconds: 20 };
     assert_eq!(silent.error, Some(expected));
     second.hear();
     assert_eq!(second.answer(vote), None);
