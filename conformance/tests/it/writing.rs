@@ -12,7 +12,12 @@ fn a_put_shows_at_once_through_every_publisher_and_in_genuine_zope() {
     let site = sound_site();
     let cluster = Cluster::start(site.data(), 3).unwrap();
     let mut zope = Zope::serve(Database::Zeo(cluster.zeo().address)).unwrap();
-    let managers = [("admin", "admin-password"), ("chief", "chief-password")];
+    // Stored as SSHA, SHA256 and PBKDF2-SHA256.
+    let managers = [
+        ("admin", "admin-password"),
+        ("keeper", "keeper-password"),
+        ("chief", "chief-password"),
+    ];
     warm(&cluster, "/note.txt");
     for (round, (name, password)) in managers.into_iter().cycle().take(6).enumerate() {
         let text = format!("note {round} by {name}\n");
