@@ -22,67 +22,60 @@ const TARGETS: [&str; 4] = [
 
 #[test]
 fn a_killed_publisher_is_not_seen_by_users() {
-    let site = sound_site();
-    let cluster = Cluster::start(site.data(), 3).unwrap();
-    let balancer = cluster.balancer();
-    let load = Load::start(4, move |thread, round| {
-        get(balancer, TARGETS[(thread + round) % 4])
-    });
-    let rounds = if crate::is_full() { 12 } else { 3 };
-    for round in 0..rounds {
-        load.await_more(100);
-        let number = round % 3 + 1;
-        let member = cluster.publisher(number);
-        let logged = cluster.process().logged();
-        kill(member.pid).unwrap();
-        // Only the balancer's own word tells that it sends requests there again.
-        let address = format!("backend={}", member.address);
-        cluster
-            .process()
-            .notice(logged, &["balance", &address, "health=up"])
-            .unwrap();
-    }
-    load.await_more(100);
-    let (done, failures) = load.stop();
-    assert!(
-        failures.is_empty(),
-        "{} of {done} failed: {:#?}",
-        failures.len(),
-        &failures[..failures.len().min(5)]
-    );
+    publishers_die_one_after_another(if crate::is_full() { 12 } else { 3 }, 100, Back::InUse)
+        .unwrap();
 }
 
 /// The next one dies as soon as the one before it listens again, before any check has seen that:
 /// two of three live at all times, though the balancer may hold all of them for down.
 #[test]
 fn publishers_killed_in_quick_succession_are_not_seen_by_users() {
+    publishers_die_one_after_another(if crate::is_full() { 24 } else { 6 }, 20, Back::Listening)
+        .unwrap();
+}
+
+/// When a publisher counts as back.
+enum Back {
+    /// By its own word.
+    Listening,
+    /// By the balancer's, which sends requests there again.
+    InUse,
+}
+
+/// Kills so many publishers, each after so many answers since the one before came back.
+fn publishers_die_one_after_another(kills: usize, answers: usize, back: Back) -> Result<()> {
     let site = sound_site();
-    let cluster = Cluster::start(site.data(), 3).unwrap();
+    let cluster = Cluster::start(site.data(), 3)?;
+    let process = cluster.process();
     let balancer = cluster.balancer();
     let load = Load::start(4, move |thread, round| {
         get(balancer, TARGETS[(thread + round) % 4])
     });
-    let rounds = if crate::is_full() { 24 } else { 6 };
-    for round in 0..rounds {
-        load.await_more(20);
+    for round in 0..kills {
+        load.await_more(answers);
         let number = round % 3 + 1;
-        let seen = cluster.process().events().len();
-        kill(cluster.publisher(number).pid).unwrap();
-        cluster
-            .process()
-            .event("the return", seen, |event: &Value| {
-                event["event"] == "listening" && event["number"] == number
-            })
-            .unwrap();
+        let member = cluster.publisher(number);
+        let (seen, logged) = (process.events().len(), process.logged());
+        kill(member.pid)?;
+        match back {
+            Back::Listening => {
+                process.event("the return", seen, |event: &Value| {
+                    event["event"] == "listening" && event["number"] == number
+                })?;
+            }
+            Back::InUse => {
+                let address = format!("backend={}", member.address);
+                process.notice(logged, &["balance", &address, "health=up"])?;
+            }
+        }
     }
     load.await_more(100);
     let (done, failures) = load.stop();
-    assert!(
-        failures.is_empty(),
-        "{} of {done} failed: {:#?}",
-        failures.len(),
-        &failures[..failures.len().min(5)]
-    );
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let some = &failures[..failures.len().min(5)];
+    bail!("{} of {done} failed: {some:#?}", failures.len())
 }
 
 #[test]
