@@ -213,7 +213,7 @@ fn warm(cluster: &Cluster, target: &str) {
 /// The very next request through that publisher shows it.
 fn expect_text(address: SocketAddr, target: &str, expected: &str) {
     assert_eq!(
-        http::get(address, target).unwrap().text(),
+        http::get(address, target).expect("an answer").text(),
         expected,
         "{target} at {address}"
     );
