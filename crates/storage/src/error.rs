@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Oid, Tid};
+use crate::{Oid, Tid, UndoObstacle, UndoRefusal};
 
 /// What a caller does with an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +146,17 @@ pub enum CommitError {
     /// An object whose currency the transaction relies on was changed. Nothing was written.
     #[error("read conflict: object {} was changed in transaction {} after it was read at {}", .0.oid, .0.committed, .0.base)]
     ReadConflict(Conflict),
+    /// A transaction cannot be undone at all. Nothing was written.
+    #[error("transaction {tid} cannot be undone: {reason}")]
+    NotUndoable {
+        /// The transaction.
+        tid: Tid,
+        /// Why not.
+        reason: UndoRefusal,
+    },
+    /// Objects stand in the way of an undo. Nothing was written.
+    #[error("the undo is refused: {}", join(.0))]
+    Undo(Vec<UndoObstacle>),
     /// The order to finish was given and its outcome never came back: the transaction may be there.
     #[error(
         "the connection to the storage server broke during finish: whether the transaction was committed is unknown"
@@ -161,8 +172,14 @@ impl CommitError {
     pub fn severity(&self) -> Severity {
         match self {
             Self::Conflict(_) | Self::ReadConflict(_) => Severity::Retry,
+            Self::NotUndoable { .. } | Self::Undo(_) => Severity::Refuse,
             Self::Unknown => Severity::Fault,
             Self::Storage(error) => error.severity(),
         }
     }
+}
+
+fn join(obstacles: &[UndoObstacle]) -> String {
+    let texts: Vec<_> = obstacles.iter().map(ToString::to_string).collect();
+    texts.join("; ")
 }

@@ -3,8 +3,8 @@
 //! A storage keeps *revisions*: for an object id ([`Oid`]) and a transaction id ([`Tid`]) the bytes
 //! ([`Record`]) that the object had from that transaction on. The bytes are two Python pickles and
 //! stay opaque here. This crate holds the ids, the [`Storage`], [`Commit`] and [`Voted`] traits
-//! that every storage implements (a Data.fs, a ZEO server far away, a map in memory), their errors,
-//! and [`MemoryStorage`].
+//! that every storage implements (a Data.fs, a ZEO server far away, a map in memory), the traits of
+//! what only some can do ([`Iterate`], [`Undo`]), their errors, and [`MemoryStorage`].
 //!
 //! ```
 //! use std::sync::Arc;
@@ -23,12 +23,19 @@
 
 mod error;
 mod ids;
+mod iterate;
 mod memory;
 mod revision;
 mod traits;
+mod undo;
 
 pub use error::{CommitError, Conflict, Severity, StorageError};
 pub use ids::{Oid, Tid};
+pub use iterate::{
+    CurrentRecord, DataRecord, HistoryEntry, Iterate, RecordStream, TransactionEntry,
+    TransactionStream,
+};
 pub use memory::MemoryStorage;
 pub use revision::{Record, Revision, TransactionMeta};
 pub use traits::{Changes, Commit, Storage, StorageStats, Voted};
+pub use undo::{Undo, UndoEntry, UndoObstacle, UndoReason, UndoRefusal};

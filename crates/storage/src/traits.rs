@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::{CommitError, Oid, Record, Revision, StorageError, Tid, TransactionMeta};
+use crate::{
+    CommitError, Iterate, Oid, Record, Revision, StorageError, Tid, TransactionMeta, Undo,
+};
 
 /// Where revisions live. Reads run in parallel; commits pass `vote` one at a time.
 pub trait Storage: Send + Sync {
@@ -61,6 +63,16 @@ pub trait Storage: Send + Sync {
 
     /// The newest `transactions_max` transactions at most, oldest first.
     fn recent_changes(&self, transactions_max: usize) -> Result<Vec<Changes>, StorageError>;
+
+    /// Walking through all that is stored, where the storage can.
+    fn iterate(&self) -> Option<&dyn Iterate> {
+        None
+    }
+
+    /// Listing what may be undone, where the storage can undo.
+    fn undo(&self) -> Option<&dyn Undo> {
+        None
+    }
 }
 
 /// The objects that one transaction changed.
@@ -91,18 +103,28 @@ pub trait Commit: Send {
     /// (`checkCurrentSerialInTransaction`).
     fn check_current(&mut self, oid: Oid, base: Tid) -> Result<(), StorageError>;
 
+    /// Takes back what the transaction `tid` changed. Whether that is possible the vote finds out;
+    /// stores and other undos that come before count.
+    ///
+    /// # Errors
+    /// [`StorageError::Unsupported`] where [`Storage::undo`] is nothing.
+    fn undo(&mut self, _tid: Tid) -> Result<(), StorageError> {
+        Err(StorageError::Unsupported { operation: "undo" })
+    }
+
     /// Waits for the commit lock, checks every base and puts the transaction on disk, unfinished.
     ///
     /// # Errors
-    /// [`CommitError::Conflict`] or [`CommitError::ReadConflict`]: the transaction is gone and the
-    /// lock free again.
+    /// [`CommitError::Conflict`], [`CommitError::ReadConflict`], [`CommitError::NotUndoable`] or
+    /// [`CommitError::Undo`]: the transaction is gone and the lock free again.
     fn vote(self: Box<Self>) -> Result<Box<dyn Voted>, CommitError>;
 }
 
 /// A transaction that is checked and written and only waits for its final word. Holds the commit
 /// lock.
 pub trait Voted: Send {
-    /// Objects whose stored state differs from the one handed in, because a conflict was resolved.
+    /// Objects that the transaction changes in a way its maker has not seen: a conflict was resolved,
+    /// or an undo brought an older state back.
     fn resolved(&self) -> &[Oid];
 
     /// Makes the transaction durable and visible. `publish` is called with its id while the commit
