@@ -13,19 +13,20 @@ use crate::file_storage::FileStorage;
 use crate::format::{
     DataHeader, LENGTH_LEN, Offset, RECORD_BYTES_MAX, Status, TEXT_BYTES_MAX, TransactionHeader,
 };
+use crate::plan::{Plan, PlannedBody, PlannedRecord};
 
 /// A transaction being filled.
 pub(crate) struct FileCommit {
     storage: Arc<FileStorage>,
     meta: TransactionMeta,
-    stored: Vec<Stored>,
+    /// What it does, in order.
+    changes: Vec<Change>,
     checked: Vec<(Oid, Tid)>,
 }
 
-struct Stored {
-    oid: Oid,
-    base: Tid,
-    record: Record,
+enum Change {
+    Store { oid: Oid, base: Tid, record: Record },
+    Undo(Tid),
 }
 
 impl FileCommit {
@@ -40,7 +41,7 @@ impl FileCommit {
         Ok(Self {
             storage,
             meta,
-            stored: Vec::new(),
+            changes: Vec::new(),
             checked: Vec::new(),
         })
     }
@@ -61,7 +62,10 @@ impl FileCommit {
             }
         }
         let mut conflicts = Vec::new();
-        for &Stored { oid, base, .. } in &self.stored {
+        for change in &self.changes {
+            let &Change::Store { oid, base, .. } = change else {
+                continue;
+            };
             // An object that was never stored takes any base, as in the original: that is how
             // copies of other databases come in.
             if let Some((committed, _)) = self.current(oid)?
@@ -92,8 +96,24 @@ impl FileCommit {
         Ok(Some((page.header.tid, !page.is_removal())))
     }
 
+    /// The records it writes behind `end`. Called with the commit lock held.
+    fn plan(&self, end: Offset) -> Result<(Vec<PlannedRecord>, Vec<Oid>), CommitError> {
+        let mut plan = Plan::new(&self.storage, end);
+        for change in &self.changes {
+            match change {
+                Change::Store { oid, record, .. } => plan.store(*oid, record.clone()),
+                Change::Undo(tid) => plan.undo(*tid)?,
+            }
+        }
+        Ok(plan.finish())
+    }
+
     /// The header of the transaction, with the length of the whole.
-    fn header(&self, tid: Tid) -> Result<TransactionHeader, StorageError> {
+    fn header(
+        &self,
+        tid: Tid,
+        records: &[PlannedRecord],
+    ) -> Result<TransactionHeader, StorageError> {
         let mut header = TransactionHeader {
             tid,
             length: 0,
@@ -102,14 +122,19 @@ impl FileCommit {
             description_length: text_length(DESCRIPTION, &self.meta.description)?,
             extension_length: text_length(EXTENSION, &self.meta.extension)?,
         };
-        let record_length = |stored: &Stored| (DataHeader::LEN + stored.record.len()) as u64;
-        header.length = header.records_start() + self.stored.iter().map(record_length).sum::<u64>();
+        let lengths = records.iter().map(PlannedRecord::length);
+        header.length = header.records_start() + lengths.sum::<u64>();
         Ok(header)
     }
 
     /// The transaction as it will be in the file at `start`.
-    fn encode(&self, tid: Tid, start: Offset) -> Result<Encoded, StorageError> {
-        let header = self.header(tid)?;
+    fn encode(
+        &self,
+        tid: Tid,
+        start: Offset,
+        records: &[PlannedRecord],
+    ) -> Result<Encoded, StorageError> {
+        let header = self.header(tid, records)?;
         let length =
             usize::try_from(header.length + LENGTH_LEN).map_err(|_| StorageError::Limit {
                 what: "the length of a transaction",
@@ -121,20 +146,33 @@ impl FileCommit {
         bytes.extend_from_slice(&self.meta.user);
         bytes.extend_from_slice(&self.meta.description);
         bytes.extend_from_slice(&self.meta.extension);
-        let mut places = Vec::with_capacity(self.stored.len());
+        let mut places = Vec::with_capacity(records.len());
         let state = self.storage.state.read();
-        for Stored { oid, record, .. } in &self.stored {
+        for PlannedRecord { oid, body } in records {
             places.push((*oid, start + bytes.len() as u64));
+            let (data_length, target);
+            let body: &[u8] = match body {
+                PlannedBody::Data(record) => {
+                    data_length = record.len() as u64;
+                    record
+                }
+                PlannedBody::BackPointer(offset) => {
+                    assert!(*offset < start, "a back pointer leads back");
+                    data_length = 0;
+                    target = offset.number().to_be_bytes();
+                    &target
+                }
+            };
             let record_header = DataHeader {
                 oid: *oid,
                 tid,
                 previous: state.index.get(*oid).unwrap_or_default(),
                 transaction: start,
                 version_length: 0,
-                data_length: record.len() as u64,
+                data_length,
             };
             bytes.extend_from_slice(&record_header.encode());
-            bytes.extend_from_slice(record);
+            bytes.extend_from_slice(body);
         }
         bytes.extend_from_slice(&header.length.to_be_bytes());
         assert_eq!(
@@ -165,12 +203,17 @@ impl Commit for FileCommit {
         self.storage
             .last_oid
             .fetch_max(oid.number(), Ordering::Relaxed);
-        self.stored.push(Stored { oid, base, record });
+        self.changes.push(Change::Store { oid, base, record });
         Ok(())
     }
 
     fn check_current(&mut self, oid: Oid, base: Tid) -> Result<(), StorageError> {
         self.checked.push((oid, base));
+        Ok(())
+    }
+
+    fn undo(&mut self, tid: Tid) -> Result<(), StorageError> {
+        self.changes.push(Change::Undo(tid));
         Ok(())
     }
 
@@ -184,13 +227,15 @@ impl Commit for FileCommit {
         };
         let tid = Tid::after(last_tid, (self.storage.clock)());
         assert!(tid > last_tid, "transaction ids rise");
-        let Encoded { bytes, places } = self.encode(tid, start)?;
+        let (records, undone) = self.plan(start)?;
+        let Encoded { bytes, places } = self.encode(tid, start, &records)?;
         self.storage.append(start, &bytes)?;
         Ok(Box::new(FileVoted {
             start,
             end: start + bytes.len() as u64,
             tid,
             places,
+            undone,
             finish_begun: false,
             storage: self.storage,
             _guard: guard,
@@ -205,13 +250,14 @@ struct FileVoted {
     end: Offset,
     tid: Tid,
     places: Vec<(Oid, Offset)>,
+    undone: Vec<Oid>,
     finish_begun: bool,
     _guard: CommitGuard,
 }
 
 impl Voted for FileVoted {
     fn resolved(&self) -> &[Oid] {
-        &[]
+        &self.undone
     }
 
     fn finish(mut self: Box<Self>, publish: &mut dyn FnMut(Tid)) -> Result<Tid, CommitError> {

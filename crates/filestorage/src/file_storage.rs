@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
 use storage::{
-    Changes, Commit, Oid, Record, Revision, Storage, StorageError, StorageStats, Tid,
-    TransactionMeta,
+    Changes, Commit, Iterate, Oid, Record, Revision, Storage, StorageError, StorageStats, Tid,
+    TransactionMeta, Undo,
 };
 use vfs::{Disk, DiskLock};
 
@@ -229,5 +229,13 @@ impl Storage for FileStorage {
 
     fn recent_changes(&self, transactions_max: usize) -> Result<Vec<Changes>, StorageError> {
         self.walk_back(|count, _| count < transactions_max)
+    }
+
+    fn iterate(&self) -> Option<&dyn Iterate> {
+        Some(self)
+    }
+
+    fn undo(&self) -> Option<&dyn Undo> {
+        Some(self)
     }
 }

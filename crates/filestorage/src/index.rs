@@ -57,6 +57,16 @@ impl Index {
         Some(join(*number, slot))
     }
 
+    /// The first entry whose id is not before `oid`.
+    pub(crate) fn first_from(&self, oid: Oid) -> Option<(Oid, Offset)> {
+        let (first_page, first_slot) = split(oid);
+        self.pages.range(first_page..).find_map(|(number, page)| {
+            let slots_from = if *number == first_page { first_slot } else { 0 };
+            let (slot, offset) = page.entries().find(|(slot, _)| *slot >= slots_from)?;
+            Some((join(*number, slot), offset))
+        })
+    }
+
     /// All entries, in the order of the ids.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Oid, Offset)> {
         self.pages.iter().flat_map(|(number, page)| {

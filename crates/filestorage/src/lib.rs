@@ -1,4 +1,4 @@
-//! Data.fs: format, index, iteration, recovery.
+//! Data.fs: format, index, iteration, undo, recovery.
 //!
 //! [`FileStorage`] keeps all revisions in the one file that ZODB's `FileStorage` keeps them in. Both
 //! programs read what the other wrote, exclude each other by the same lock file, and start quickly
@@ -36,12 +36,16 @@ mod file_storage;
 mod format;
 mod index;
 mod index_file;
+mod iterate;
 mod log;
 mod open;
+mod plan;
 mod scan;
 mod transactions;
+mod undo;
 
 pub use file_storage::FileStorage;
 pub use format::Status;
 pub use open::{Alarm, Clock, Options};
-pub use transactions::{DataRecord, DataRecords, TransactionRecord, Transactions};
+pub use storage::DataRecord;
+pub use transactions::{DataRecords, TransactionRecord, Transactions};

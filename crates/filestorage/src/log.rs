@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use storage::{Oid, Record, StorageError, Tid};
+use storage::{Oid, Record, StorageError, Tid, TransactionMeta};
 use vfs::File;
 
 use crate::format::{
@@ -109,6 +109,26 @@ impl Log {
         Ok(header)
     }
 
+    /// What the transaction at that offset says of itself.
+    pub(crate) fn meta(
+        &self,
+        start: Offset,
+        header: &TransactionHeader,
+    ) -> Result<TransactionMeta, StorageError> {
+        let mut at = start + TransactionHeader::LEN as u64;
+        let mut text = |length: u16| {
+            let mut bytes = vec![0; usize::from(length)];
+            self.read_exact(at, &mut bytes)?;
+            at = at + u64::from(length);
+            Ok::<_, StorageError>(bytes)
+        };
+        Ok(TransactionMeta {
+            user: text(header.user_length)?,
+            description: text(header.description_length)?,
+            extension: text(header.extension_length)?,
+        })
+    }
+
     /// The transaction that ends at that offset, with the offset where it begins.
     pub(crate) fn transaction_before(
         &self,
@@ -164,6 +184,17 @@ impl Log {
             bytes,
             filled,
         })
+    }
+
+    /// Where the record refers to for its data; nothing where it has data of its own.
+    pub(crate) fn back_pointer(&self, page: &Page) -> Result<Option<Offset>, StorageError> {
+        if page.header.data_length > 0 {
+            return Ok(None);
+        }
+        match self.body(page)? {
+            Body::Data(_) => Ok(None),
+            Body::BackPointer(target) => Ok(Some(target)),
+        }
     }
 
     /// The data of the record that the page begins with. Follows back pointers.

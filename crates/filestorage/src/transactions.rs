@@ -1,6 +1,6 @@
 //! Walking the log transaction by transaction.
 
-use storage::{Changes, Oid, Record, StorageError, Tid, TransactionMeta};
+use storage::{Changes, DataRecord, StorageError, Tid, TransactionMeta};
 
 use crate::format::{DataHeader, LENGTH_LEN, LOG_START, Offset, Status, TransactionHeader};
 use crate::log::Log;
@@ -99,18 +99,7 @@ pub struct TransactionRecord {
 
 impl TransactionRecord {
     fn read(log: &Log, start: Offset, header: &TransactionHeader) -> Result<Self, StorageError> {
-        let mut at = start + TransactionHeader::LEN as u64;
-        let mut text = |length: u16| {
-            let mut bytes = vec![0; usize::from(length)];
-            log.read_exact(at, &mut bytes)?;
-            at = at + u64::from(length);
-            Ok::<_, StorageError>(bytes)
-        };
-        let meta = TransactionMeta {
-            user: text(header.user_length)?,
-            description: text(header.description_length)?,
-            extension: text(header.extension_length)?,
-        };
+        let meta = log.meta(start, header)?;
         Ok(Self {
             tid: header.tid,
             status: header.status,
@@ -134,19 +123,6 @@ impl TransactionRecord {
 pub struct DataRecords {
     log: Log,
     headers: Headers,
-}
-
-/// One object's part of a transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DataRecord {
-    /// The object.
-    pub oid: Oid,
-    /// The transaction.
-    pub tid: Tid,
-    /// Its data from here on; `None` where it ceased to exist, because its creation was undone.
-    pub data: Option<Record>,
-    /// The transaction whose data this record refers to instead of having its own: an undo.
-    pub data_tid: Option<Tid>,
 }
 
 impl DataRecords {
@@ -175,14 +151,14 @@ impl Iterator for DataRecords {
 }
 
 /// The headers of a transaction's records, one after the other.
-struct Headers {
+pub(crate) struct Headers {
     start: Offset,
     at: Offset,
     end: Offset,
 }
 
 impl Headers {
-    fn of(start: Offset, header: &TransactionHeader) -> Self {
+    pub(crate) fn of(start: Offset, header: &TransactionHeader) -> Self {
         Self {
             start,
             at: start + header.records_start(),
@@ -190,7 +166,7 @@ impl Headers {
         }
     }
 
-    fn next(&mut self, log: &Log) -> Result<Option<(Offset, DataHeader)>, StorageError> {
+    pub(crate) fn next(&mut self, log: &Log) -> Result<Option<(Offset, DataHeader)>, StorageError> {
         if self.at >= self.end {
             return Ok(None);
         }

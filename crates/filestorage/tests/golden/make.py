@@ -8,14 +8,18 @@ bytes.
 
 import base64
 import json
+import logging
 import os
 import pickle
+import random
 import shutil
 import tempfile
 
+from persistent.TimeStamp import TimeStamp
 from ZODB.Connection import TransactionMetaData
 from ZODB.FileStorage import FileStorage
-from ZODB.POSException import POSKeyError
+from ZODB.POSException import MultipleUndoErrors, POSKeyError, UndoError
+from ZODB.serialize import referencesf
 from ZODB.utils import p64, u64, z64
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -140,7 +144,121 @@ def make(path):
     return maker
 
 
+REASONS = {
+    'Some data were modified by a later transaction': 'ChangedLater',
+    "Can't undo an add transaction followed by conflicting transactions.":
+        'CreatedAndChangedLater',
+    '_loadBack() failed': 'Removed',
+    '_loadBack() failed for %s': 'Removed',
+}
+
+
+class Undoer(Maker):
+    """Commits stores and undos at random and notes each step, the refused ones too."""
+
+    def __init__(self, path, seed):
+        super().__init__(path)
+        self.random = random.Random(seed)
+        self.steps = []
+        self.tids = []
+
+    def run(self, count, undo=0.55):
+        for _ in range(count):
+            actions = [self.action(undo) for _ in range(self.random.choice([1, 1, 1, 2, 2, 3, 4]))]
+            self.step(actions)
+
+    def action(self, undo):
+        if self.tids and self.random.random() < undo:
+            back = min(int(self.random.expovariate(0.5)), len(self.tids) - 1)
+            return {'undo': u64(self.tids[-1 - back])}
+        # Few objects and few texts: many states come back by chance.
+        return {'store': self.random.randrange(5),
+                'data': text(record('ab'[self.random.randrange(2)] * self.random.choice([1, 7])))}
+
+    def step(self, actions):
+        meta = self.meta('u%d' % len(self.steps), 'step', {'n': len(self.steps)})
+        step = {'user': text(meta.user), 'description': text(meta.description),
+                'extension': text(meta.extension_bytes), 'actions': actions}
+        self.steps.append(step)
+        tid = self.begin(meta)
+        step['tid'] = u64(tid)
+        try:
+            for action in actions:
+                if 'undo' in action:
+                    undone = base64.encodebytes(p64(action['undo'])).rstrip()
+                    self.storage.undo(undone, meta)
+                else:
+                    oid = p64(action['store'])
+                    action['base'] = u64(self.storage.lastTid(oid) or self.removed(oid))
+                    self.storage.store(
+                        oid, p64(action['base']), base64.b64decode(action['data']), '', meta)
+        except MultipleUndoErrors as error:
+            step['obstacles'] = [[u64(oid), REASONS[e._reason]] for oid, e in error._errs]
+            self.storage.tpc_abort(meta)
+        except UndoError as error:
+            step['refused'] = error._reason
+            self.storage.tpc_abort(meta)
+        else:
+            self.end(meta)
+            self.tids.append(tid)
+
+    def removed(self, oid):
+        """The transaction that removed the object, which takes the place of its current one."""
+        try:
+            return self.storage.history(oid)[0]['tid']
+        except POSKeyError:
+            return z64
+
+    def facts(self):
+        storage = self.storage
+        oids = [p64(oid) for oid in range(5)]
+        log = [{'tid': u64(base64.b64decode(entry['id'])), 'user': text(entry['user_name']),
+                'description': text(entry['description']), 'size': entry['size'], 'n': entry['n']}
+               for entry in storage.undoLog(0, 1 << 30)]
+        return {
+            'steps': self.steps,
+            'undo_log': log,
+            'history': [[[u64(entry['tid']), text(entry['user_name']), entry['size']]
+                         for entry in storage.history(oid, 1 << 30)] for oid in oids],
+        }
+
+
+def make_undo(folder):
+    """Random undos; and the same file packed in the middle, with what may be undone after that."""
+    path = os.path.join(folder, 'Undo.fs')
+    maker = Undoer(path, 7)
+    maker.run(400)
+    facts = maker.facts()
+    maker.storage.close()
+    shutil.copy(path, os.path.join(HERE, 'undo.fs'))
+    write_json('undo.json', facts)
+
+    path = os.path.join(folder, 'Packed.fs')
+    maker = Undoer(path, 8)
+    maker.run(40, undo=0)
+    middle = len(maker.steps)
+    maker.storage.pack(TimeStamp(maker.tids[-4]).timeTime(), referencesf, gc=False)
+    shutil.copy(path, os.path.join(HERE, 'packed.fs'))
+    packed = next(maker.storage.iterator()).tid
+    maker.step([{'undo': u64(maker.tids[0])}])
+    maker.step([{'undo': u64(packed)}])
+    maker.run(40)
+    facts = maker.facts()
+    facts['steps'] = facts['steps'][middle:]
+    maker.storage.close()
+    shutil.copy(path, os.path.join(HERE, 'packed_undo.fs'))
+    write_json('packed_undo.json', facts)
+
+
+def write_json(name, facts):
+    with open(os.path.join(HERE, name), 'w') as f:
+        json.dump(facts, f, indent=1, sort_keys=True)
+        f.write('\n')
+
+
 def main():
+    # That no class can be imported which would resolve conflicts is what is wanted here.
+    logging.disable()
     folder = tempfile.mkdtemp()
     try:
         path = os.path.join(folder, 'Data.fs')
@@ -148,9 +266,7 @@ def main():
         maker.storage.close()
         shutil.copy(path, os.path.join(HERE, 'plain.fs'))
         shutil.copy(path + '.index', os.path.join(HERE, 'plain.fs.index'))
-        with open(os.path.join(HERE, 'plain.json'), 'w') as f:
-            json.dump(expected(path), f, indent=1, sort_keys=True)
-            f.write('\n')
+        write_json('plain.json', expected(path))
 
         # A process that died between vote and finish.
         storage = FileStorage(path)
@@ -162,6 +278,7 @@ def main():
         shutil.copy(path, os.path.join(HERE, 'unfinished.fs'))
         storage.tpc_abort(meta)
         storage.close()
+        make_undo(folder)
     finally:
         shutil.rmtree(folder)
 

@@ -9,8 +9,8 @@ use storage::{CommitError, Oid, Record, Storage, StorageError, Tid, TransactionM
 
 use crate::{PATH, open, path};
 
-/// The records of one transaction.
-type Content = Vec<(Oid, Vec<u8>)>;
+/// The records of one transaction; nothing where the object does not exist any more.
+type Content = Vec<(Oid, Option<Vec<u8>>)>;
 
 /// What a history was promised.
 #[derive(Default)]
@@ -42,20 +42,25 @@ impl Story {
         storage: &Arc<FileStorage>,
         rng: &mut fastrand::Rng,
     ) -> Result<(), CommitError> {
-        let mut content = Content::new();
-        for number in 0..rng.u64(..4) {
-            let record = (0..rng.usize(1..1500)).map(|_| rng.u8(..)).collect();
-            content.push((Oid::new(number * 3 % 7), record));
-        }
+        let undone = self.acknowledged.last().filter(|_| rng.u8(..3) == 0);
+        let (undone, content) = match undone {
+            Some((tid, content)) => (Some(*tid), self.undo_of(*tid, content)),
+            None => (None, Self::stores(rng)),
+        };
         let meta = TransactionMeta {
             user: b"u".to_vec(),
             description: vec![b'd'; rng.usize(..700)],
             extension: Vec::new(),
         };
         let mut commit = storage.clone().begin(meta)?;
-        for (oid, record) in &content {
-            let base = self.current(*oid);
-            commit.store(*oid, base, Record::from(&record[..]))?;
+        match undone {
+            Some(tid) => commit.undo(tid)?,
+            None => {
+                for (oid, record) in &content {
+                    let record = Record::from(record.clone().unwrap());
+                    commit.store(*oid, self.current(*oid), record)?;
+                }
+            }
         }
         let aborts = rng.u8(..4) == 0;
         if !aborts {
@@ -68,6 +73,37 @@ impl Story {
             self.acknowledged.push((tid, content));
         }
         Ok(())
+    }
+
+    fn stores(rng: &mut fastrand::Rng) -> Content {
+        let record =
+            |rng: &mut fastrand::Rng| (0..rng.usize(1..1500)).map(|_| rng.u8(..)).collect();
+        (0..rng.u64(..4))
+            .map(|number| (Oid::new(number * 3 % 7), Some(record(rng))))
+            .collect()
+    }
+
+    /// What an undo of the last transaction brings back.
+    fn undo_of(&self, tid: Tid, content: &Content) -> Content {
+        let older = |oid: Oid| {
+            let mut newest_first = self.acknowledged.iter().rev();
+            newest_first.find_map(|(written, content)| {
+                let record = content.iter().find(|(changed, _)| *changed == oid);
+                record.filter(|_| *written < tid)?.1.clone().into()
+            })
+        };
+        content
+            .iter()
+            .map(|(oid, _)| (*oid, older(*oid).flatten()))
+            .collect()
+    }
+
+    /// Whether the object exists.
+    fn exists(&self, oid: Oid) -> bool {
+        let mut newest_first = self.acknowledged.iter().rev();
+        newest_first
+            .find_map(|(_, content)| content.iter().find(|(changed, _)| *changed == oid))
+            .is_some_and(|(_, record)| record.is_some())
     }
 
     fn current(&self, oid: Oid) -> Tid {
@@ -105,7 +141,12 @@ impl Story {
                 Err(StorageError::NotFound { .. }) => Tid::ZERO,
                 Err(error) => panic!("{context}: {error}"),
             };
-            assert_eq!(seen, self.current(oid), "{context}");
+            let wanted = if self.exists(oid) {
+                self.current(oid)
+            } else {
+                Tid::ZERO
+            };
+            assert_eq!(seen, wanted, "{context}");
         }
     }
 }
@@ -114,7 +155,7 @@ fn read_all(storage: &FileStorage) -> Vec<(Tid, Content)> {
     let transactions = storage.transactions(Tid::ZERO, Tid::MAX).unwrap();
     let content = |record: Result<filestorage::DataRecord, _>| {
         let record = record.unwrap();
-        (record.oid, record.data.unwrap().to_vec())
+        (record.oid, record.data.map(|data| data.to_vec()))
     };
     transactions
         .map(|transaction| {

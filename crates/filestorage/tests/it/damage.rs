@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use sim::SimDisk;
-use storage::{Oid, Storage, StorageError, Tid};
+use storage::{CommitError, Iterate, Oid, Storage, StorageError, Tid, TransactionMeta, Undo};
 use vfs::Disk;
 
 use crate::{PATH, change, open, open_read_only, path};
@@ -49,6 +49,12 @@ fn read_everything(disk: &SimDisk) {
             .err()
             .map(allowed);
     }
+    for oid in [0, 1, 2, 3, 4, 5, 70000].map(Oid::new) {
+        storage.history(oid, 100).as_ref().err().map(allowed);
+        storage.current_record(oid).as_ref().err().map(allowed);
+    }
+    let log = storage.undo_log(0, 100, &mut |_| true);
+    log.as_ref().err().map(allowed);
     storage.recent_changes(100).as_ref().err().map(allowed);
     storage
         .changes_since(Tid::new(1), 100)
@@ -68,6 +74,25 @@ fn read_everything(disk: &SimDisk) {
                 }),
             }
         }
+    }
+}
+
+/// Tries to undo each transaction; only that nothing panics is judged.
+fn undo_everything(disk: &SimDisk) {
+    let Ok(storage) = open(disk) else {
+        return;
+    };
+    let Ok(log) = storage.undo_log(0, 100, &mut |_| true) else {
+        return;
+    };
+    for entry in log {
+        let mut commit = storage.clone().begin(TransactionMeta::default()).unwrap();
+        commit.undo(entry.tid).unwrap();
+        let voted = commit.vote();
+        assert!(
+            !matches!(voted, Err(CommitError::Storage(StorageError::Io { .. }))),
+            "a pointer is checked before it is followed"
+        );
     }
 }
 
@@ -102,7 +127,8 @@ fn each_byte_may_be_broken() {
 fn read_with_and_without_index(changes: &[(usize, u8)]) {
     let disk = damaged(changes);
     read_everything(&disk);
-    disk.remove(format!("{PATH}.index").as_ref()).unwrap();
+    undo_everything(&disk);
+    disk.remove(format!("{PATH}.index").as_ref()).ok();
     read_everything(&disk);
 }
 

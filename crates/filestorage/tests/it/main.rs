@@ -16,6 +16,7 @@ mod damage;
 mod golden;
 mod history;
 mod recovery;
+mod undo;
 
 /// The suite on the disk that loses power, which it does not do here.
 mod suite_sim {

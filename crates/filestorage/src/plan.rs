@@ -1,0 +1,220 @@
+//! The records of a transaction that is about to be written. What an undo writes depends on all that
+//! is current when the commit lock is held, and on what the same transaction has done before.
+
+use std::collections::HashMap;
+
+use storage::{CommitError, Oid, Record, StorageError, Tid, UndoObstacle, UndoReason, UndoRefusal};
+
+use crate::file_storage::FileStorage;
+use crate::format::{DataHeader, LENGTH_LEN, LOG_START, Offset, Status, TransactionHeader};
+use crate::log::Log;
+use crate::transactions::Headers;
+
+/// A transaction's records, in the order they will have in the file.
+pub(crate) struct Plan<'a> {
+    storage: &'a FileStorage,
+    /// Where the log ends. The commit lock keeps it there.
+    end: Offset,
+    records: Vec<PlannedRecord>,
+    /// The last record of each object.
+    newest: HashMap<Oid, usize>,
+    undone: Vec<Oid>,
+}
+
+/// A record that has no place yet.
+pub(crate) struct PlannedRecord {
+    pub(crate) oid: Oid,
+    pub(crate) body: PlannedBody,
+}
+
+/// What a record will consist of behind its header.
+#[derive(Clone)]
+pub(crate) enum PlannedBody {
+    Data(Record),
+    /// The data of an older record; [`Offset::NONE`] says that the object does not exist any more.
+    BackPointer(Offset),
+}
+
+impl PlannedRecord {
+    /// The length of the whole record.
+    pub(crate) fn length(&self) -> u64 {
+        let body = match &self.body {
+            PlannedBody::Data(record) => record.len() as u64,
+            PlannedBody::BackPointer(_) => LENGTH_LEN,
+        };
+        DataHeader::LEN as u64 + body
+    }
+}
+
+impl<'a> Plan<'a> {
+    pub(crate) fn new(storage: &'a FileStorage, end: Offset) -> Self {
+        Self {
+            storage,
+            end,
+            records: Vec::new(),
+            newest: HashMap::new(),
+            undone: Vec::new(),
+        }
+    }
+
+    pub(crate) fn store(&mut self, oid: Oid, record: Record) {
+        self.push(oid, PlannedBody::Data(record));
+    }
+
+    /// Adds the records that take the transaction back, or says what stands in the way.
+    pub(crate) fn undo(&mut self, tid: Tid) -> Result<(), CommitError> {
+        let (start, header) = self.find(tid)?;
+        let mut records = Headers::of(start, &header);
+        let mut undoing = Vec::new();
+        let mut obstacles: Vec<UndoObstacle> = Vec::new();
+        while let Some((at, DataHeader { oid, previous, .. })) = records.next(self.log())? {
+            // Of several records of one object, the last decides.
+            obstacles.retain(|obstacle| obstacle.oid != oid);
+            match self.undo_record(oid, at, previous)? {
+                Ok(body) => undoing.push((oid, body)),
+                Err(reason) => obstacles.push(UndoObstacle { oid, reason }),
+            }
+        }
+        if !obstacles.is_empty() {
+            return Err(CommitError::Undo(obstacles));
+        }
+        for (oid, body) in undoing {
+            self.push(oid, body);
+            self.undone.push(oid);
+        }
+        Ok(())
+    }
+
+    /// The records, and which objects were undone.
+    pub(crate) fn finish(mut self) -> (Vec<PlannedRecord>, Vec<Oid>) {
+        self.undone.sort_unstable();
+        self.undone.dedup();
+        (self.records, self.undone)
+    }
+
+    fn push(&mut self, oid: Oid, body: PlannedBody) {
+        self.newest.insert(oid, self.records.len());
+        self.records.push(PlannedRecord { oid, body });
+    }
+
+    fn log(&self) -> &'a Log {
+        &self.storage.log
+    }
+
+    /// Where the transaction begins that is to be undone. Ids rise along the file, so the search ends
+    /// at the first one that is older.
+    fn find(&self, tid: Tid) -> Result<(Offset, TransactionHeader), CommitError> {
+        let refused = |reason| CommitError::NotUndoable { tid, reason };
+        let mut after = self.end;
+        while after > LOG_START {
+            let (start, header) = self.log().transaction_before(after)?;
+            if header.tid == tid {
+                return match header.status {
+                    Status::COMPLETE => Ok((start, header)),
+                    Status::PACKED => Err(refused(UndoRefusal::Packed)),
+                    _ => Err(refused(UndoRefusal::Undone)),
+                };
+            }
+            if header.tid < tid {
+                break;
+            }
+            after = start;
+        }
+        Err(refused(UndoRefusal::Unknown))
+    }
+
+    /// What takes back the record at `at`, whose object had the record at `previous` before.
+    fn undo_record(
+        &self,
+        oid: Oid,
+        at: Offset,
+        previous: Offset,
+    ) -> Result<Result<PlannedBody, UndoReason>, StorageError> {
+        let planned = self
+            .newest
+            .get(&oid)
+            .map(|index| &self.records[*index].body);
+        let committed = self.storage.state.read().index.get(oid);
+        if planned.is_some() || committed != Some(at) {
+            let current = match (planned, committed) {
+                (Some(body), _) => body.clone(),
+                (None, Some(current)) => self.source(oid, current)?,
+                (None, None) => PlannedBody::BackPointer(Offset::NONE),
+            };
+            if let Some(reason) = self.obstacle(oid, at, previous, current)? {
+                return Ok(Err(reason));
+            }
+        }
+        // The file of a blob is named after the transaction: without a copy of it under the new
+        // name, the record would refer to nothing.
+        let restored = self.data_at(oid, previous)?;
+        if restored.is_some_and(|data| is_blob(&data)) {
+            return Ok(Err(UndoReason::Blob));
+        }
+        Ok(Ok(PlannedBody::BackPointer(previous)))
+    }
+
+    /// What stands in the way where the record at `at` is not the current one. Nothing does where the
+    /// current one refers to it, or has the same bytes.
+    fn obstacle(
+        &self,
+        oid: Oid,
+        at: Offset,
+        previous: Offset,
+        current: PlannedBody,
+    ) -> Result<Option<UndoReason>, StorageError> {
+        let current = match current {
+            PlannedBody::BackPointer(target) if target == at => return Ok(None),
+            PlannedBody::BackPointer(target) => self.data_at(oid, target)?,
+            PlannedBody::Data(record) => Some(record),
+        };
+        let (Some(undone), Some(current)) = (self.data_at(oid, at)?, current) else {
+            return Ok(Some(UndoReason::Removed));
+        };
+        Ok(if undone == current {
+            None
+        } else if previous == Offset::NONE {
+            Some(UndoReason::CreatedAndChangedLater)
+        } else if self.data_at(oid, previous)?.is_none() {
+            Some(UndoReason::Removed)
+        } else {
+            Some(UndoReason::ChangedLater)
+        })
+    }
+
+    /// The body of a record: where it refers to, or else the place of its own data.
+    fn source(&self, oid: Oid, at: Offset) -> Result<PlannedBody, StorageError> {
+        let page = self.log().page(at, oid, self.end)?;
+        let target = self.log().back_pointer(&page)?;
+        Ok(PlannedBody::BackPointer(target.unwrap_or(at)))
+    }
+
+    /// The data that the record at that offset stands for; nothing where the object does not exist.
+    fn data_at(&self, oid: Oid, at: Offset) -> Result<Option<Record>, StorageError> {
+        let Some(at) = at.some() else {
+            return Ok(None);
+        };
+        if at < LOG_START || at >= self.end {
+            let what = format!(
+                "a pointer leads out of the log that ends at {}",
+                self.end.number()
+            );
+            return Err(self.log().corrupt(at, what));
+        }
+        let page = self.log().page(at, oid, self.end)?;
+        Ok(self.log().data(&page)?.record)
+    }
+}
+
+/// Whether a record is a blob's: its first pickle is the bare name of the class (`is_blob_record`).
+fn is_blob(record: &Record) -> bool {
+    let first = match &**record {
+        [PROTO, _, first @ ..] => first,
+        all => all,
+    };
+    first.starts_with(BLOB_CLASS)
+}
+
+/// The opcode that a pickle of protocol 2 or 3 begins with; the protocol's number follows.
+const PROTO: u8 = 0x80;
+const BLOB_CLASS: &[u8] = b"cZODB.blob\nBlob\n";
