@@ -5,7 +5,9 @@
 
 use std::borrow::Cow;
 
-use storage::{CommitError, Conflict, Oid, StorageError, Tid};
+use storage::{
+    CommitError, Conflict, Oid, StorageError, Tid, UndoObstacle, UndoReason, UndoRefusal,
+};
 
 use crate::Value;
 
@@ -13,6 +15,8 @@ const CONFLICT: &str = "ZODB.POSException.ConflictError";
 const READ_CONFLICT: &str = "ZODB.POSException.ReadConflictError";
 const KEY: &str = "ZODB.POSException.POSKeyError";
 const READ_ONLY: &str = "ZODB.POSException.ReadOnlyError";
+/// What the original says of a transaction that it does not find.
+pub(crate) const UNKNOWN_TRANSACTION: &str = "Invalid transaction id";
 const TRANSACTION: &str = "ZODB.POSException.StorageTransactionError";
 
 /// An error reply.
@@ -42,6 +46,25 @@ impl Refusal {
     pub(crate) fn not_offered(method: &str) -> Self {
         let text = format!("this server does not offer {method}");
         Self::new("builtins.NotImplementedError", text)
+    }
+
+    /// `KeyError`, of a thing that is not there.
+    pub(crate) fn key(key: Value<'static>) -> Self {
+        Self {
+            class: Cow::Borrowed("builtins.KeyError"),
+            data: Value::Tuple(vec![key]),
+        }
+    }
+
+    /// A transaction that cannot be undone at all.
+    pub(crate) fn undo(reason: &'static str) -> Self {
+        Self {
+            class: Cow::Borrowed("ZODB.POSException.UndoError"),
+            data: Value::Map(vec![
+                (Value::text("_reason"), Value::text(reason)),
+                (Value::text("_oid"), Value::None),
+            ]),
+        }
     }
 
     pub(crate) fn read_only() -> Self {
@@ -164,6 +187,11 @@ impl From<&CommitError> for Refusal {
             CommitError::ReadConflict(conflict) => {
                 conflict_refusal(READ_CONFLICT, "database read conflict error", conflict)
             }
+            CommitError::NotUndoable { reason, .. } => Self::undo(match reason {
+                UndoRefusal::Unknown => UNKNOWN_TRANSACTION,
+                _ => "non-undoable transaction",
+            }),
+            CommitError::Undo(obstacles) => undo_refusal(obstacles),
             CommitError::Storage(error) => error.into(),
             other => Self::new("ZODB.POSException.StorageSystemError", other.to_string()),
         }
@@ -178,6 +206,36 @@ fn conflict_refusal(class: &'static str, message: &'static str, conflict: &Confl
             (Value::text("oid"), Value::id(conflict.oid.to_bytes())),
             (Value::text("class_name"), Value::None),
             (Value::text("serials"), serials(conflict)),
+        ]),
+    }
+}
+
+/// The objects that stand in the way, with the original's words. Its errors travel as pickled
+/// objects there; a client only prints them.
+fn undo_refusal(obstacles: &[UndoObstacle]) -> Refusal {
+    let reason = |reason: UndoReason| match reason {
+        UndoReason::ChangedLater => "Some data were modified by a later transaction".to_owned(),
+        UndoReason::CreatedAndChangedLater => {
+            "Can't undo an add transaction followed by conflicting transactions.".to_owned()
+        }
+        other => other.to_string(),
+    };
+    let pair = |obstacle: &UndoObstacle| {
+        let oid = Value::id(obstacle.oid.to_bytes());
+        let text = Value::Text(reason(obstacle.reason).into());
+        (oid, text)
+    };
+    let pairs: Vec<_> = obstacles.iter().map(pair).collect();
+    let (oid, text) = pairs.first().cloned().unwrap_or((Value::None, Value::None));
+    let tuples = pairs
+        .into_iter()
+        .map(|(oid, text)| Value::Tuple(vec![oid, text]));
+    Refusal {
+        class: Cow::Borrowed("ZODB.POSException.MultipleUndoErrors"),
+        data: Value::Map(vec![
+            (Value::text("_reason"), text),
+            (Value::text("_oid"), oid),
+            (Value::text("_errs"), Value::List(tuples.collect())),
         ]),
     }
 }

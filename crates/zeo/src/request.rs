@@ -89,10 +89,45 @@ pub enum Request {
     TpcAbort(Value<'static>),
     /// `server_status`.
     ServerStatus,
-    /// `undoLog` and `undoInfo`, answered with an empty list where a storage has no undo.
-    UndoLog,
-    /// `iterator_gc`: no effect where there are no iterators.
-    IteratorGc,
+    /// `undoLog` and `undoInfo`: the transactions that may be undone, newest first. An empty list
+    /// where a storage has no undo.
+    UndoLog {
+        /// The first one, counted from 0.
+        first: i64,
+        /// The end of the span; a negative number says how many at most.
+        last: i64,
+        /// What must be equal in each of them (`undoInfo`); empty for all.
+        specification: Vec<(Value<'static>, Value<'static>)>,
+    },
+    /// `undoa`: take a transaction back.
+    Undo {
+        /// Its id as the undo log names it.
+        transaction: Vec<u8>,
+        /// The client's id of the transaction that does it.
+        id: Value<'static>,
+    },
+    /// `record_iternext`: the current record of the first object from there on.
+    RecordNext(Oid),
+    /// `iterator_start`: walk through the transactions of a span, both ends included.
+    IteratorStart {
+        /// Where to begin.
+        from: Tid,
+        /// Where to end.
+        to: Tid,
+    },
+    /// `iterator_next`: the next transaction of a walk.
+    IteratorNext(i64),
+    /// `iterator_record_start`: walk through the records of the transaction named last.
+    IteratorRecordStart {
+        /// The walk that named it.
+        iterator: i64,
+        /// The transaction.
+        tid: Tid,
+    },
+    /// `iterator_record_next`: the next record of a walk.
+    IteratorRecordNext(i64),
+    /// `iterator_gc`: forget walks.
+    IteratorGc(Vec<i64>),
     /// A method of the protocol that this server does not offer.
     NotOffered {
         /// Its name.
@@ -173,8 +208,24 @@ impl Request {
             "tpc_finish" => Self::TpcFinish(args.any(0)?),
             "tpc_abort" => Self::TpcAbort(args.any(0)?),
             "server_status" => Self::ServerStatus,
-            "undoLog" | "undoInfo" => Self::UndoLog,
-            "iterator_gc" => Self::IteratorGc,
+            "undoLog" | "undoInfo" => args.undo_log()?,
+            "undoa" => Self::Undo {
+                transaction: args.bytes_or_text(0)?,
+                id: args.any(1)?,
+            },
+            "record_iternext" if args.is_none(0) => Self::RecordNext(Oid::ROOT),
+            "record_iternext" => Self::RecordNext(args.oid(0)?),
+            "iterator_start" => Self::IteratorStart {
+                from: args.tid_or(0, Tid::ZERO)?,
+                to: args.tid_or(1, Tid::MAX)?,
+            },
+            "iterator_next" => Self::IteratorNext(args.int(0, None)?),
+            "iterator_record_start" => Self::IteratorRecordStart {
+                iterator: args.int(0, None)?,
+                tid: args.tid(1)?,
+            },
+            "iterator_record_next" => Self::IteratorRecordNext(args.int(0, None)?),
+            "iterator_gc" => Self::IteratorGc(args.ints(0)?),
             _ => return Ok(None),
         }))
     }
@@ -218,11 +269,46 @@ impl Request {
             Self::TpcFinish(id) => ("tpc_finish", vec![id.clone()]),
             Self::TpcAbort(id) => ("tpc_abort", vec![id.clone()]),
             Self::ServerStatus => ("server_status", vec![]),
-            Self::UndoLog => ("undoLog", vec![Value::Int(0), Value::Int(-20)]),
-            Self::IteratorGc => ("iterator_gc", vec![Value::List(vec![])]),
             Self::NotOffered { method, .. } => (*method, vec![]),
+            other => other.encode_look_back(),
         };
         (name, Value::Tuple(args))
+    }
+
+    /// The calls that undo and that walk through what a storage has.
+    fn encode_look_back(&self) -> (&'static str, Vec<Value<'_>>) {
+        match self {
+            Self::UndoLog {
+                first,
+                last,
+                specification,
+            } => {
+                let specification = Value::Map(specification.clone());
+                (
+                    "undoInfo",
+                    vec![Value::Int(*first), Value::Int(*last), specification],
+                )
+            }
+            Self::Undo { transaction, id } => {
+                ("undoa", vec![Value::bytes(transaction), id.clone()])
+            }
+            Self::RecordNext(oid) => ("record_iternext", vec![Value::id(oid.to_bytes())]),
+            Self::IteratorStart { from, to } => {
+                let ends = [from, to].map(|tid| Value::id(tid.to_bytes()));
+                ("iterator_start", ends.into())
+            }
+            Self::IteratorNext(id) => ("iterator_next", vec![Value::Int(*id)]),
+            Self::IteratorRecordStart { iterator, tid } => (
+                "iterator_record_start",
+                vec![Value::Int(*iterator), Value::id(tid.to_bytes())],
+            ),
+            Self::IteratorRecordNext(id) => ("iterator_record_next", vec![Value::Int(*id)]),
+            Self::IteratorGc(ids) => {
+                let ids = ids.iter().copied().map(Value::Int).collect();
+                ("iterator_gc", vec![Value::List(ids)])
+            }
+            other => unreachable!("{other:?} is encoded with the others"),
+        }
     }
 }
 
@@ -255,18 +341,8 @@ pub fn extension_travels(meta: &TransactionMeta) -> bool {
 
 /// The methods of the protocol that are not served yet.
 fn not_offered(name: &str) -> Option<Request> {
-    const READS: [&str; 8] = [
-        "pack",
-        "sendBlob",
-        "new_oid",
-        "record_iternext",
-        "iterator_start",
-        "iterator_next",
-        "iterator_record_start",
-        "iterator_record_next",
-    ];
-    const WRITES: [&str; 7] = [
-        "undoa",
+    const READS: [&str; 3] = ["pack", "sendBlob", "new_oid"];
+    const WRITES: [&str; 6] = [
         "restorea",
         "deleteObject",
         "storeBlobStart",
@@ -345,6 +421,50 @@ impl Args<'_> {
         }
     }
 
+    fn is_none(&self, index: usize) -> bool {
+        matches!(self.elements.get(index), None | Some(Value::None))
+    }
+
+    fn tid_or(&self, index: usize, default: Tid) -> Result<Tid, Refusal> {
+        if self.is_none(index) {
+            return Ok(default);
+        }
+        self.tid(index)
+    }
+
+    fn int(&self, index: usize, default: Option<i64>) -> Result<i64, Refusal> {
+        let found = match self.elements.get(index) {
+            None => default,
+            Some(value) => value.as_int(),
+        };
+        found.ok_or_else(|| self.wrong(index, "a number"))
+    }
+
+    fn ints(&self, index: usize) -> Result<Vec<i64>, Refusal> {
+        let elements = self.elements.get(index).and_then(Value::elements);
+        let numbers = elements.map(|all| all.iter().map(Value::as_int).collect());
+        let numbers: Option<Option<Vec<_>>> = numbers;
+        numbers
+            .flatten()
+            .ok_or_else(|| self.wrong(index, "a list of numbers"))
+    }
+
+    fn undo_log(&self) -> Result<Request, Refusal> {
+        let specification = match self.elements.get(2) {
+            None | Some(Value::None) => Vec::new(),
+            Some(value @ Value::Map(_)) => match value.clone().into_owned() {
+                Value::Map(pairs) => pairs,
+                _ => Vec::new(),
+            },
+            Some(_) => return Err(self.wrong(2, "a dict")),
+        };
+        Ok(Request::UndoLog {
+            first: self.int(0, Some(0))?,
+            last: self.int(1, Some(UNDO_LOG_LAST))?,
+            specification,
+        })
+    }
+
     fn begin(&self) -> Result<Request, Refusal> {
         let extension = match self.elements.get(3) {
             None | Some(Value::None) => Vec::new(),
@@ -367,6 +487,8 @@ impl Args<'_> {
 
 /// The status of a transaction that is nothing special.
 const NORMAL: Value<'static> = Value::Text(Cow::Borrowed(" "));
+/// How many transactions an undo log names where nothing is said.
+const UNDO_LOG_LAST: i64 = -20;
 /// How many object ids one call gets at most.
 pub(crate) const NEW_OIDS_MAX: usize = 100;
 /// How much of a foreign method name goes into the log.
@@ -410,6 +532,30 @@ mod tests {
                 base: Tid::ZERO,
                 id: id.clone(),
             },
+            Request::Undo {
+                transaction: b"A/AAARI0Vng=".to_vec(),
+                id: id.clone(),
+            },
+            Request::UndoLog {
+                first: 2,
+                last: -7,
+                specification: vec![(
+                    Value::Text("user_name".into()),
+                    Value::Bytes(b"u"[..].into()),
+                )],
+            },
+            Request::RecordNext(Oid::new(7)),
+            Request::IteratorStart {
+                from: Tid::new(5),
+                to: Tid::MAX,
+            },
+            Request::IteratorNext(1),
+            Request::IteratorRecordStart {
+                iterator: 1,
+                tid: Tid::new(5),
+            },
+            Request::IteratorRecordNext(2),
+            Request::IteratorGc(vec![1, 2]),
             Request::Vote(id),
         ];
         for request in requests {
@@ -434,7 +580,7 @@ mod tests {
             Request::decode("__class__", &none),
             Err(BadRequest::Unknown(_))
         ));
-        let write = Request::decode("undoa", &none);
+        let write = Request::decode("deleteObject", &none);
         assert!(matches!(
             write,
             Ok(Request::NotOffered { is_write: true, .. })

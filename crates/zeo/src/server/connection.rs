@@ -5,13 +5,16 @@ use std::sync::Arc;
 use storage::TransactionMeta;
 
 use super::desk::{Aborted, Vote};
+use super::facts::{UndoQuery, named_tid};
 use super::hub::Hub;
+use super::iterators::{Iterators, Step};
 use super::job::{Finish, Job, Read, Release};
 use super::outbox::{Outbox, ReplyTo};
 use super::served::{Served, count, oid_list};
 use super::transaction::{Ended, Log, Transaction};
 use crate::frame::{FrameReader, write_frame};
 use crate::message::Message;
+use crate::refusal::UNKNOWN_TRANSACTION;
 use crate::request::{BadRequest, NEW_OIDS_MAX};
 use crate::{Encoding, ProtocolError, Refusal, Request, Value};
 
@@ -31,6 +34,7 @@ struct Peer {
     outbox: Arc<Outbox>,
     phase: Phase,
     transaction: Option<Transaction>,
+    iterators: Iterators,
 }
 
 enum Phase {
@@ -66,6 +70,7 @@ impl Connection {
                 outbox,
                 phase: Phase::Handshake,
                 transaction: None,
+                iterators: Iterators::default(),
             },
         }
     }
@@ -264,9 +269,31 @@ impl Peer {
                 }
                 Read::ChangedSince(tid)
             }
+            Request::UndoLog {
+                first,
+                last,
+                specification,
+            } => Read::UndoLog(UndoQuery {
+                first,
+                last,
+                specification,
+            }),
+            Request::RecordNext(oid) => Read::RecordNext(oid),
+            Request::IteratorStart { from, to } => self.walk(Step::Start { from, to }),
+            Request::IteratorNext(walk) => self.walk(Step::Next(walk)),
+            Request::IteratorRecordStart { iterator, tid } => self.walk(Step::StartRecords {
+                walk: iterator,
+                tid,
+            }),
+            Request::IteratorRecordNext(walk) => self.walk(Step::NextRecord(walk)),
+            Request::IteratorGc(walks) => self.walk(Step::Forget(walks)),
             other => return self.serve_at_once(&served, other, to),
         };
         Ok(Some(Job::read(served, read, to.clone())))
+    }
+
+    fn walk(&self, step: Step) -> Read {
+        Read::Walk(self.iterators.clone(), step)
     }
 
     fn serve_at_once(
@@ -276,10 +303,9 @@ impl Peer {
         to: &ReplyTo,
     ) -> Result<Option<Job>, Refusal> {
         match request {
-            Request::Ping | Request::IteratorGc => to.reply(Value::None),
+            Request::Ping => to.reply(Value::None),
             Request::LastTransaction => to.reply(Value::id(served.head().to_bytes())),
             Request::ServerStatus => to.reply(self.hub.status(served)),
-            Request::UndoLog => to.reply(Value::Tuple(Vec::new())),
             Request::SetClientLabel(label) => {
                 self.label = Some(label.chars().take(LABEL_CHARS_MAX).collect());
                 to.reply(Value::None);
@@ -339,6 +365,14 @@ impl Peer {
                 to.reply(Value::None);
                 Ok(None)
             }
+            Request::Undo { .. } if served.storage.undo().is_none() => {
+                self.decline("undoa", true, to)
+            }
+            Request::Undo { transaction, id } => {
+                self.undo(&transaction, id)?;
+                to.reply(Value::None);
+                Ok(None)
+            }
             Request::Vote(id) => self.vote(served, id, to),
             Request::TpcFinish(id) => self.finish(served, &id, to),
             Request::TpcAbort(id) => Ok(self.abort(served, &id, to)),
@@ -373,6 +407,17 @@ impl Peer {
             failed: is_copy
                 .then(|| Refusal::not_offered("copying transactions with their own id and status")),
         });
+        Ok(())
+    }
+
+    /// The undo is part of the log; a name that names nothing fails the vote, as in the original.
+    fn undo(&mut self, transaction: &[u8], id: Value<'static>) -> Result<(), Refusal> {
+        if let Some(tid) = named_tid(transaction) {
+            return self.log(id, |log| log.undo(tid));
+        }
+        let open = self.named_transaction(id)?;
+        open.failed
+            .get_or_insert_with(|| Refusal::undo(UNKNOWN_TRANSACTION));
         Ok(())
     }
 

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use storage::{CommitError, Oid, Revision, Storage, StorageError, Tid, Voted};
 
 use super::desk::Vote;
+use super::facts::{UndoQuery, describe_revision, next_record, seconds};
+use super::iterators::{Iterators, Step};
 use super::outbox::ReplyTo;
 use super::served::{Served, count, get_info, oid_list};
 use super::transaction::{Ended, Log, TransactionKey};
@@ -35,6 +37,9 @@ pub(super) enum Read {
     Info,
     NewOids(usize),
     ChangedSince(Tid),
+    UndoLog(UndoQuery),
+    RecordNext(Oid),
+    Walk(Iterators, Step),
 }
 
 /// The last step of a commit.
@@ -102,9 +107,11 @@ impl Job {
     /// load is not among these: it mostly finds its page in memory.
     pub fn is_blocking(&self) -> bool {
         match &self.kind {
-            Kind::Read(read, _) => {
-                matches!(read, Read::History { .. } | Read::ChangedSince(_))
-            }
+            Kind::Read(read, _) => match read {
+                Read::History { .. } | Read::ChangedSince(_) | Read::UndoLog(_) => true,
+                Read::Walk(_, step) => step.is_search(),
+                _ => false,
+            },
             Kind::Vote(_) | Kind::Finish(_) | Kind::Release(_) => true,
         }
     }
@@ -150,10 +157,12 @@ impl Job {
 impl Finish {
     fn perform(self, served: &Served) -> TransactionKey {
         let mut is_published = false;
+        let mut oids = self.log.oids_with(self.voted.resolved());
         let finished = guarded(|| {
             self.voted.finish(&mut |tid| {
                 is_published = true;
-                served.publish(tid, self.log.oids(), self.connection, &self.to, &self.ended);
+                let oids = std::mem::take(&mut oids);
+                served.publish(tid, oids, self.connection, &self.to, &self.ended);
             })
         });
         match finished {
@@ -320,13 +329,18 @@ fn grant_next(served: Arc<Served>, key: TransactionKey) -> Option<Job> {
 
 impl Read {
     fn answer(self, served: &Served) -> Result<Value<'static>, Refusal> {
-        self.ask(served).map_err(|error| Refusal::from(&error))
+        match self {
+            Self::UndoLog(query) => query.answer(&*served.storage),
+            Self::RecordNext(from) => next_record(&*served.storage, from),
+            Self::Walk(iterators, step) => iterators.answer(&*served.storage, step),
+            Self::History { oid, size } => history(&*served.storage, oid, size),
+            other => other.ask(served).map_err(|error| Refusal::from(&error)),
+        }
     }
 
     fn ask(self, served: &Served) -> Result<Value<'static>, StorageError> {
         let storage = &*served.storage;
         Ok(match self {
-            Self::LoadBefore { .. } => Value::None, // has an order of its own: `deliver_load`
             Self::LoadSerial { oid, tid } => {
                 let found = storage.load_before(oid, tid.next())?;
                 let exact = found.filter(|revision| revision.tid == tid);
@@ -334,10 +348,15 @@ impl Read {
                 Value::Bytes(revision.record.to_vec().into())
             }
             Self::CurrentTid(oid) => Value::id(current(storage, oid)?.tid.to_bytes()),
-            Self::History { oid, size } => history(storage, oid, size)?,
             Self::Info => get_info(storage),
             Self::NewOids(count) => oid_list(&storage.new_oids(count)?),
             Self::ChangedSince(tid) => changed_since(served, tid)?,
+            // Loads have an order of their own (`deliver_load`), and `answer` knows the others.
+            Self::LoadBefore { .. }
+            | Self::History { .. }
+            | Self::UndoLog(_)
+            | Self::RecordNext(_)
+            | Self::Walk(..) => Value::None,
         })
     }
 }
@@ -347,17 +366,29 @@ fn current(storage: &dyn Storage, oid: Oid) -> Result<Revision, StorageError> {
     found.ok_or(StorageError::NotFound { oid })
 }
 
-/// The revisions as far as loads tell of them: who wrote them and why is not known here yet.
-fn history(storage: &dyn Storage, oid: Oid, size: usize) -> Result<Value<'static>, StorageError> {
+fn history(storage: &dyn Storage, oid: Oid, size: usize) -> Result<Value<'static>, Refusal> {
+    let size = size.min(HISTORY_MAX);
+    let Some(iterate) = storage.iterate() else {
+        return loaded_history(storage, oid, size).map_err(|error| Refusal::from(&error));
+    };
+    let found = iterate.history(oid, size);
+    let found = found.map_err(|error| Refusal::from(&error))?;
+    let entries: Result<_, _> = found.iter().map(describe_revision).collect();
+    entries.map(Value::List)
+}
+
+/// The revisions as far as loads tell of them: not who wrote them and why.
+fn loaded_history(
+    storage: &dyn Storage,
+    oid: Oid,
+    size: usize,
+) -> Result<Value<'static>, StorageError> {
     let mut entries = Vec::new();
     let mut found = Some(current(storage, oid)?);
-    while let Some(revision) = found.take_if(|_| entries.len() < size.min(HISTORY_MAX)) {
+    while let Some(revision) = found.take_if(|_| entries.len() < size) {
         let length = i64::try_from(revision.record.len()).unwrap_or(i64::MAX);
         entries.push(Value::Map(vec![
-            (
-                Value::text("time"),
-                Value::Float(revision.tid.to_unix_time().as_secs_f64()),
-            ),
+            (Value::text("time"), Value::Float(seconds(revision.tid))),
             (Value::text("user_name"), Value::bytes(b"")),
             (Value::text("description"), Value::bytes(b"")),
             (Value::text("tid"), Value::id(revision.tid.to_bytes())),

@@ -6,7 +6,9 @@
 
 mod connection;
 mod desk;
+mod facts;
 mod hub;
+mod iterators;
 mod job;
 mod outbox;
 mod served;

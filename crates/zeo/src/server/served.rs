@@ -197,17 +197,36 @@ fn size_info(stats: StorageStats) -> Value<'static> {
 pub(super) fn get_info(storage: &dyn Storage) -> Value<'static> {
     let stats = storage.stats();
     let interface = |module, name| Value::Tuple(vec![Value::text(module), Value::text(name)]);
-    let interfaces = vec![
-        interface("ZODB.interfaces", "IStorage"),
-        interface("zope.interface", "Interface"),
+    let iterates = storage.iterate().is_some();
+    let undoes = storage.undo().is_some();
+    let interfaces = [
+        ("ZODB.interfaces", "IStorageIteration", iterates),
+        ("ZODB.interfaces", "IStorageUndoable", undoes),
+        (
+            "ZODB.interfaces",
+            "IStorageCurrentRecordIteration",
+            iterates,
+        ),
+        ("ZODB.interfaces", "IStorage", true),
+        ("zope.interface", "Interface", true),
     ];
+    let offered = interfaces
+        .into_iter()
+        .filter(|(.., is_offered)| *is_offered);
+    let interfaces = offered.map(|(module, name, _)| interface(module, name));
     Value::Map(vec![
         (Value::text("length"), number(stats.objects)),
         (Value::text("size"), number(stats.bytes)),
         (Value::text("name"), Value::Text(storage.name().into())),
-        (Value::text("supportsUndo"), Value::Bool(false)),
-        (Value::text("supports_record_iternext"), Value::Bool(false)),
-        (Value::text("interfaces"), Value::Tuple(interfaces)),
+        (Value::text("supportsUndo"), Value::Bool(undoes)),
+        (
+            Value::text("supports_record_iternext"),
+            Value::Bool(iterates),
+        ),
+        (
+            Value::text("interfaces"),
+            Value::Tuple(interfaces.collect()),
+        ),
     ])
 }
 

@@ -45,10 +45,16 @@ impl Ended {
 #[derive(Clone, Default)]
 pub(super) struct Log {
     pub(super) meta: TransactionMeta,
-    stores: Vec<Store>,
+    changes: Vec<Change>,
     by_oid: HashMap<Oid, usize>,
     checks: Vec<(Oid, Tid)>,
     bytes: usize,
+}
+
+#[derive(Clone)]
+enum Change {
+    Store(Store),
+    Undo(Tid),
 }
 
 #[derive(Clone)]
@@ -71,14 +77,21 @@ impl Log {
         let store = Store { oid, base, record };
         match self.by_oid.get(&oid) {
             Some(&index) => {
-                self.bytes -= self.stores[index].record.len() + STORE_BYTES;
-                self.stores[index] = store;
+                let old = std::mem::replace(&mut self.changes[index], Change::Store(store));
+                if let Change::Store(old) = old {
+                    self.bytes -= old.record.len() + STORE_BYTES;
+                }
             }
             None => {
-                self.by_oid.insert(oid, self.stores.len());
-                self.stores.push(store);
+                self.by_oid.insert(oid, self.changes.len());
+                self.changes.push(Change::Store(store));
             }
         }
+    }
+
+    pub(super) fn undo(&mut self, tid: Tid) {
+        self.bytes += STORE_BYTES;
+        self.changes.push(Change::Undo(tid));
     }
 
     pub(super) fn check(&mut self, oid: Oid, base: Tid) {
@@ -91,15 +104,28 @@ impl Log {
         self.bytes
     }
 
-    pub(super) fn oids(&self) -> Vec<Oid> {
-        self.stores.iter().map(|store| store.oid).collect()
+    /// The objects it stores, and those that the storage has changed besides.
+    pub(super) fn oids_with(&self, resolved: &[Oid]) -> Vec<Oid> {
+        let stored = self.changes.iter().filter_map(|change| match change {
+            Change::Store(store) => Some(store.oid),
+            Change::Undo(_) => None,
+        });
+        let others = resolved.iter().copied();
+        stored
+            .chain(others.filter(|oid| !self.by_oid.contains_key(oid)))
+            .collect()
     }
 
     /// Does it all in the storage, up to the vote.
     pub(super) fn vote(&self, storage: &Arc<dyn Storage>) -> Result<Box<dyn Voted>, CommitError> {
         let mut commit: Box<dyn Commit> = storage.clone().begin(self.meta.clone())?;
-        for store in &self.stores {
-            commit.store(store.oid, store.base, store.record.clone())?;
+        for change in &self.changes {
+            match change {
+                Change::Store(store) => {
+                    commit.store(store.oid, store.base, store.record.clone())?;
+                }
+                Change::Undo(tid) => commit.undo(*tid)?,
+            }
         }
         for &(oid, base) in &self.checks {
             commit.check_current(oid, base)?;
@@ -109,10 +135,11 @@ impl Log {
 
     /// The conflict as handed to the client, which has the class and may merge.
     pub(super) fn describe(&self, conflict: &Conflict) -> Value<'_> {
-        let record = self
-            .by_oid
-            .get(&conflict.oid)
-            .map(|&index| &self.stores[index].record);
+        let index = self.by_oid.get(&conflict.oid);
+        let record = index.and_then(|&index| match &self.changes[index] {
+            Change::Store(store) => Some(&store.record),
+            Change::Undo(_) => None,
+        });
         Value::Map(vec![
             (Value::text("oid"), Value::id(conflict.oid.to_bytes())),
             (Value::text("serials"), serials(conflict)),

@@ -286,13 +286,13 @@ fn a_transaction_that_needs_what_is_not_offered_fails_at_its_vote() {
     let mut client = Client::registered(&hub);
     let id = client.begin(OID, Tid::ZERO, b"state");
     client.send(&Request::NotOffered {
-        method: "undoa",
+        method: "deleteObject",
         is_write: true,
     });
     assert_eq!(client.error, None, "the connection stays");
     let refusal = client.ask(&Request::Vote(id.clone())).unwrap_err();
     let text = refusal.to_commit_error().to_string();
-    assert!(text.contains("does not offer undoa"), "{text}");
+    assert!(text.contains("does not offer deleteObject"), "{text}");
     assert_eq!(
         client.ask(&Request::TpcFinish(id.clone())),
         Ok(Reply::Nothing)

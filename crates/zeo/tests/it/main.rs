@@ -8,3 +8,4 @@ mod loads;
 mod pair;
 mod refusals;
 mod timeouts;
+mod undo;
