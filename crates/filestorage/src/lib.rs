@@ -1,4 +1,4 @@
-//! Data.fs: format, index, iteration, recovery.
+//! Data.fs: format, index, iteration, pack, recovery.
 //!
 //! [`FileStorage`] keeps all revisions in the one file that ZODB's `FileStorage` keeps them in. Both
 //! programs read what the other wrote, exclude each other by the same lock file, and start quickly
@@ -38,10 +38,12 @@ mod index;
 mod index_file;
 mod log;
 mod open;
+mod pack;
 mod scan;
 mod transactions;
 
 pub use file_storage::FileStorage;
 pub use format::Status;
 pub use open::{Alarm, Clock, Options};
+pub use pack::{PackError, PackOptions, PackProgress, PackReport, Stage};
 pub use transactions::{DataRecord, DataRecords, TransactionRecord, Transactions};

@@ -175,14 +175,14 @@ impl Iterator for DataRecords {
 }
 
 /// The headers of a transaction's records, one after the other.
-struct Headers {
+pub(crate) struct Headers {
     start: Offset,
     at: Offset,
     end: Offset,
 }
 
 impl Headers {
-    fn of(start: Offset, header: &TransactionHeader) -> Self {
+    pub(crate) fn of(start: Offset, header: &TransactionHeader) -> Self {
         Self {
             start,
             at: start + header.records_start(),
@@ -190,7 +190,7 @@ impl Headers {
         }
     }
 
-    fn next(&mut self, log: &Log) -> Result<Option<(Offset, DataHeader)>, StorageError> {
+    pub(crate) fn next(&mut self, log: &Log) -> Result<Option<(Offset, DataHeader)>, StorageError> {
         if self.at >= self.end {
             return Ok(None);
         }

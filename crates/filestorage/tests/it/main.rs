@@ -15,6 +15,7 @@ mod crash;
 mod damage;
 mod golden;
 mod history;
+mod pack;
 mod recovery;
 
 /// The suite on the disk that loses power, which it does not do here.
