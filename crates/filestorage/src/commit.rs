@@ -87,12 +87,12 @@ impl FileCommit {
 
     /// The transaction that last changed the object, and whether it exists since.
     fn current(&self, oid: Oid) -> Result<Option<(Tid, bool)>, StorageError> {
-        let (at, end) = match self.storage.locate(oid) {
+        let (log, at, end) = match self.storage.locate(oid) {
             Ok(place) => place,
             Err(StorageError::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let page = self.storage.log.page(at, oid, end)?;
+        let page = log.page(at, oid, end)?;
         Ok(Some((page.header.tid, !page.is_removal())))
     }
 
@@ -299,12 +299,13 @@ impl Drop for FileVoted {
 impl FileStorage {
     /// Puts an unfinished transaction durably behind the end.
     fn append(&self, start: Offset, bytes: &[u8]) -> Result<(), StorageError> {
-        let written = self.log.file.write_at(bytes, start.number());
+        let log = self.log();
+        let written = log.file.write_at(bytes, start.number());
         match written {
             Ok(()) => self.sync(),
             // The system took no more, and said so before anything was synced: what the file held
             // is untouched, and without the part that was written it is what it was.
-            Err(error) if is_full(&error) && self.cut(start) => Err(self.log.io("write", error)),
+            Err(error) if is_full(&error) && self.cut(start) => Err(log.io("write", error)),
             Err(error) => {
                 let error = self.poison_with("write", error);
                 self.cut(start);
@@ -317,7 +318,7 @@ impl FileStorage {
     fn complete(&self, start: Offset) -> Result<(), StorageError> {
         let status = [Status::COMPLETE.byte()];
         let at = start + TransactionHeader::STATUS_OFFSET;
-        self.log
+        self.log()
             .file
             .write_at(&status, at.number())
             .map_err(|error| self.poison_with("write", error))?;
@@ -325,7 +326,7 @@ impl FileStorage {
     }
 
     fn sync(&self) -> Result<(), StorageError> {
-        self.log
+        self.log()
             .file
             .sync_data()
             .map_err(|error| self.poison_with("sync", error))
@@ -334,7 +335,7 @@ impl FileStorage {
     /// Takes an unfinished transaction away again. That need not be durable: whoever opens the file
     /// cuts it off, and the next vote writes over it. False, and poisoned, where that fails.
     fn cut(&self, start: Offset) -> bool {
-        let cut = self.log.file.set_len(start.number());
+        let cut = self.log().file.set_len(start.number());
         if let Err(error) = cut {
             let error = self.poison_with("cut", error);
             tracing::error!(%error, "an aborted transaction stays at the end of the file");
@@ -345,8 +346,8 @@ impl FileStorage {
 
     /// After a failed write nobody knows what is on the disk, and after a failed sync a second one
     /// proves nothing: so the first failure is the last write.
-    fn poison_with(&self, operation: &'static str, error: io::Error) -> StorageError {
-        let error = self.log.io(operation, error);
+    pub(crate) fn poison_with(&self, operation: &'static str, error: io::Error) -> StorageError {
+        let error = StorageError::io(self.path.as_path(), operation, error);
         tracing::error!(%error, "nothing is written any more until the storage is reopened");
         // Only the first cause is kept.
         if self.poison.set(error.to_string()).is_ok() {

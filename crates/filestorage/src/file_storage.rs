@@ -1,6 +1,6 @@
 //! The storage: reads, ids, listings. Opening is in `open`, writing in `commit`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -22,7 +22,7 @@ use crate::transactions::Transactions;
 
 /// A Data.fs that is open.
 pub struct FileStorage {
-    pub(crate) log: Log,
+    pub(crate) path: PathBuf,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) read_only: bool,
     pub(crate) clock: Clock,
@@ -30,14 +30,19 @@ pub struct FileStorage {
     /// The newest id handed out or stored, as a number; the root counts as handed out.
     pub(crate) last_oid: AtomicU64,
     pub(crate) commit_lock: Arc<CommitLock>,
+    /// Held by a pack from its beginning to its end.
+    pub(crate) pack_lock: Mutex<()>,
     /// Why nothing is written any more.
     pub(crate) poison: OnceLock<String>,
     pub(crate) on_poison: Alarm,
     pub(crate) disk_lock: Mutex<Option<Box<dyn DiskLock>>>,
 }
 
-/// What a finish changes, all at once.
+/// What a finish or a pack changes, all at once. Whoever reads takes the file and an offset in it
+/// from the same state: a pack puts another file in its place, and those who began to read the old
+/// one finish there.
 pub(crate) struct State {
+    pub(crate) log: Log,
     pub(crate) index: Index,
     /// Behind the last finished transaction; nothing beyond is ever read.
     pub(crate) end: Offset,
@@ -47,10 +52,10 @@ pub(crate) struct State {
 impl FileStorage {
     /// The path it was opened with.
     pub fn path(&self) -> &Path {
-        self.log.path()
+        &self.path
     }
 
-    /// Ends the writing: waits for a commit under way, writes the `.index` that makes the next open
+    /// Ends the writing: waits for a commit under way, gives up a pack, writes the `.index` that makes the next open
     /// quick, and releases the lock file. Later commits report [`StorageError::Poisoned`]; reads go
     /// on as long as somebody holds the storage. A second call does nothing.
     ///
@@ -59,11 +64,14 @@ impl FileStorage {
     /// # Errors
     /// The `.index` could not be written. The storage is closed all the same.
     pub fn close(&self) -> Result<(), StorageError> {
-        let _commits_are_over = self.commit_lock.acquire();
+        let commits_are_over = self.commit_lock.acquire();
         let closed_before = self
             .poison
             .set("the storage was closed".to_owned())
             .is_err();
+        drop(commits_are_over);
+        // A pack gives up when it sees that. Until then the lock file must stay ours.
+        let _pack_is_over = self.pack_lock.lock();
         let disk_lock = self.disk_lock.lock().take();
         if self.read_only || closed_before {
             return Ok(());
@@ -75,7 +83,11 @@ impl FileStorage {
 
     pub(crate) fn save_index(&self) -> Result<(), StorageError> {
         let state = self.state.read();
-        index_file::save(&*self.disk, self.log.path(), &state.index, state.end)
+        if state.index.len() == 0 && state.end > LOG_START {
+            // Beside an index without entries the original cannot open a file of empty transactions.
+            return Ok(());
+        }
+        index_file::save(&*self.disk, &self.path, &state.index, state.end)
     }
 
     /// The data that `oid` got in the transaction `tid`.
@@ -83,11 +95,11 @@ impl FileStorage {
     /// # Errors
     /// [`StorageError::NotFound`] when that transaction did not change the object, or removed it.
     pub fn load_serial(&self, oid: Oid, tid: Tid) -> Result<Record, StorageError> {
-        let (mut at, end) = self.locate(oid)?;
+        let (log, mut at, end) = self.locate(oid)?;
         loop {
-            let page = self.log.page(at, oid, end)?;
+            let page = log.page(at, oid, end)?;
             if page.header.tid == tid {
-                let data = self.log.data(&page)?;
+                let data = log.data(&page)?;
                 return data.record.ok_or(StorageError::NotFound { oid });
             }
             at = page
@@ -105,15 +117,26 @@ impl FileStorage {
     /// # Errors
     /// The way to `from` is damaged.
     pub fn transactions(&self, from: Tid, to: Tid) -> Result<Transactions, StorageError> {
-        let end = self.state.read().end;
-        Transactions::between(self.log.clone(), from, to, end)
+        let (log, end) = self.log_and_end();
+        Transactions::between(log, from, to, end)
     }
 
-    /// Where the current record of the object is, and where the log ends.
-    pub(crate) fn locate(&self, oid: Oid) -> Result<(Offset, Offset), StorageError> {
+    /// The log, where the current record of the object is in it, and where it ends.
+    pub(crate) fn locate(&self, oid: Oid) -> Result<(Log, Offset, Offset), StorageError> {
         let state = self.state.read();
         let at = state.index.get(oid).ok_or(StorageError::NotFound { oid })?;
-        Ok((at, state.end))
+        Ok((state.log.clone(), at, state.end))
+    }
+
+    /// The log, and where it ends.
+    pub(crate) fn log_and_end(&self) -> (Log, Offset) {
+        let state = self.state.read();
+        (state.log.clone(), state.end)
+    }
+
+    /// The log as it is now. It stays the log as long as the commit lock is held.
+    pub(crate) fn log(&self) -> Log {
+        self.state.read().log.clone()
     }
 
     pub(crate) fn check_writable(&self) -> Result<(), StorageError> {
@@ -133,11 +156,11 @@ impl FileStorage {
         &self,
         mut wanted: impl FnMut(usize, Tid) -> bool,
     ) -> Result<Vec<Changes>, StorageError> {
-        let end = self.state.read().end;
+        let (log, end) = self.log_and_end();
         let mut found = Vec::new();
         let mut at = end;
         while at > LOG_START {
-            let (start, header) = self.log.transaction_before(at)?;
+            let (start, header) = log.transaction_before(at)?;
             at = start;
             if header.status == Status::UNDONE {
                 continue;
@@ -147,14 +170,14 @@ impl FileStorage {
             }
             found.push(start);
         }
-        let read = |start: Offset| Transactions::changes_of(&self.log, start, end);
+        let read = |start: Offset| Transactions::changes_of(&log, start, end);
         found.into_iter().rev().map(read).collect()
     }
 }
 
 impl Storage for FileStorage {
     fn name(&self) -> String {
-        self.log.path().display().to_string()
+        self.path.display().to_string()
     }
 
     fn last_tid(&self) -> Tid {
@@ -162,13 +185,13 @@ impl Storage for FileStorage {
     }
 
     fn load_before(&self, oid: Oid, before: Tid) -> Result<Option<Revision>, StorageError> {
-        let (mut at, end) = self.locate(oid)?;
+        let (log, mut at, end) = self.locate(oid)?;
         let mut next = None;
         loop {
-            let page = self.log.page(at, oid, end)?;
+            let page = log.page(at, oid, end)?;
             let tid = page.header.tid;
             if tid < before {
-                let data = self.log.data(&page)?;
+                let data = log.data(&page)?;
                 let record = data.record.ok_or(StorageError::NotFound { oid })?;
                 return Ok(Some(Revision { tid, next, record }));
             }

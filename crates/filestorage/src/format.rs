@@ -137,6 +137,8 @@ pub(crate) struct TransactionHeader {
 
 impl TransactionHeader {
     pub(crate) const LEN: usize = 23;
+    /// Where the length is in it.
+    pub(crate) const LENGTH_OFFSET: u64 = 8;
     /// Where the status byte is in it.
     pub(crate) const STATUS_OFFSET: u64 = 16;
 

@@ -47,6 +47,20 @@ impl Index {
         }
     }
 
+    /// Takes the entry away, if there is one.
+    pub(crate) fn remove(&mut self, oid: Oid) {
+        let (number, slot) = split(oid);
+        let Some(page) = self.pages.get_mut(&number) else {
+            return;
+        };
+        if page.remove(slot) {
+            self.len -= 1;
+            if page.entries().next().is_none() {
+                self.pages.remove(&number);
+            }
+        }
+    }
+
     pub(crate) fn len(&self) -> u64 {
         self.len
     }
@@ -104,6 +118,23 @@ impl Page {
         }
     }
 
+    /// Whether the slot had an entry.
+    fn remove(&mut self, slot: u16) -> bool {
+        match self {
+            Self::Dense(offsets) => {
+                let old = std::mem::take(&mut offsets[usize::from(slot)]);
+                old != Offset::NONE
+            }
+            Self::Sparse(entries) => match entries.binary_search_by_key(&slot, |entry| entry.0) {
+                Ok(at) => {
+                    entries.remove(at);
+                    true
+                }
+                Err(_) => false,
+            },
+        }
+    }
+
     fn entries(&self) -> Box<dyn Iterator<Item = (u16, Offset)> + '_> {
         match self {
             Self::Sparse(entries) => Box::new(entries.iter().copied()),
@@ -142,13 +173,18 @@ mod tests {
         #[test]
         fn an_index_is_an_ordered_map(
             entries in prop::collection::vec(
-                (prop_oneof![0u64..3000, any::<u64>()], 1u64..1 << 48), 0..3000)
+                (prop_oneof![0u64..3000, any::<u64>()], 1u64..1 << 48), 0..3000),
+            removed in prop::collection::vec(0u64..3000, 0..3000),
         ) {
             let mut index = Index::default();
             let mut model = BTreeMap::new();
             for (oid, offset) in entries {
                 index.insert(Oid::new(oid), Offset::new(offset));
                 model.insert(Oid::new(oid), Offset::new(offset));
+            }
+            for oid in removed {
+                index.remove(Oid::new(oid));
+                model.remove(&Oid::new(oid));
             }
             prop_assert_eq!(index.len(), model.len() as u64);
             prop_assert_eq!(index.last_oid(), model.keys().last().copied());

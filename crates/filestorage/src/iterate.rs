@@ -28,15 +28,15 @@ impl Iterate for FileStorage {
     }
 
     fn history(&self, oid: Oid, revisions_max: usize) -> Result<Vec<HistoryEntry>, StorageError> {
-        let (at, end) = self.locate(oid)?;
+        let (log, at, end) = self.locate(oid)?;
         let mut found = Vec::new();
         let mut next = Some(at);
         while let Some(at) = next.take_if(|_| found.len() < revisions_max) {
-            let record = self.log.page(at, oid, end)?.header;
-            let transaction = self.log.transaction_header(record.transaction, end)?;
+            let record = log.page(at, oid, end)?.header;
+            let transaction = log.transaction_header(record.transaction, end)?;
             found.push(HistoryEntry {
                 tid: record.tid,
-                meta: self.log.meta(record.transaction, &transaction)?,
+                meta: log.meta(record.transaction, &transaction)?,
                 bytes: record.data_length,
             });
             next = record.previous.some();

@@ -1,4 +1,4 @@
-//! Data.fs: format, index, iteration, undo, recovery.
+//! Data.fs: format, index, iteration, undo, pack, recovery.
 //!
 //! [`FileStorage`] keeps all revisions in the one file that ZODB's `FileStorage` keeps them in. Both
 //! programs read what the other wrote, exclude each other by the same lock file, and start quickly
@@ -39,6 +39,7 @@ mod index_file;
 mod iterate;
 mod log;
 mod open;
+mod pack;
 mod plan;
 mod scan;
 mod transactions;
@@ -47,5 +48,6 @@ mod undo;
 pub use file_storage::FileStorage;
 pub use format::Status;
 pub use open::{Alarm, Clock, Options};
+pub use pack::{PackError, PackOptions, PackProgress, PackReport, Stage};
 pub use storage::DataRecord;
 pub use transactions::{DataRecords, TransactionRecord, Transactions};

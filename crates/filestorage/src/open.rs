@@ -16,6 +16,7 @@ use crate::format::{DataHeader, LOG_START, MAGIC_NEW, MAGICS, Offset, Status};
 use crate::index::Index;
 use crate::index_file;
 use crate::log::Log;
+use crate::pack;
 use crate::scan::{CheckedLog, UncheckedTail, Unfinished};
 
 /// Tells the time since 1970, UTC.
@@ -72,6 +73,9 @@ impl FileStorage {
         } else {
             Some(lock(disk, &with_suffix(path, ".lock"))?)
         };
+        if !options.read_only {
+            check_interrupted_pack(disk, path)?;
+        }
         let file = open_file(disk, path, &options)?;
         let log = Log::new(file, path.to_owned());
         check_magic(&log, disk, options.read_only)?;
@@ -108,17 +112,19 @@ impl FileStorage {
     ) -> Self {
         let last_oid = checked.index.last_oid().map_or(0, |oid| oid.number());
         Self {
-            log,
+            path: log.path().to_owned(),
             disk: options.disk,
             read_only: options.read_only,
             clock: options.clock,
             state: RwLock::new(State {
+                log,
                 index: checked.index,
                 end: checked.end,
                 last_tid: checked.last_tid,
             }),
             last_oid: AtomicU64::new(last_oid),
             commit_lock: Arc::new(CommitLock::default()),
+            pack_lock: Mutex::new(()),
             poison: OnceLock::new(),
             on_poison: options.on_poison,
             disk_lock: Mutex::new(disk_lock),
@@ -148,6 +154,33 @@ fn lock(disk: &dyn Disk, path: &Path) -> Result<Box<dyn DiskLock>, StorageError>
         },
         LockError::Io(error) => StorageError::io(path, "lock", error),
     })
+}
+
+/// Clears up after a pack that did not come to its end.
+fn check_interrupted_pack(disk: &dyn Disk, path: &Path) -> Result<(), StorageError> {
+    let exists = |path: &Path| {
+        disk.exists(path)
+            .map_err(|error| StorageError::io(path, "look for", error))
+    };
+    let draft = pack::draft_path(path);
+    if !exists(&draft)? {
+        return Ok(());
+    }
+    let old = with_suffix(path, ".old");
+    if !exists(path)? && exists(&old)? {
+        // The original was killed between its two renames. Making an empty file here would hide that
+        // the database is next to it.
+        return Err(StorageError::Corrupt {
+            path: path.to_owned(),
+            offset: 0,
+            what: format!(
+                "the file is missing, and a pack was interrupted: rename {} back to it",
+                old.display()
+            ),
+        });
+    }
+    tracing::warn!(path = %draft.display(), "the rest of an interrupted pack is removed");
+    pack::remove(disk, &draft)
 }
 
 fn open_file(

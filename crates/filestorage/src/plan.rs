@@ -13,7 +13,8 @@ use crate::transactions::Headers;
 /// A transaction's records, in the order they will have in the file.
 pub(crate) struct Plan<'a> {
     storage: &'a FileStorage,
-    /// Where the log ends. The commit lock keeps it there.
+    /// The log and where it ends. The commit lock keeps both as they are.
+    log: Log,
     end: Offset,
     records: Vec<PlannedRecord>,
     /// The last record of each object.
@@ -47,9 +48,11 @@ impl PlannedRecord {
 }
 
 impl<'a> Plan<'a> {
+    /// Called with the commit lock held.
     pub(crate) fn new(storage: &'a FileStorage, end: Offset) -> Self {
         Self {
             storage,
+            log: storage.log(),
             end,
             records: Vec::new(),
             newest: HashMap::new(),
@@ -97,8 +100,8 @@ impl<'a> Plan<'a> {
         self.records.push(PlannedRecord { oid, body });
     }
 
-    fn log(&self) -> &'a Log {
-        &self.storage.log
+    fn log(&self) -> &Log {
+        &self.log
     }
 
     /// Where the transaction begins that is to be undone. Ids rise along the file, so the search ends

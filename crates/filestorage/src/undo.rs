@@ -12,11 +12,11 @@ impl Undo for FileStorage {
         last: usize,
         is_wanted: &mut dyn FnMut(&UndoEntry) -> bool,
     ) -> Result<Vec<UndoEntry>, StorageError> {
-        let mut at = self.state.read().end;
+        let (log, mut at) = self.log_and_end();
         let mut found = Vec::new();
         let mut wanted = 0;
         while wanted < last && at > LOG_START {
-            let (start, header) = self.log.transaction_before(at)?;
+            let (start, header) = log.transaction_before(at)?;
             at = start;
             if header.status == Status::PACKED {
                 break;
@@ -26,7 +26,7 @@ impl Undo for FileStorage {
             }
             let entry = UndoEntry {
                 tid: header.tid,
-                meta: self.log.meta(start, &header)?,
+                meta: log.meta(start, &header)?,
                 bytes: header.length,
             };
             if !is_wanted(&entry) {

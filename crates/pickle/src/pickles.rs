@@ -61,6 +61,15 @@ impl Pickles {
         self.roots.get(index).map(|id| self.value(*id))
     }
 
+    /// The persistent ids of all references in the pickles, in the order they were read: without walking the values,
+    /// so also of what nothing holds any more.
+    pub fn persistent_ids(&self) -> impl Iterator<Item = Value<'_>> {
+        self.nodes.iter().filter_map(|node| match node {
+            Node::Persistent(id) => Some(Value::new(self, *id)),
+            _ => None,
+        })
+    }
+
     /// A view of a node of this arena.
     ///
     /// Panics if the id was made by a larger arena.

@@ -8,7 +8,7 @@
 //! * every change of length; a length may grow although the data that made it grow is dropped, and
 //!   what was never written is zero then.
 //!
-//! Until a directory is synced, a power loss keeps some first part of the creations, renames and
+//! Until a directory is synced, a power loss keeps some first part of the creations, links, renames and
 //! removals in it: file systems journal names in order.
 //!
 //! What was synced stays. A sector is never torn, and no bit flips: checksums are for that. A lock
@@ -191,6 +191,16 @@ impl Disk for SimDisk {
             return Err(io::ErrorKind::NotFound.into());
         }
         state.change_names(NameChange::Rename(from.to_owned(), to.to_owned()))
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.check_power()?;
+        if state.names.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let file = *state.names.get(from).ok_or(io::ErrorKind::NotFound)?;
+        state.change_names(NameChange::Bind(to.to_owned(), file))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

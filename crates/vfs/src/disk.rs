@@ -18,10 +18,13 @@ pub trait Disk: Send + Sync {
     /// Gives the file another name, in place of the file that had it.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// Gives the file a second name, which must be free.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
+
     /// Removes the name of a file; handles that are open keep working.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Makes the names in a directory durable: creations, renames and removals so far.
+    /// Makes the names in a directory durable: creations, links, renames and removals so far.
     fn sync_directory(&self, path: &Path) -> io::Result<()>;
 
     /// Takes the exclusive lock that the lock file of that path stands for, or fails at once. The

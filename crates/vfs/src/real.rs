@@ -32,6 +32,10 @@ impl Disk for RealDisk {
         fs::rename(from, to)
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
     }
@@ -159,6 +163,20 @@ mod tests {
             fs::read_to_string(&path).unwrap(),
             format!(" {}\n", std::process::id())
         );
+    }
+
+    #[test]
+    fn a_link_is_a_second_name_and_replaces_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let [one, two] = ["one", "two"].map(|name| folder.path().join(name));
+        let file = RealDisk.open(&one, OpenMode::Create).unwrap();
+        RealDisk.link(&one, &two).unwrap();
+        file.write_at(b"both", 0).unwrap();
+        assert_eq!(fs::read(&two).unwrap(), b"both");
+        let taken = RealDisk.link(&one, &two).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
+        RealDisk.remove(&one).unwrap();
+        assert_eq!(fs::read(&two).unwrap(), b"both");
     }
 
     #[test]

@@ -7,6 +7,7 @@ bytes.
 """
 
 import base64
+import io
 import json
 import logging
 import os
@@ -256,6 +257,76 @@ def write_json(name, facts):
         f.write('\n')
 
 
+class Reference:
+    """Stands for another object in a state."""
+
+    def __init__(self, identity):
+        self.identity = identity
+
+
+class ReferencePickler(pickle.Pickler):
+    def persistent_id(self, value):
+        return value.identity if isinstance(value, Reference) else None
+
+
+def referring(text, *identities):
+    """A record whose state holds references with these persistent ids."""
+    file = io.BytesIO()
+    pickler = ReferencePickler(file, 3)
+    pickler.dump(('golden', 'Thing'))
+    pickler.dump({'text': text, 'parts': [Reference(identity) for identity in identities]})
+    return file.getvalue()
+
+
+def strong(oid):
+    return (p64(oid), ('golden', 'Thing'))
+
+
+def make_unpacked(path):
+    """A history in which each pack time leaves something else out."""
+    maker = Maker(path)
+    root = maker.store([
+        (0, z64, referring('root', strong(1), p64(2), ['w', (p64(3),)],
+                           ['m', ('other', p64(4), ('golden', 'Thing'))], ['n', ('other', p64(4))])),
+        (1, z64, referring('one', strong(0))), (2, z64, referring('two', strong(5))),
+        (3, z64, record('only weakly held')), (4, z64, record('never held')),
+        (5, z64, record('five')),
+    ], user='admin', description='initial')
+    one = maker.store([(1, root, referring('one, again'))], extension={'n': 1})
+    five = maker.store([(5, root, record('five, again')), (4, root, record('never held, again'))])
+    maker.undo(five, description='five as it was')
+    maker.store([], description='empty')
+    maker.store([(6, z64, record('six')), (7, z64, record('seven'))])
+    # The pack times lie between here,
+    dropped = maker.store([(0, root, referring('root, smaller', strong(1)))])
+    gone = maker.delete(4, maker.storage.getTid(p64(4)), description='deleted')
+    maker.undo(gone, description='deletion undone')
+    # and here.
+    maker.undo(dropped, description='root as it was')
+    maker.undo(one, description='one as it was')
+    maker.store([(8, z64, record('eight')), (1, maker.storage.getTid(p64(1)),
+                                             referring('one, once more', strong(8)))])
+    maker.storage.close()
+    return maker.count
+
+
+def make_packs(folder):
+    """What the original's pack makes of one file, at several times."""
+    path = os.path.join(folder, 'unpacked.fs')
+    count = make_unpacked(path)
+    shutil.copy(path, HERE)
+    for name, number, gc in [('late', count, True), ('middle', 8, True), ('early', 6, True),
+                             ('no-gc', count, False)]:
+        copy = os.path.join(folder, name)
+        shutil.copy(path, copy)
+        storage = FileStorage(copy)
+        # Half a minute behind the transaction with that number.
+        time = TimeStamp(p64(FIRST_TID + (number << 32))).timeTime() + 30
+        storage.pack(time, referencesf, gc)
+        storage.close()
+        shutil.copy(copy, os.path.join(HERE, 'packed-%s.fs' % name))
+
+
 def main():
     # That no class can be imported which would resolve conflicts is what is wanted here.
     logging.disable()
@@ -279,6 +350,7 @@ def main():
         storage.tpc_abort(meta)
         storage.close()
         make_undo(folder)
+        make_packs(folder)
     finally:
         shutil.rmtree(folder)
 
