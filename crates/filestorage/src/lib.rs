@@ -39,9 +39,14 @@ mod index_file;
 mod log;
 mod open;
 mod scan;
+mod survey;
 mod transactions;
 
 pub use file_storage::FileStorage;
 pub use format::Status;
 pub use open::{Alarm, Clock, Options};
+pub use survey::{
+    Damage, Positions, Step, Survey, SurveyedData, SurveyedRecord, SurveyedTransaction,
+    UnfinishedTail, Walk,
+};
 pub use transactions::{DataRecord, DataRecords, TransactionRecord, Transactions};
