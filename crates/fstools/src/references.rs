@@ -275,9 +275,7 @@ fn is_inside(parent: &Content, child: Option<&Content>) -> bool {
             .or_else(|| parent.strip_suffix(bucket));
         family.is_some_and(|family| child.strip_suffix(bucket) == Some(family))
     };
-    (parent == child && !child.ends_with("Bucket") && !child.ends_with("Set"))
-        || (parent == child && child.ends_with("TreeSet"))
-        || parts.into_iter().any(bucket)
+    parent == child || parts.into_iter().any(bucket)
 }
 
 impl fmt::Display for DanglingLine {
@@ -302,5 +300,41 @@ impl fmt::Display for DanglingLine {
             Some(path) => write!(f, "path: {path}"),
             None => f.write_str("the root does not reach it"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pickle::Pickles;
+
+    use super::*;
+
+    fn content(module: &str, name: &str) -> Content {
+        let mut pickles = Pickles::new();
+        let class = pickles.global(module, name);
+        let state = pickles.none();
+        pickles.push_root(class);
+        pickles.push_root(state);
+        Content::decode(&pickles.encode()).unwrap()
+    }
+
+    #[test]
+    fn only_the_nodes_of_a_tree_are_inside_of_it() {
+        let inside = |parent, child| {
+            let child = content("BTrees.OOBTree", child);
+            is_inside(&content("BTrees.OOBTree", parent), Some(&child))
+        };
+        assert!(inside("OOBTree", "OOBucket"));
+        assert!(inside("OOBTree", "OOBTree"));
+        assert!(inside("OOBucket", "OOBucket"));
+        assert!(inside("OOTreeSet", "OOSet"));
+        assert!(inside("OOTreeSet", "OOTreeSet"));
+        assert!(!inside("OOBucket", "OOBTree"), "a tree as a value");
+        assert!(!inside("OOBTree", "OOTreeSet"), "a set as a value");
+        let folder = content("OFS.Folder", "Folder");
+        let tree = content("BTrees.OOBTree", "OOBTree");
+        assert!(!is_inside(&folder, Some(&tree)));
+        assert!(!is_inside(&tree, Some(&folder)));
+        assert!(!is_inside(&tree, None));
     }
 }
