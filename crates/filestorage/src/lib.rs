@@ -42,6 +42,7 @@ mod open;
 mod pack;
 mod plan;
 mod scan;
+mod survey;
 mod transactions;
 mod undo;
 
@@ -50,4 +51,8 @@ pub use format::Status;
 pub use open::{Alarm, Clock, Options};
 pub use pack::{PackError, PackOptions, PackProgress, PackReport, Stage};
 pub use storage::DataRecord;
+pub use survey::{
+    Damage, Positions, Step, Survey, SurveyedData, SurveyedRecord, SurveyedTransaction,
+    UnfinishedTail, Walk,
+};
 pub use transactions::{DataRecords, TransactionRecord, Transactions};

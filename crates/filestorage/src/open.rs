@@ -234,7 +234,10 @@ fn sync(log: &Log) -> Result<(), StorageError> {
 }
 
 /// What the `.index` leaves to be checked, if there is one that can be trusted.
-fn tail_behind_index(log: &Log, disk: &dyn Disk) -> Result<Option<UncheckedTail>, StorageError> {
+pub(crate) fn tail_behind_index(
+    log: &Log,
+    disk: &dyn Disk,
+) -> Result<Option<UncheckedTail>, StorageError> {
     let Some((index, end)) = index_file::load(disk, log.path()) else {
         return Ok(None);
     };

@@ -295,6 +295,11 @@ impl<'a> Window<'a> {
         Ok(self.held(at).copied())
     }
 
+    /// The bytes at that offset, where they are in memory.
+    pub(crate) fn peek<const N: usize>(&self, at: Offset) -> Option<&[u8; N]> {
+        self.held(at)
+    }
+
     fn held<const N: usize>(&self, at: Offset) -> Option<&[u8; N]> {
         let skip = at.number().checked_sub(self.start.number())?;
         self.bytes.get(usize::try_from(skip).ok()?..)?.first_chunk()

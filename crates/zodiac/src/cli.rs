@@ -1,5 +1,7 @@
 //! The command line. Flags that are absent leave the configuration as it is.
 
+pub(crate) mod fs;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -25,9 +27,10 @@ Examples:
   zodiac zeo --data Data.fs --listen 10.0.0.1:8100
   zodiac publish --zeo 10.0.0.1:8100 --listen 10.0.0.2:8081
   zodiac balance --listen 10.0.0.4:80 --member 10.0.0.2:8081 --member 10.0.0.3:8081
-  zodiac config --print-defaults > zodiac.toml";
+  zodiac config --print-defaults > zodiac.toml
+  zodiac fs info var/Data.fs                  look into a Data.fs, also while it is served";
 
-/// The roles of a cluster.
+/// The roles of a cluster, and its tools.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the whole cluster on this machine: storage server, publishers, load balancer
@@ -40,6 +43,8 @@ pub(crate) enum Command {
     Balance(Balance),
     /// Print or check the configuration
     Config(ConfigCommand),
+    /// Look into a Data.fs: dump, verify, references, statistics
+    Fs(fs::Fs),
 }
 
 /// What every role takes.

@@ -19,7 +19,7 @@ use crate::cli::{Cli, Command};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             eprintln!("zodiac: {}", explain(&error).trim_end());
             ExitCode::FAILURE
@@ -40,14 +40,16 @@ fn explain(error: &anyhow::Error) -> String {
     text
 }
 
-fn run(cli: Cli) -> anyhow::Result<()> {
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
+        Command::Fs(arguments) => return Ok(roles::fs::run(&arguments)),
         Command::Up(arguments) => roles::up::run(&arguments),
         Command::Zeo(arguments) => roles::zeo::run(&arguments),
         Command::Publish(arguments) => roles::publish::run(&arguments),
         Command::Balance(arguments) => roles::balance::run(&arguments),
         Command::Config(arguments) => roles::config::run(&arguments),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(test)]

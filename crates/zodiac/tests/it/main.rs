@@ -74,6 +74,58 @@ fn a_variable_that_is_not_text_is_named() {
     assert!(message.contains("ZODIAC_PUBLISH_REALM"), "{message}");
 }
 
+/// Exit statuses and output of `zodiac fs`, as its help describes them.
+#[test]
+fn tools_say_what_is_wrong_by_their_exit_status() {
+    let directory = scratch("fs");
+    let fs = |arguments: &[&str], file: &std::path::Path| {
+        let output = Command::new(env!("CARGO_BIN_EXE_zodiac"))
+            .arg("fs")
+            .arg(arguments[0])
+            .arg(file)
+            .args(&arguments[1..])
+            .output()
+            .expect("the binary starts");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (
+            output.status.code(),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
+    };
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../filestorage/tests/golden/plain.fs");
+    for tool in ["info", "dump", "tail", "refs", "verify", "stats"] {
+        let (status, out, errors) = fs(&[tool, "--json"], &golden);
+        assert_eq!((status, errors.as_str()), (Some(0), ""), "{tool}: {out}");
+        for line in out.lines() {
+            let line: serde_json::Value = serde_json::from_str(line).expect("lines are JSON");
+            assert!(line["kind"].is_string(), "{tool}: {line}");
+        }
+        assert!(!out.is_empty(), "{tool}");
+    }
+    let (status, out, _) = fs(&["oids", "0x63", "--json"], &golden);
+    assert_eq!(status, Some(1));
+    assert_eq!(out, "{\"kind\":\"absent\",\"oid\":\"0x63\"}\n");
+
+    let broken = directory.join("broken.fs");
+    let mut bytes = std::fs::read(&golden).expect("the golden file");
+    bytes[338 + 42 + 2] = 0xff;
+    std::fs::write(&broken, bytes).expect("a broken copy");
+    let (status, out, _) = fs(&["verify"], &broken);
+    assert_eq!(status, Some(1));
+    let first = "damaged at offset 338, transaction 0x03f0000200000000, object 0x01: ";
+    assert!(out.starts_with(first), "{out}");
+
+    let (status, out, errors) = fs(&["info"], &directory.join("absent.fs"));
+    assert_eq!((status, out.as_str()), (Some(2), ""));
+    assert!(errors.contains("absent.fs: cannot open"), "{errors}");
+    let (status, _, errors) = fs(&["dump", "--from", "yesterday"], &golden);
+    assert_eq!(status, Some(2));
+    assert!(errors.contains("2026-01-31"), "{errors}");
+    std::fs::remove_dir_all(directory).expect("the directory goes");
+}
+
 fn scratch(name: &str) -> PathBuf {
     let directory = std::env::temp_dir().join(format!("zodiac-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&directory).expect("a scratch directory");

@@ -1,0 +1,306 @@
+//! Looking at a Data.fs as it lies on the disk, sound or damaged: no lock, no writing, no opening.
+//!
+//! [`Survey::walk`] goes from transaction to transaction. Where one is broken it says so, looks for
+//! the next sound one and goes on there, so that one bad sector does not hide the rest of the file.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use storage::{Oid, Record, StorageError, Tid, TransactionMeta};
+use vfs::{Disk, OpenMode};
+
+use crate::format::{DataHeader, LOG_START, MAGICS, Offset, Status};
+use crate::index::Index;
+use crate::index_file;
+use crate::log::Log;
+use crate::open::{tail_behind_index, with_suffix};
+use crate::scan::UncheckedTail;
+
+mod walk;
+
+pub use walk::{Step, Walk};
+
+/// A Data.fs to look at, while another process may go on writing it.
+pub struct Survey {
+    log: Log,
+    disk: Arc<dyn Disk>,
+    magic: String,
+    size: Offset,
+}
+
+/// Something broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// Where the broken structure begins.
+    pub offset: u64,
+    /// The transaction it belongs to, where that is known.
+    pub tid: Option<Tid>,
+    /// The object it belongs to, where that is known.
+    pub oid: Option<Oid>,
+    /// What was expected and found.
+    pub what: String,
+    /// Where reading goes on, when bytes before that are skipped.
+    pub resumed: Option<u64>,
+}
+
+/// Bytes behind the last finished transaction. A writer cuts them off when it opens the file, or is
+/// just writing them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnfinishedTail {
+    /// Where they begin.
+    pub offset: u64,
+    /// How many there are.
+    pub bytes: u64,
+    /// What they look like.
+    pub why: String,
+}
+
+/// A transaction as it lies in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SurveyedTransaction {
+    /// Where it begins.
+    pub offset: u64,
+    /// All its bytes, from header to closing length.
+    pub bytes: u64,
+    /// Its id.
+    pub tid: Tid,
+    /// What became of it.
+    pub status: Status,
+    /// What it says of itself.
+    pub meta: TransactionMeta,
+}
+
+/// A record as it lies in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SurveyedRecord {
+    /// Where it begins.
+    pub offset: u64,
+    /// All its bytes.
+    pub bytes: u64,
+    /// The object.
+    pub oid: Oid,
+    /// The transaction that the record names.
+    pub tid: Tid,
+    /// Where it says that the previous record of the object is.
+    pub previous: Option<u64>,
+    /// The length of its own data; 0 where there is a back pointer.
+    pub data_bytes: u64,
+    /// Behind its transaction's records.
+    end: Offset,
+}
+
+/// What a record stands for, once back pointers are followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SurveyedData {
+    /// Nothing where the object does not exist from this record on.
+    pub record: Option<Record>,
+    /// The transaction of the record that the back pointer names, if there is one.
+    pub back: Option<Tid>,
+}
+
+/// Where the current record of each object is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Positions {
+    index: Index,
+    end: u64,
+}
+
+impl Survey {
+    /// Opens the file for reading and notes how long it is now. Reading stops there.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`] where it cannot be read, [`StorageError::Corrupt`] where it does not
+    /// begin as a Data.fs does.
+    pub fn open(path: impl AsRef<Path>, disk: Arc<dyn Disk>) -> Result<Self, StorageError> {
+        let path = path.as_ref();
+        let file = disk
+            .open(path, OpenMode::Read)
+            .map_err(|error| StorageError::io(path, "open", error))?;
+        let log = Log::new(file, path.to_owned());
+        let mut magic = [0; 4];
+        let filled = log
+            .file
+            .read_most_at(&mut magic, 0)
+            .map_err(|error| log.io("read", error))?;
+        let magic = &magic[..filled];
+        if !MAGICS.iter().any(|known| magic == *known) {
+            let found = magic.escape_ascii();
+            let what = format!(
+                "not a Data.fs: it begins with \"{found}\" instead of \"FS30\" or \"FS21\""
+            );
+            return Err(log.corrupt(Offset::NONE, what));
+        }
+        let magic = magic.escape_ascii().to_string();
+        let size = log.file.len().map_err(|error| log.io("measure", error))?;
+        Ok(Self {
+            log,
+            disk,
+            magic,
+            size: Offset::new(size),
+        })
+    }
+
+    /// The path it was opened with.
+    pub fn path(&self) -> &Path {
+        self.log.path()
+    }
+
+    /// The four letters it begins with.
+    pub fn magic(&self) -> &str {
+        &self.magic
+    }
+
+    /// How long the file was when it was opened.
+    pub fn size(&self) -> u64 {
+        self.size.number()
+    }
+
+    /// All transactions, oldest first.
+    pub fn walk(&self) -> Walk<'_> {
+        Walk::new(&self.log, LOG_START, self.size)
+    }
+
+    /// The transactions from that offset on, which is the beginning of one.
+    pub fn walk_from(&self, offset: u64) -> Walk<'_> {
+        Walk::new(&self.log, Offset::new(offset), self.size)
+    }
+
+    /// The transactions that the positions were taken from.
+    pub fn walk_within(&self, positions: &Positions) -> Walk<'_> {
+        Walk::new(&self.log, LOG_START, Offset::new(positions.end))
+    }
+
+    /// Where the newest `count` finished transactions begin, looked for from the end of the file;
+    /// `None` where its end is not sound, so that only a walk from the front can tell.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn newest(&self, count: usize) -> Result<Option<u64>, StorageError> {
+        let mut start = self.size;
+        let mut found = 0;
+        while found < count && start > LOG_START {
+            let header = match self.log.transaction_before(start) {
+                Ok((before, header)) => {
+                    start = before;
+                    header
+                }
+                Err(StorageError::Corrupt { .. }) => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            if header.status.is_finished() {
+                found += 1;
+            } else if found > 0 || header.status != Status::UNFINISHED {
+                return Ok(None);
+            }
+            if found == 1 && !self.first_record_agrees(start, header.tid)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(start.number()))
+    }
+
+    /// What looks like a transaction at the end of the file may be part of a record that is being
+    /// written.
+    fn first_record_agrees(&self, start: Offset, tid: Tid) -> Result<bool, StorageError> {
+        let header = self.log.transaction_header(start, self.size)?;
+        if header.length < header.records_start() + DataHeader::LEN as u64 {
+            return Ok(header.length == header.records_start());
+        }
+        let first = self.log.read_array(start + header.records_start())?;
+        let first = DataHeader::decode(&first);
+        Ok(first.transaction == start && first.tid == tid)
+    }
+
+    /// The current records, from the `.index` beside the file where it agrees, and from the file.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`] where the file is damaged before its end.
+    pub fn positions(&self) -> Result<Positions, StorageError> {
+        let tail = tail_behind_index(&self.log, &*self.disk)?;
+        let checked = tail
+            .unwrap_or_else(UncheckedTail::everything)
+            .check(&self.log)?;
+        let end = checked.end.number();
+        Ok(Positions {
+            index: checked.index,
+            end,
+        })
+    }
+
+    /// What the `.index` beside the file says; `None` where there is none that makes sense.
+    pub fn saved_index(&self) -> Option<Positions> {
+        let (index, end) = index_file::load(&*self.disk, self.log.path())?;
+        let end = end.number();
+        Some(Positions { index, end })
+    }
+
+    /// Whether there is an `.index` beside the file, readable or not.
+    pub fn has_index(&self) -> bool {
+        let path = with_suffix(self.log.path(), ".index");
+        self.disk.exists(&path).unwrap_or(false)
+    }
+
+    /// The data that a record stands for.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`] where its header or a back pointer is broken.
+    pub fn data(&self, record: &SurveyedRecord) -> Result<SurveyedData, StorageError> {
+        self.data_of(Offset::new(record.offset), record.oid, record.end)
+    }
+
+    /// The data of the object at a position from [`Positions`].
+    ///
+    /// # Errors
+    /// As for [`Survey::data`].
+    pub fn data_at(&self, oid: Oid, offset: u64) -> Result<SurveyedData, StorageError> {
+        self.data_of(Offset::new(offset), oid, Offset::new(u64::MAX))
+    }
+
+    fn data_of(&self, at: Offset, oid: Oid, end: Offset) -> Result<SurveyedData, StorageError> {
+        let page = self.log.page(at, oid, end)?;
+        let data = self.log.data(&page)?;
+        Ok(SurveyedData {
+            record: data.record,
+            back: data.tid,
+        })
+    }
+}
+
+impl Positions {
+    /// Where the current record of the object begins.
+    pub fn get(&self, oid: Oid) -> Option<u64> {
+        Some(self.index.get(oid)?.number())
+    }
+
+    /// Enters a record that was met behind all others.
+    pub fn enter(&mut self, record: &SurveyedRecord) {
+        self.index.insert(record.oid, Offset::new(record.offset));
+    }
+
+    /// How many objects there are, those whose creation was undone included.
+    pub fn len(&self) -> u64 {
+        self.index.len()
+    }
+
+    /// Whether there is no object.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Up to where in the file they hold.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Whether both name the same record for every object.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        self.index.len() == other.index.len() && self.index.iter().eq(other.index.iter())
+    }
+
+    /// All objects in the order of their ids, with the places of their current records.
+    pub fn iter(&self) -> impl Iterator<Item = (Oid, u64)> {
+        self.index
+            .iter()
+            .map(|(oid, offset)| (oid, offset.number()))
+    }
+}

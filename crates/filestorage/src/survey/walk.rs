@@ -1,0 +1,347 @@
+//! From transaction to transaction, over what is broken.
+
+use storage::{StorageError, Tid, TransactionMeta};
+
+use super::{Damage, SurveyedRecord, SurveyedTransaction, UnfinishedTail};
+use crate::format::{DataHeader, LENGTH_LEN, Offset, Status, TransactionHeader};
+use crate::log::Log;
+use crate::scan::Window;
+
+/// A place in the file that moves on. One transaction's texts are in memory at a time.
+pub struct Walk<'a> {
+    window: Window<'a>,
+    at: Offset,
+    last_tid: Tid,
+    /// Damage that was met beside a transaction that can be read all the same.
+    pending: Option<Damage>,
+    records: Span,
+}
+
+/// What the walk meets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A transaction; its records come from [`Walk::next_record`].
+    Transaction(SurveyedTransaction),
+    /// Something broken between, or in the header of, transactions.
+    Damage(Damage),
+    /// The end of the file, where it is not finished.
+    Unfinished(UnfinishedTail),
+}
+
+/// The records of a transaction that are still to be read.
+#[derive(Clone, Copy, Default)]
+struct Span {
+    transaction: Offset,
+    tid: Option<Tid>,
+    at: Offset,
+    end: Offset,
+}
+
+/// What the bytes at a place are.
+enum Judgement {
+    Sound(TransactionHeader),
+    Broken {
+        tid: Option<Tid>,
+        what: String,
+        /// Where the next transaction may begin.
+        next: Option<Offset>,
+        /// Whether nothing but an unfinished end of the file looks like this.
+        may_be_tail: bool,
+    },
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(log: &'a Log, start: Offset, end: Offset) -> Self {
+        Self {
+            window: Window::new(log, end),
+            at: start,
+            last_tid: Tid::ZERO,
+            pending: None,
+            records: Span::default(),
+        }
+    }
+
+    /// How far the walk has come.
+    pub fn offset(&self) -> u64 {
+        self.at.number().max(self.records.at.number())
+    }
+
+    /// Where the walk goes on: behind the transaction that came last.
+    pub fn next_offset(&self) -> u64 {
+        self.at.number()
+    }
+
+    /// The next transaction, or what is there instead.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn next_step(&mut self) -> Result<Option<Step>, StorageError> {
+        self.records = Span::default();
+        if let Some(damage) = self.pending.take() {
+            return Ok(Some(Step::Damage(damage)));
+        }
+        if self.at >= self.window.size {
+            return Ok(None);
+        }
+        match self.judge(self.at)? {
+            Judgement::Sound(header) => self.take(&header).map(Some),
+            Judgement::Broken {
+                tid,
+                what,
+                next,
+                may_be_tail,
+            } => self.skip(tid, what, next, may_be_tail).map(Some),
+        }
+    }
+
+    /// The next record of the transaction that came last. After an error there is no further one:
+    /// where it would begin is unknown.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`] where a record breaks the format.
+    pub fn next_record(&mut self) -> Result<Option<SurveyedRecord>, StorageError> {
+        let Span {
+            transaction,
+            tid,
+            at,
+            end,
+        } = self.records;
+        if at >= end {
+            return Ok(None);
+        }
+        self.records.at = end;
+        let log = self.window.log;
+        let bytes = self.window.read(at)?;
+        let header = bytes
+            .as_ref()
+            .map(DataHeader::decode)
+            .ok_or_else(|| log.corrupt(at, "the file ends inside a record"))?;
+        let what = if header.record_length() > end - at {
+            format!(
+                "a record of {} bytes leads out of its transaction, which ends at {}",
+                header.data_length,
+                end.number()
+            )
+        } else if header.transaction != transaction {
+            format!(
+                "a record of the transaction at {} was expected, it names the one at {}",
+                transaction.number(),
+                header.transaction.number()
+            )
+        } else if Some(header.tid) != tid {
+            format!(
+                "the record names the transaction {}, its transaction is {}",
+                header.tid,
+                tid.unwrap_or(Tid::ZERO)
+            )
+        } else if header.version_length != 0 {
+            format!("versions ({}) are not supported", header.version_length)
+        } else {
+            self.records.at = at + header.record_length();
+            return Ok(Some(SurveyedRecord {
+                offset: at.number(),
+                bytes: header.record_length(),
+                oid: header.oid,
+                tid: header.tid,
+                previous: header.previous.some().map(Offset::number),
+                data_bytes: header.data_length,
+                end,
+            }));
+        };
+        Err(log.corrupt(at, what))
+    }
+
+    fn judge(&mut self, at: Offset) -> Result<Judgement, StorageError> {
+        let size = self.window.size;
+        let tail = |tid, what: &str| Judgement::Broken {
+            tid,
+            what: what.to_owned(),
+            next: None,
+            may_be_tail: true,
+        };
+        let Some(bytes) = self.window.read(at)? else {
+            return Ok(tail(None, "the file ends inside a transaction header"));
+        };
+        let header = TransactionHeader::decode(&bytes);
+        let tid = Some(header.tid);
+        let after = header
+            .length
+            .checked_add(LENGTH_LEN)
+            .and_then(|length| at.checked_add(length))
+            .filter(|after| *after <= size);
+        let Some(after) = after else {
+            return Ok(tail(tid, "the transaction is longer than the file"));
+        };
+        if header.length < header.records_start() {
+            return Ok(tail(tid, "the transaction has no sound header"));
+        }
+        if header.status == Status::NEVER_WRITTEN {
+            return Ok(tail(tid, "the transaction's header never reached the disk"));
+        }
+        let next = Some(after);
+        if header.status == Status::UNFINISHED {
+            return Ok(Judgement::Broken {
+                tid,
+                what: "the transaction was never finished (status 'c')".to_owned(),
+                next,
+                may_be_tail: true,
+            });
+        }
+        let closing = self.closing_length(after)?;
+        if closing != Some(header.length) {
+            return Ok(Judgement::Broken {
+                tid,
+                what: format!(
+                    "the transaction's header says {} bytes, its closing length {}",
+                    header.length,
+                    closing.unwrap_or_default()
+                ),
+                next,
+                may_be_tail: false,
+            });
+        }
+        Ok(Judgement::Sound(header))
+    }
+
+    /// The last field of the transaction that ends there. Near ones come from the window; a far one
+    /// must not take the window away from the records before it.
+    fn closing_length(&mut self, after: Offset) -> Result<Option<u64>, StorageError> {
+        let Some(at) = after.checked_sub(LENGTH_LEN) else {
+            return Ok(None);
+        };
+        if let Some(bytes) = self.window.peek(at) {
+            return Ok(Some(u64::from_be_bytes(*bytes)));
+        }
+        match self.window.log.read_array(at) {
+            Ok(bytes) => Ok(Some(u64::from_be_bytes(bytes))),
+            Err(StorageError::Corrupt { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn take(&mut self, header: &TransactionHeader) -> Result<Step, StorageError> {
+        let start = self.at;
+        let (log, offset) = (self.window.log, start.number());
+        if header.tid <= self.last_tid {
+            let what = format!(
+                "the transaction {} is not later than {} before it",
+                header.tid, self.last_tid
+            );
+            self.note(offset, header.tid, what);
+        } else if !header.status.is_finished() {
+            let what = format!("unknown transaction status {:?}", header.status);
+            self.note(offset, header.tid, what);
+        }
+        let mut at = start + TransactionHeader::LEN as u64;
+        let mut text = |length: u16| {
+            let mut bytes = vec![0; usize::from(length)];
+            if !bytes.is_empty() {
+                log.read_exact(at, &mut bytes)?;
+            }
+            at = at + u64::from(length);
+            Ok::<_, StorageError>(bytes)
+        };
+        let meta = TransactionMeta {
+            user: text(header.user_length)?,
+            description: text(header.description_length)?,
+            extension: text(header.extension_length)?,
+        };
+        let end = start + header.length;
+        if header.status != Status::UNDONE {
+            self.records = Span {
+                transaction: start,
+                tid: Some(header.tid),
+                at: start + header.records_start(),
+                end,
+            };
+        }
+        self.at = end + LENGTH_LEN;
+        self.last_tid = self.last_tid.max(header.tid);
+        Ok(Step::Transaction(SurveyedTransaction {
+            offset,
+            bytes: header.length + LENGTH_LEN,
+            tid: header.tid,
+            status: header.status,
+            meta,
+        }))
+    }
+
+    fn note(&mut self, offset: u64, tid: Tid, what: String) {
+        self.pending = Some(Damage {
+            offset,
+            tid: Some(tid),
+            oid: None,
+            what,
+            resumed: None,
+        });
+    }
+
+    /// Goes over what is broken, to the next sound transaction or to the end.
+    fn skip(
+        &mut self,
+        tid: Option<Tid>,
+        what: String,
+        next: Option<Offset>,
+        may_be_tail: bool,
+    ) -> Result<Step, StorageError> {
+        let (start, size) = (self.at, self.window.size);
+        let resumed = match next {
+            Some(next) if next == size => None,
+            Some(next) if self.is_sound(next, false)? => Some(next),
+            _ => self.search(start + 1)?,
+        };
+        self.at = resumed.unwrap_or(size);
+        if may_be_tail && resumed.is_none() {
+            return Ok(Step::Unfinished(UnfinishedTail {
+                offset: start.number(),
+                bytes: size - start,
+                why: what,
+            }));
+        }
+        Ok(Step::Damage(Damage {
+            offset: start.number(),
+            tid,
+            oid: None,
+            what,
+            resumed: Some(self.at.number()),
+        }))
+    }
+
+    /// The first place from there on where a transaction begins beyond doubt.
+    fn search(&mut self, from: Offset) -> Result<Option<Offset>, StorageError> {
+        let mut at = from;
+        while at < self.window.size {
+            if self.is_sound(at, true)? {
+                return Ok(Some(at));
+            }
+            at = at + 1;
+        }
+        Ok(None)
+    }
+
+    /// Whether a transaction begins there. Stored bytes may look like one, but the record of a copy
+    /// names another place; `strict` asks for a record.
+    fn is_sound(&mut self, at: Offset, strict: bool) -> Result<bool, StorageError> {
+        let Some(bytes) = self.window.read(at)? else {
+            return Ok(false);
+        };
+        let header = TransactionHeader::decode(&bytes);
+        let known = header.status.is_finished() || header.status == Status::UNFINISHED;
+        let records = header.length.checked_sub(header.records_start());
+        let fits = header.length <= self.window.size - at;
+        let (true, true, Some(records)) = (known && header.tid > self.last_tid, fits, records)
+        else {
+            return Ok(false);
+        };
+        let after = at + header.length + LENGTH_LEN;
+        if after > self.window.size || self.closing_length(after)? != Some(header.length) {
+            return Ok(false);
+        }
+        if records < DataHeader::LEN as u64 {
+            return Ok(records == 0 && !strict);
+        }
+        let first = at + header.records_start();
+        let first = DataHeader::decode(&self.window.log.read_array(first)?);
+        Ok(first.transaction == at && first.tid == header.tid)
+    }
+}

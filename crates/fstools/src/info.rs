@@ -1,0 +1,138 @@
+//! The file as a whole.
+
+use filestorage::{Positions, Step, Survey, Walk};
+
+use crate::Stamp;
+use crate::dump::damage;
+use crate::line::{IndexState, InfoLine, Line};
+use crate::listener::{Listener, ToolError, Verdict};
+
+/// Counts what is in the file and compares the `.index` with it. Reads no data.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn info(survey: &Survey, listener: &mut dyn Listener) -> Result<Verdict, ToolError> {
+    let mut walk = survey.walk();
+    let mut count = Count::new(survey);
+    count.compare(walk.next_offset());
+    while let Some(step) = walk.next_step()? {
+        match step {
+            Step::Transaction(transaction) => {
+                count.info.transactions += 1;
+                count.behind_transactions += 1;
+                count.info.first_tid.get_or_insert(transaction.tid);
+                count.info.last_tid = Some(transaction.tid);
+                count.take_records(&mut walk, listener)?;
+            }
+            Step::Damage(damage) => {
+                count.info.damages += 1;
+                listener.tell(damage.into())?;
+            }
+            Step::Unfinished(tail) => {
+                count.info.unfinished_tail = true;
+                count.end = tail.offset;
+                listener.tell(tail.into())?;
+                continue;
+            }
+        }
+        count.end = walk.next_offset();
+        count.compare(walk.next_offset());
+        listener.reached(walk.next_offset());
+    }
+    let info = count.finish();
+    let verdict = Verdict::of(info.damages);
+    listener.tell(Line::Info(info))?;
+    Ok(verdict)
+}
+
+struct Count {
+    info: InfoLine,
+    positions: Positions,
+    saved: Option<Positions>,
+    agrees: bool,
+    behind_transactions: u64,
+    end: u64,
+}
+
+impl Count {
+    fn new(survey: &Survey) -> Self {
+        let saved = survey.saved_index();
+        let index = if saved.is_none() && survey.has_index() {
+            IndexState::Broken
+        } else {
+            IndexState::Missing
+        };
+        Self {
+            info: InfoLine {
+                path: survey.path().display().to_string(),
+                magic: survey.magic().to_owned(),
+                bytes: survey.size(),
+                transactions: 0,
+                first_tid: None,
+                first_time: None,
+                last_tid: None,
+                last_time: None,
+                objects: 0,
+                records: 0,
+                record_bytes: 0,
+                index,
+                unfinished_tail: false,
+                damages: 0,
+            },
+            positions: Positions::default(),
+            saved,
+            agrees: false,
+            behind_transactions: 0,
+            end: 0,
+        }
+    }
+
+    fn take_records(
+        &mut self,
+        walk: &mut Walk<'_>,
+        listener: &mut dyn Listener,
+    ) -> Result<(), ToolError> {
+        loop {
+            match walk.next_record() {
+                Ok(Some(record)) => {
+                    self.info.records += 1;
+                    self.info.record_bytes += record.bytes;
+                    self.positions.enter(&record);
+                }
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    self.info.damages += 1;
+                    listener.tell(damage(error, None, None)?)?;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Where the saved index ends, the file has to say the same up to there.
+    fn compare(&mut self, at: u64) {
+        if let Some(saved) = &self.saved
+            && saved.end() == at
+        {
+            self.agrees = saved.agrees_with(&self.positions);
+            self.behind_transactions = 0;
+        }
+    }
+
+    fn finish(mut self) -> InfoLine {
+        self.info.objects = self.positions.len();
+        self.info.first_time = self.info.first_tid.map(|tid| Stamp(tid).to_string());
+        self.info.last_time = self.info.last_tid.map(|tid| Stamp(tid).to_string());
+        if let Some(saved) = &self.saved {
+            self.info.index = if self.agrees {
+                IndexState::Agrees {
+                    behind_transactions: self.behind_transactions,
+                    behind_bytes: self.end.saturating_sub(saved.end()),
+                }
+            } else {
+                IndexState::Disagrees
+            };
+        }
+        self.info
+    }
+}

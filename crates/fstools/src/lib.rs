@@ -1,0 +1,53 @@
+//! Looking into a Data.fs: dump, verify, references, statistics.
+//!
+//! Every tool reads a [`filestorage::Survey`], takes no lock and writes nothing, so it may run beside
+//! a server that uses the file. It goes through the file once (few go twice), holds one record in
+//! memory at a time and at most some twenty bytes an object, and tells a [`Listener`] of each thing
+//! as it is found.
+//!
+//! ```
+//! use std::io;
+//! use std::sync::Arc;
+//! use filestorage::{FileStorage, Options, Survey};
+//! use fstools::{Line, Listener, Verdict};
+//!
+//! #[derive(Default)]
+//! struct Printer(Vec<String>);
+//!
+//! impl Listener for Printer {
+//!     fn tell(&mut self, line: Line) -> io::Result<()> {
+//!         self.0.push(line.to_string());
+//!         Ok(())
+//!     }
+//! }
+//!
+//! # let disk = Arc::new(sim::SimDisk::new());
+//! # FileStorage::open("Data.fs", Options { disk: disk.clone(), ..Options::default() })?.close()?;
+//! let survey = Survey::open("Data.fs", disk)?;
+//! let mut printer = Printer::default();
+//! assert_eq!(fstools::verify(&survey, &mut printer)?, Verdict::Sound);
+//! assert!(printer.0[0].contains("no damage"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod content;
+mod dump;
+mod info;
+mod line;
+mod listener;
+mod objects;
+mod parents;
+mod references;
+mod stamp;
+mod statistics;
+mod verify;
+
+pub use dump::{Span, dump, tail};
+pub use info::info;
+pub use line::{ClassLine, IndexState, InfoLine, Line, RecordLine, TransactionLine, VerifyLine};
+pub use listener::{Listener, ToolError, Verdict};
+pub use objects::objects;
+pub use references::{DanglingLine, Reason, references};
+pub use stamp::{Stamp, StampError};
+pub use statistics::statistics;
+pub use verify::verify;

@@ -1,0 +1,445 @@
+//! What tools find: one thing a line, for people ([`std::fmt::Display`]) or as JSON (`serde`).
+
+use std::fmt;
+
+use filestorage::{Damage, SurveyedRecord, SurveyedTransaction, UnfinishedTail};
+use serde::{Serialize, Serializer};
+use storage::{Oid, Tid};
+
+use crate::{DanglingLine, Stamp};
+
+/// One thing that a tool found. As JSON an object whose `kind` says which. Ids are hexadecimal text,
+/// since 64 bits are more than JSON numbers hold everywhere; offsets and lengths are numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Line {
+    /// The file as a whole.
+    Info(InfoLine),
+    /// A transaction. Its records follow.
+    Transaction(TransactionLine),
+    /// A record.
+    Record(RecordLine),
+    /// An object refers to another.
+    Reference {
+        /// The one that refers.
+        #[serde(serialize_with = "shown")]
+        from: Oid,
+        /// Its class.
+        from_class: Option<String>,
+        /// The one referred to.
+        #[serde(serialize_with = "shown")]
+        to: Oid,
+        /// The class that the reference names.
+        to_class: Option<String>,
+    },
+    /// A reference that leads nowhere.
+    Dangling(DanglingLine),
+    /// An object that was asked for and is not there.
+    Absent {
+        /// The object.
+        #[serde(serialize_with = "shown")]
+        oid: Oid,
+    },
+    /// Something broken.
+    Damage {
+        /// Where the broken structure begins.
+        offset: u64,
+        /// The transaction it belongs to.
+        #[serde(serialize_with = "shown_some")]
+        tid: Option<Tid>,
+        /// The object it belongs to.
+        #[serde(serialize_with = "shown_some")]
+        oid: Option<Oid>,
+        /// What was expected and found.
+        what: String,
+        /// Where reading goes on, when bytes before that are skipped.
+        resumed: Option<u64>,
+    },
+    /// Bytes behind the last finished transaction.
+    UnfinishedTail {
+        /// Where they begin.
+        offset: u64,
+        /// How many there are.
+        bytes: u64,
+        /// What they look like.
+        why: String,
+    },
+    /// The records of a class.
+    Class(ClassLine),
+    /// What was verified.
+    Verified(VerifyLine),
+    /// What references were looked at.
+    ReferencesChecked {
+        /// Objects that were looked at.
+        objects: u64,
+        /// References that lead nowhere.
+        dangling: u64,
+        /// Objects that could not be read.
+        unreadable: u64,
+        /// Broken places where objects may be missed.
+        damages: u64,
+    },
+}
+
+/// The file as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct InfoLine {
+    /// The file.
+    pub path: String,
+    /// The four letters it begins with.
+    pub magic: String,
+    /// Its length.
+    pub bytes: u64,
+    /// Finished transactions.
+    pub transactions: u64,
+    /// The first one.
+    #[serde(serialize_with = "shown_some")]
+    pub first_tid: Option<Tid>,
+    /// When it was.
+    pub first_time: Option<String>,
+    /// The last one.
+    #[serde(serialize_with = "shown_some")]
+    pub last_tid: Option<Tid>,
+    /// When it was.
+    pub last_time: Option<String>,
+    /// Objects that have a record.
+    pub objects: u64,
+    /// Records, old revisions included.
+    pub records: u64,
+    /// Their bytes, headers included.
+    pub record_bytes: u64,
+    /// What is known of the `.index`.
+    pub index: IndexState,
+    /// Whether bytes follow the last finished transaction.
+    pub unfinished_tail: bool,
+    /// How many things are broken.
+    pub damages: u64,
+}
+
+/// What is known of the `.index` beside a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum IndexState {
+    /// There is none.
+    Missing,
+    /// There is one that cannot be read.
+    Broken,
+    /// It names the current records as of its end. What follows that is read at open.
+    Agrees {
+        /// Transactions behind its end.
+        behind_transactions: u64,
+        /// Bytes behind its end.
+        behind_bytes: u64,
+    },
+    /// It names other records than the file: it belongs to another file, or is of use no more.
+    Disagrees,
+}
+
+/// A transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TransactionLine {
+    /// Where it begins.
+    pub offset: u64,
+    /// All its bytes.
+    pub bytes: u64,
+    /// Its id.
+    #[serde(serialize_with = "shown")]
+    pub tid: Tid,
+    /// When it was.
+    pub time: String,
+    /// The status byte.
+    pub status: char,
+    /// Who.
+    pub user: String,
+    /// What.
+    pub description: String,
+    /// The length of its extension.
+    pub extension_bytes: usize,
+}
+
+/// A record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RecordLine {
+    /// Where it begins.
+    pub offset: u64,
+    /// The object.
+    #[serde(serialize_with = "shown")]
+    pub oid: Oid,
+    /// The transaction.
+    #[serde(serialize_with = "shown")]
+    pub tid: Tid,
+    /// The class; nothing where the object ceases to exist, or the class cannot be read.
+    pub class: Option<String>,
+    /// The length of the data, also where a back pointer leads to it; nothing where the object
+    /// ceases to exist.
+    pub data_bytes: Option<usize>,
+    /// The transaction whose data a back pointer leads to.
+    #[serde(serialize_with = "shown_some")]
+    pub back: Option<Tid>,
+}
+
+/// The records of a class.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ClassLine {
+    /// The class.
+    pub class: String,
+    /// Objects of the class.
+    pub objects: u64,
+    /// The data of their current records.
+    pub bytes: u64,
+    /// Old revisions, which a pack may remove.
+    pub old_records: u64,
+    /// Their data.
+    pub old_bytes: u64,
+}
+
+/// What was verified.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct VerifyLine {
+    /// Transactions that were read.
+    pub transactions: u64,
+    /// Records that were read.
+    pub records: u64,
+    /// How many things are broken.
+    pub damages: u64,
+    /// Bytes that were skipped, because no transaction was found in them.
+    pub skipped_bytes: u64,
+    /// Records whose pickles were not looked at, because they are compressed.
+    pub compressed: u64,
+}
+
+impl From<Damage> for Line {
+    fn from(damage: Damage) -> Self {
+        Self::Damage {
+            offset: damage.offset,
+            tid: damage.tid,
+            oid: damage.oid,
+            what: damage.what,
+            resumed: damage.resumed,
+        }
+    }
+}
+
+impl From<UnfinishedTail> for Line {
+    fn from(tail: UnfinishedTail) -> Self {
+        Self::UnfinishedTail {
+            offset: tail.offset,
+            bytes: tail.bytes,
+            why: tail.why,
+        }
+    }
+}
+
+impl From<&SurveyedTransaction> for TransactionLine {
+    fn from(transaction: &SurveyedTransaction) -> Self {
+        let meta = &transaction.meta;
+        Self {
+            offset: transaction.offset,
+            bytes: transaction.bytes,
+            tid: transaction.tid,
+            time: Stamp(transaction.tid).to_string(),
+            status: char::from(transaction.status.byte()),
+            user: String::from_utf8_lossy(&meta.user).into_owned(),
+            description: String::from_utf8_lossy(&meta.description).into_owned(),
+            extension_bytes: meta.extension.len(),
+        }
+    }
+}
+
+impl RecordLine {
+    pub(crate) fn new(record: &SurveyedRecord, data: Option<&[u8]>, back: Option<Tid>) -> Self {
+        Self {
+            offset: record.offset,
+            oid: record.oid,
+            tid: record.tid,
+            class: data.and_then(crate::content::class_of),
+            data_bytes: data.map(<[u8]>::len),
+            back,
+        }
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Info(info) => info.fmt(f),
+            Self::Transaction(transaction) => transaction.fmt(f),
+            Self::Record(record) => record.fmt(f),
+            Self::Reference {
+                from,
+                from_class,
+                to,
+                to_class,
+            } => {
+                let (from_class, to_class) = (named(from_class), named(to_class));
+                write!(f, "  {from} {from_class} refers to {to} {to_class}")
+            }
+            Self::Dangling(dangling) => dangling.fmt(f),
+            Self::Absent { oid } => write!(f, "object {oid}: the file has no record of it"),
+            Self::Damage {
+                offset,
+                tid,
+                oid,
+                what,
+                resumed,
+            } => {
+                write!(f, "damaged at offset {offset}")?;
+                if let Some(tid) = tid {
+                    write!(f, ", transaction {tid}")?;
+                }
+                if let Some(oid) = oid {
+                    write!(f, ", object {oid}")?;
+                }
+                write!(f, ": {what}")?;
+                match resumed {
+                    Some(at) => write!(f, "; reading goes on at {at}"),
+                    None => Ok(()),
+                }
+            }
+            Self::UnfinishedTail { offset, bytes, why } => write!(
+                f,
+                "unfinished tail at offset {offset}, {bytes} bytes: {why}; a server is writing it, \
+                 or cuts it off when it opens the file"
+            ),
+            Self::Class(class) => class.fmt(f),
+            Self::Verified(verified) => verified.fmt(f),
+            Self::ReferencesChecked {
+                objects,
+                dangling,
+                unreadable,
+                damages,
+            } => write!(
+                f,
+                "{objects} objects: {dangling} dangling references, {unreadable} unreadable \
+                 objects, {damages} damaged places"
+            ),
+        }
+    }
+}
+
+impl fmt::Display for InfoLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "file          {}", self.path)?;
+        writeln!(f, "magic         {}", self.magic)?;
+        writeln!(f, "bytes         {}", self.bytes)?;
+        writeln!(f, "transactions  {}", self.transactions)?;
+        for (name, tid, time) in [
+            ("first", self.first_tid, &self.first_time),
+            ("last", self.last_tid, &self.last_time),
+        ] {
+            if let (Some(tid), Some(time)) = (tid, time) {
+                writeln!(f, "{name:<13} {tid} {time}")?;
+            }
+        }
+        writeln!(f, "objects       {}", self.objects)?;
+        writeln!(
+            f,
+            "records       {}, {} bytes",
+            self.records, self.record_bytes
+        )?;
+        write!(f, "index         {}", self.index)?;
+        if self.damages > 0 {
+            write!(
+                f,
+                "\ndamage        {} places; `zodiac fs verify` says more",
+                self.damages
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for IndexState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("missing: opening the file reads all of it"),
+            Self::Broken => f.write_str("broken: opening the file reads all of it"),
+            Self::Agrees {
+                behind_bytes: 0, ..
+            } => f.write_str("agrees, up to the end"),
+            Self::Agrees {
+                behind_transactions,
+                behind_bytes,
+            } => write!(
+                f,
+                "agrees, {behind_transactions} transactions ({behind_bytes} bytes) behind"
+            ),
+            Self::Disagrees => {
+                f.write_str("disagrees with the file: move it away, it is made again at open")
+            }
+        }
+    }
+}
+
+impl fmt::Display for TransactionLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "transaction {} {} offset={} size={} status={:?} user={:?} description={:?}",
+            self.tid, self.time, self.offset, self.bytes, self.status, self.user, self.description
+        )
+    }
+}
+
+impl fmt::Display for RecordLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (oid, tid, offset) = (self.oid, self.tid, self.offset);
+        write!(f, "  record {oid} {tid} offset={offset}")?;
+        match self.data_bytes {
+            Some(bytes) => write!(f, " size={bytes} class={}", named(&self.class))?,
+            None => f.write_str(" object creation undone, or object deleted")?,
+        }
+        match self.back {
+            Some(back) => write!(f, " back={back}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for ClassLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:>14} {:>10} {:>14} {:>10}  {}",
+            self.bytes, self.objects, self.old_bytes, self.old_records, self.class
+        )
+    }
+}
+
+impl fmt::Display for VerifyLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (transactions, records) = (self.transactions, self.records);
+        write!(f, "{transactions} transactions, {records} records: ")?;
+        match self.damages {
+            0 => f.write_str("no damage")?,
+            damages => write!(f, "{damages} damaged, {} bytes skipped", self.skipped_bytes)?,
+        }
+        match self.compressed {
+            0 => Ok(()),
+            compressed => write!(f, "; {compressed} compressed records were not decoded"),
+        }
+    }
+}
+
+/// The class, or what stands for none.
+pub(crate) fn named(class: &Option<String>) -> &str {
+    class.as_deref().unwrap_or("(unknown class)")
+}
+
+pub(crate) fn shown<T: fmt::Display, S: Serializer>(
+    value: &T,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+pub(crate) fn shown_some<T: fmt::Display, S: Serializer>(
+    value: &Option<T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_none(),
+    }
+}

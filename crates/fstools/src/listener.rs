@@ -1,0 +1,48 @@
+//! Who hears what a tool finds, and how a tool ends.
+
+use std::io;
+
+use storage::StorageError;
+
+use crate::Line;
+
+/// Hears what a tool finds, as it finds it.
+pub trait Listener {
+    /// Something was found. An error ends the tool with [`ToolError::Output`].
+    ///
+    /// # Errors
+    /// What cannot be told any more.
+    fn tell(&mut self, line: Line) -> io::Result<()>;
+
+    /// The file was read up to that offset. A tool that goes through it again begins again.
+    fn reached(&mut self, offset: u64) {
+        let _ = offset;
+    }
+}
+
+/// What a tool that looked at everything says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Verdict {
+    /// Nothing is wrong.
+    Sound,
+    /// The listener was told what is wrong.
+    Wrong,
+}
+
+impl Verdict {
+    pub(crate) fn of(wrong: u64) -> Self {
+        if wrong == 0 { Self::Sound } else { Self::Wrong }
+    }
+}
+
+/// Why a tool could not look at everything.
+#[derive(Debug, thiserror::Error)]
+pub enum ToolError {
+    /// The file cannot be read, or not used in the way the tool needs it.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The listener hears nothing any more.
+    #[error("cannot write the output: {0}")]
+    Output(#[from] io::Error),
+}

@@ -1,0 +1,340 @@
+//! References that lead nowhere (the original's `fsrefs`).
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use filestorage::{Positions, Step, Survey, SurveyedRecord, Walk};
+use serde::Serialize;
+use storage::{Oid, Tid};
+
+use crate::Stamp;
+use crate::content::Content;
+use crate::dump::damage;
+use crate::line::{Line, named, shown};
+use crate::listener::{Listener, ToolError, Verdict};
+use crate::parents::{self, Parents};
+
+/// A reference that leads nowhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DanglingLine {
+    /// The object that refers.
+    #[serde(serialize_with = "shown")]
+    pub oid: Oid,
+    /// Its class.
+    pub class: Option<String>,
+    /// The transaction that wrote it.
+    #[serde(serialize_with = "shown")]
+    pub tid: Tid,
+    /// When that was.
+    pub time: String,
+    /// Where its record is.
+    pub offset: u64,
+    /// The object referred to.
+    #[serde(serialize_with = "shown")]
+    pub target: Oid,
+    /// The class that the reference names.
+    pub target_class: Option<String>,
+    /// Why it leads nowhere.
+    pub reason: Reason,
+    /// The way from the root to the target, by the names under which objects hold each other;
+    /// nothing where the root does not reach the object that refers.
+    pub path: Option<String>,
+    /// The objects on that way, the one that refers last.
+    pub path_oids: Vec<String>,
+}
+
+/// Why a reference leads nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reason {
+    /// The file has no record of the object.
+    Missing,
+    /// Its creation was undone, or it was deleted.
+    Undone,
+    /// Its record cannot be read.
+    Unreadable,
+}
+
+/// Tells of every reference in a current record to an object that cannot be loaded, with the way that
+/// leads there.
+///
+/// # Errors
+/// The file cannot be read, or is damaged before its end, so that what is current is unknown.
+pub fn references(survey: &Survey, listener: &mut dyn Listener) -> Result<Verdict, ToolError> {
+    let positions = survey.positions()?;
+    let mut check = Check {
+        survey,
+        positions: &positions,
+        faulty: BTreeMap::new(),
+        parents: None,
+        objects: 0,
+        dangling: 0,
+        unreadable: 0,
+        damages: 0,
+    };
+    check.pass(Pass::Missing, listener)?;
+    if !check.faulty.is_empty() {
+        check.pass(Pass::Faulty, listener)?;
+    }
+    let wrong = check.dangling + check.unreadable + check.damages;
+    listener.tell(Line::ReferencesChecked {
+        objects: check.objects,
+        dangling: check.dangling,
+        unreadable: check.unreadable,
+        damages: check.damages,
+    })?;
+    Ok(Verdict::of(wrong))
+}
+
+struct Check<'a> {
+    survey: &'a Survey,
+    positions: &'a Positions,
+    /// Objects that have a record and cannot be loaded: known when all records were read.
+    faulty: BTreeMap<Oid, Reason>,
+    /// Made when the first dangling reference is found.
+    parents: Option<Parents>,
+    objects: u64,
+    dangling: u64,
+    unreadable: u64,
+    damages: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    /// Finds what is faulty, and references to what is missing.
+    Missing,
+    /// Finds references to what is faulty.
+    Faulty,
+}
+
+impl Check<'_> {
+    fn pass(&mut self, pass: Pass, listener: &mut dyn Listener) -> Result<(), ToolError> {
+        let mut walk = self.survey.walk_within(self.positions);
+        while let Some(step) = walk.next_step()? {
+            match step {
+                Step::Transaction(_) => self.transaction(pass, &mut walk, listener)?,
+                Step::Damage(damage) => self.damaged(pass, damage.into(), listener)?,
+                Step::Unfinished(tail) => self.damaged(pass, tail.into(), listener)?,
+            }
+            listener.reached(walk.next_offset());
+        }
+        Ok(())
+    }
+
+    fn transaction(
+        &mut self,
+        pass: Pass,
+        walk: &mut Walk<'_>,
+        listener: &mut dyn Listener,
+    ) -> Result<(), ToolError> {
+        loop {
+            match walk.next_record() {
+                Ok(Some(record)) => {
+                    if self.positions.get(record.oid) == Some(record.offset) {
+                        self.look(pass, &record, listener)?;
+                    }
+                }
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    return self.damaged(pass, damage(error, None, None)?, listener);
+                }
+            }
+        }
+    }
+
+    /// The second pass meets the same damage again and says nothing.
+    fn damaged(
+        &mut self,
+        pass: Pass,
+        line: Line,
+        listener: &mut dyn Listener,
+    ) -> Result<(), ToolError> {
+        if pass == Pass::Missing {
+            self.damages += 1;
+            listener.tell(line)?;
+        }
+        Ok(())
+    }
+
+    fn look(
+        &mut self,
+        pass: Pass,
+        record: &SurveyedRecord,
+        listener: &mut dyn Listener,
+    ) -> Result<(), ToolError> {
+        if pass == Pass::Faulty && self.faulty.contains_key(&record.oid) {
+            return Ok(());
+        }
+        self.objects += u64::from(pass == Pass::Missing);
+        let (tid, oid) = (Some(record.tid), Some(record.oid));
+        let content = match self.survey.data(record) {
+            Ok(data) => match data.record.as_deref().map(Content::decode) {
+                Some(content) => content.map_err(|what| Line::Damage {
+                    offset: record.offset,
+                    tid,
+                    oid,
+                    what,
+                    resumed: None,
+                }),
+                None => {
+                    self.faulty.insert(record.oid, Reason::Undone);
+                    return Ok(());
+                }
+            },
+            Err(error) => Err(damage(error, tid, oid)?),
+        };
+        let content = match content {
+            Ok(content) => content,
+            Err(line) => {
+                self.faulty.insert(record.oid, Reason::Unreadable);
+                self.unreadable += 1;
+                listener.tell(line)?;
+                return Ok(());
+            }
+        };
+        for (target, target_class) in content.references() {
+            let reason = match pass {
+                Pass::Missing if self.positions.get(target).is_none() => Some(Reason::Missing),
+                Pass::Missing => None,
+                Pass::Faulty => self.faulty.get(&target).copied(),
+            };
+            if let Some(reason) = reason {
+                self.dangling += 1;
+                let way = self.way(record.oid, listener)?;
+                let path = match &way {
+                    Some(way) => Some(self.path(way, target)?),
+                    None => None,
+                };
+                listener.tell(Line::Dangling(DanglingLine {
+                    oid: record.oid,
+                    class: content.class(),
+                    tid: record.tid,
+                    time: Stamp(record.tid).to_string(),
+                    offset: record.offset,
+                    target,
+                    target_class,
+                    reason,
+                    path,
+                    path_oids: way.iter().flatten().map(ToString::to_string).collect(),
+                }))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn way(
+        &mut self,
+        oid: Oid,
+        listener: &mut dyn Listener,
+    ) -> Result<Option<Vec<Oid>>, ToolError> {
+        let parents = match self.parents.take() {
+            Some(parents) => parents,
+            None => Parents::find(self.survey, self.positions, |offset| {
+                listener.reached(offset);
+            })?,
+        };
+        let way = parents.way_to(oid);
+        self.parents = Some(parents);
+        Ok(way)
+    }
+
+    /// The names on the way; an object's id in brackets where it has none. The nodes inside of a
+    /// BTree are no part of it.
+    fn path(&self, way: &[Oid], target: Oid) -> Result<String, ToolError> {
+        let mut path = String::new();
+        let content = |oid| parents::content(self.survey, self.positions, oid);
+        let mut parent: Option<Content> = None;
+        for child in way.iter().chain([&target]) {
+            let content = content(*child)?;
+            if let Some(parent) = &parent
+                && !is_inside(parent, content.as_ref())
+            {
+                path.push('/');
+                match parent.name_of(*child) {
+                    Some(name) => path.push_str(&name),
+                    None => path.push_str(&format!("({child})")),
+                }
+            }
+            parent = content;
+        }
+        Ok(path)
+    }
+}
+
+/// Whether the child is a node of the BTree that the parent is the root or a node of. A tiny BTree
+/// that holds another of its own class as a value looks the same, and loses that name.
+fn is_inside(parent: &Content, child: Option<&Content>) -> bool {
+    let class = |content: &Content| content.class().filter(|class| class.starts_with("BTrees."));
+    let (Some(parent), Some(child)) = (class(parent), child.and_then(class)) else {
+        return false;
+    };
+    let parts = [("BTree", "Bucket"), ("TreeSet", "Set")];
+    let bucket = |(tree, bucket): (&str, &str)| {
+        let family = parent
+            .strip_suffix(tree)
+            .or_else(|| parent.strip_suffix(bucket));
+        family.is_some_and(|family| child.strip_suffix(bucket) == Some(family))
+    };
+    parent == child || parts.into_iter().any(bucket)
+}
+
+impl fmt::Display for DanglingLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reason = match self.reason {
+            Reason::Missing => "which does not exist",
+            Reason::Undone => "whose creation was undone",
+            Reason::Unreadable => "which cannot be read",
+        };
+        write!(
+            f,
+            "object {} {}, written {} in transaction {} at offset {}, refers to {} {}, {reason}\n  ",
+            self.oid,
+            named(&self.class),
+            self.time,
+            self.tid,
+            self.offset,
+            self.target,
+            named(&self.target_class),
+        )?;
+        match &self.path {
+            Some(path) => write!(f, "path: {path}"),
+            None => f.write_str("the root does not reach it"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pickle::Pickles;
+
+    use super::*;
+
+    fn content(module: &str, name: &str) -> Content {
+        let mut pickles = Pickles::new();
+        let class = pickles.global(module, name);
+        let state = pickles.none();
+        pickles.push_root(class);
+        pickles.push_root(state);
+        Content::decode(&pickles.encode()).unwrap()
+    }
+
+    #[test]
+    fn only_the_nodes_of_a_tree_are_inside_of_it() {
+        let inside = |parent, child| {
+            let child = content("BTrees.OOBTree", child);
+            is_inside(&content("BTrees.OOBTree", parent), Some(&child))
+        };
+        assert!(inside("OOBTree", "OOBucket"));
+        assert!(inside("OOBTree", "OOBTree"));
+        assert!(inside("OOBucket", "OOBucket"));
+        assert!(inside("OOTreeSet", "OOSet"));
+        assert!(inside("OOTreeSet", "OOTreeSet"));
+        assert!(!inside("OOBucket", "OOBTree"), "a tree as a value");
+        assert!(!inside("OOBTree", "OOTreeSet"), "a set as a value");
+        let folder = content("OFS.Folder", "Folder");
+        let tree = content("BTrees.OOBTree", "OOBTree");
+        assert!(!is_inside(&folder, Some(&tree)));
+        assert!(!is_inside(&tree, Some(&folder)));
+        assert!(!is_inside(&tree, None));
+    }
+}
