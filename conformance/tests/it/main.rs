@@ -7,6 +7,7 @@ mod durability;
 mod judges;
 mod load;
 mod outage;
+mod relay;
 mod undo;
 mod up;
 mod writing;
