@@ -119,6 +119,16 @@ fn a_large_file_becomes_a_chain_of_links() {
     assert_eq!(sizes, [200_000 - 2 * 65_536, 65_536, 65_536]);
 }
 
+/// Zope reads a body without a type as a form, and refuses one of this size.
+#[test]
+fn a_large_file_needs_no_content_type() {
+    let publisher = site();
+    let data = vec![b'x'; (1 << 20) + 1];
+    let response = publisher.publish(&put("/news/large.bin", "", &data));
+    assert_eq!(response.status, 201);
+    assert_eq!(body(get(&publisher, "/news/large.bin")).len(), data.len());
+}
+
 #[test]
 fn a_new_item_is_listed_and_owned() {
     let publisher = site();
