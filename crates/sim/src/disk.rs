@@ -9,18 +9,18 @@
 //!   what was never written is zero then.
 //!
 //! Until a directory is synced, a power loss keeps some first part of the creations, links, renames and
-//! removals in it: file systems journal names in order.
+//! removals in it: file systems journal names in order. Directories themselves are not lost.
 //!
 //! What was synced stays. A sector is never torn, and no bit flips: checksums are for that. A lock
 //! ends with the process that held it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use vfs::{Disk, DiskLock, File, LockError, OpenMode};
+use vfs::{DirectoryEntry, Disk, DiskLock, File, LockError, OpenMode};
 
 /// The disk; clones are the same disk. What it does follows from the calls and the seed alone.
 #[derive(Clone, Default)]
@@ -46,6 +46,8 @@ struct State {
     names: BTreeMap<PathBuf, usize>,
     durable_names: BTreeMap<PathBuf, usize>,
     pending_names: Vec<NameChange>,
+    /// Those that were made, with or without something in them.
+    directories: BTreeSet<PathBuf>,
     locks: Vec<PathBuf>,
     operations: u64,
     fault: Option<(u64, Fault)>,
@@ -181,7 +183,7 @@ impl Disk for SimDisk {
     fn exists(&self, path: &Path) -> io::Result<bool> {
         let state = self.state.lock();
         state.check_power()?;
-        Ok(state.names.contains_key(path))
+        Ok(state.names.contains_key(path) || state.directories.contains(path))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -222,6 +224,49 @@ impl Disk for SimDisk {
         }
         state.pending_names.clear();
         state.durable_names = state.names.clone();
+        Ok(())
+    }
+
+    fn list_directory(&self, path: &Path) -> io::Result<Vec<DirectoryEntry>> {
+        let state = self.state.lock();
+        state.check_power()?;
+        let files = state.names.keys().map(|name| (name, false));
+        let directories = state.directories.iter().map(|name| (name, true));
+        // A file's name implies the directories above it.
+        let found: BTreeSet<DirectoryEntry> = files
+            .chain(directories)
+            .filter_map(|(name, is_directory)| {
+                let mut rest = name.strip_prefix(path).ok()?.components();
+                let first = rest.next()?;
+                Some(DirectoryEntry {
+                    name: first.as_os_str().to_owned(),
+                    is_directory: is_directory || rest.next().is_some(),
+                })
+            })
+            .collect();
+        if found.is_empty() && !state.directories.contains(path) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(found.into_iter().collect())
+    }
+
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.check_power()?;
+        state.directories.insert(path.to_owned());
+        Ok(())
+    }
+
+    fn remove_directory(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.check_power()?;
+        let inside = |name: &PathBuf| name != path && name.starts_with(path);
+        if state.names.keys().any(inside) || state.directories.iter().any(inside) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        if !state.directories.remove(path) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         Ok(())
     }
 
@@ -453,8 +498,6 @@ const FILE_BYTES_MAX: usize = 1 << 30;
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     fn write_two_sectors(disk: &SimDisk) -> Arc<dyn File> {
@@ -541,6 +584,25 @@ mod tests {
         file.len().unwrap_err();
         disk.restart(1);
         disk.open(Path::new("g"), OpenMode::Create).unwrap();
+    }
+
+    #[test]
+    fn a_directory_lists_what_is_directly_in_it() {
+        let disk = SimDisk::new();
+        disk.put(Path::new("/d/f"), b"");
+        disk.put(Path::new("/d/e/f"), b"");
+        disk.put(Path::new("/de"), b"");
+        disk.create_directory(Path::new("/d/g")).unwrap();
+        let names = disk.list_directory(Path::new("/d")).unwrap();
+        let names: Vec<_> = names
+            .iter()
+            .map(|entry| (entry.name.to_str().unwrap(), entry.is_directory))
+            .collect();
+        assert_eq!(names, [("e", true), ("f", false), ("g", true)]);
+        assert!(disk.list_directory(Path::new("/d/g")).unwrap().is_empty());
+        disk.remove_directory(Path::new("/d/g")).unwrap();
+        let missing = disk.list_directory(Path::new("/d/g")).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The traits.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -27,9 +28,31 @@ pub trait Disk: Send + Sync {
     /// Makes the names in a directory durable: creations, links, renames and removals so far.
     fn sync_directory(&self, path: &Path) -> io::Result<()>;
 
+    /// What is in a directory, in no order. The whole list is in memory.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] where there is no such directory.
+    fn list_directory(&self, path: &Path) -> io::Result<Vec<DirectoryEntry>>;
+
+    /// Makes a directory and those above it, where they are missing. Their names are durable when
+    /// the directories that hold them are synced.
+    fn create_directory(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes a directory that has nothing in it.
+    fn remove_directory(&self, path: &Path) -> io::Result<()>;
+
     /// Takes the exclusive lock that the lock file of that path stands for, or fails at once. The
     /// file stays when the lock is released: removing it would let two owners in.
     fn lock(&self, path: &Path) -> Result<Box<dyn DiskLock>, LockError>;
+}
+
+/// Something in a directory.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DirectoryEntry {
+    /// Its name, without the directory.
+    pub name: OsString,
+    /// Whether it is a directory, and no link to one.
+    pub is_directory: bool,
 }
 
 /// How a file is opened.

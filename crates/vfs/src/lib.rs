@@ -30,6 +30,6 @@ mod disk;
 mod real;
 mod sequential;
 
-pub use disk::{Disk, DiskLock, File, LockError, OpenMode};
+pub use disk::{DirectoryEntry, Disk, DiskLock, File, LockError, OpenMode};
 pub use real::{RealDisk, unix_time};
 pub use sequential::{SequentialReader, SequentialWriter};

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::{Disk, DiskLock, File, LockError, OpenMode};
+use crate::{DirectoryEntry, Disk, DiskLock, File, LockError, OpenMode};
 
 /// The operating system's files.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,13 +41,28 @@ impl Disk for RealDisk {
     }
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
-        // The parent of a bare file name is the empty path.
-        let path = if path.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            path
-        };
-        fs::File::open(path)?.sync_all()
+        fs::File::open(directory(path))?.sync_all()
+    }
+
+    fn list_directory(&self, path: &Path) -> io::Result<Vec<DirectoryEntry>> {
+        let entries = fs::read_dir(directory(path))?;
+        entries
+            .map(|entry| {
+                let entry = entry?;
+                Ok(DirectoryEntry {
+                    name: entry.file_name(),
+                    is_directory: entry.file_type()?.is_dir(),
+                })
+            })
+            .collect()
+    }
+
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(directory(path))
+    }
+
+    fn remove_directory(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir(path)
     }
 
     /// As `zc.lockfile` does it, so that both exclude each other: `flock` on the file, which then
@@ -72,6 +87,15 @@ impl Disk for RealDisk {
         file.write_all(text.as_bytes())?;
         file.set_len(text.len() as u64)?;
         Ok(Box::new(RealLock(file)))
+    }
+}
+
+/// The parent of a bare file name is the empty path.
+fn directory(path: &Path) -> &Path {
+    if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
     }
 }
 
@@ -177,6 +201,27 @@ mod tests {
         assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
         RealDisk.remove(&one).unwrap();
         assert_eq!(fs::read(&two).unwrap(), b"both");
+    }
+
+    #[test]
+    fn directories_are_made_listed_and_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let [top, inner] = ["a", "a/b"].map(|name| folder.path().join(name));
+        let missing = RealDisk.list_directory(&top).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+        RealDisk.create_directory(&inner).unwrap();
+        RealDisk.create_directory(&inner).unwrap();
+        RealDisk.open(&top.join("f"), OpenMode::Create).unwrap();
+        let mut found = RealDisk.list_directory(&top).unwrap();
+        found.sort();
+        let expected = [("b", true), ("f", false)].map(|(name, is_directory)| DirectoryEntry {
+            name: name.into(),
+            is_directory,
+        });
+        assert_eq!(found, expected);
+        RealDisk.remove_directory(&top).unwrap_err();
+        RealDisk.remove_directory(&inner).unwrap();
+        assert!(!RealDisk.exists(&inner).unwrap());
     }
 
     #[test]
