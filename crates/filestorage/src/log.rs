@@ -10,6 +10,7 @@ use vfs::File;
 use crate::format::{
     DataHeader, LENGTH_LEN, LOG_START, Offset, RECORD_BYTES_MAX, TransactionHeader,
 };
+use crate::index::OFFSET_END;
 
 /// The file and its path, for messages. Shared by readers, which hold no lock while they read.
 #[derive(Clone)]
@@ -64,6 +65,22 @@ impl Log {
 
     pub(crate) fn io(&self, operation: &'static str, source: io::Error) -> StorageError {
         StorageError::io(self.path.as_path(), operation, source)
+    }
+
+    /// How long the file is now.
+    ///
+    /// # Errors
+    /// [`StorageError::Limit`] where offsets in it do not fit the index.
+    pub(crate) fn size(&self) -> Result<Offset, StorageError> {
+        let size = self.file.len().map_err(|error| self.io("measure", error))?;
+        if size > OFFSET_END.number() {
+            return Err(StorageError::Limit {
+                what: "the length of a Data.fs",
+                found: size,
+                max: OFFSET_END.number(),
+            });
+        }
+        Ok(Offset::new(size))
     }
 
     /// Fills the buffer from that offset.

@@ -48,9 +48,9 @@ impl UncheckedTail {
     /// # Errors
     /// [`StorageError::Corrupt`] where a transaction is broken and others follow it.
     pub(crate) fn check(self, log: &Log) -> Result<CheckedLog, StorageError> {
-        let size = log.file.len().map_err(|error| log.io("measure", error))?;
+        let size = log.size()?;
         let mut scan = Scan {
-            window: Window::new(log, Offset::new(size)),
+            window: Window::new(log, size),
             index: self.index,
             at: self.start,
             last_tid: self.last_tid,

@@ -99,7 +99,7 @@ pub struct SurveyedData {
 }
 
 /// Where the current record of each object is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Positions {
     index: Index,
     end: u64,
@@ -131,12 +131,12 @@ impl Survey {
             return Err(log.corrupt(Offset::NONE, what));
         }
         let magic = magic.escape_ascii().to_string();
-        let size = log.file.len().map_err(|error| log.io("measure", error))?;
+        let size = log.size()?;
         Ok(Self {
             log,
             disk,
             magic,
-            size: Offset::new(size),
+            size,
         })
     }
 

@@ -91,7 +91,7 @@ pub(super) fn mark(pack: &Pack<'_>, log: &Log, end: Offset) -> Result<Marks, Pac
 
 /// Reads the headers of what is to be packed.
 fn survey(pack: &Pack<'_>, log: &Log, end: Offset) -> Result<Marks, PackError> {
-    let mut current = Index::default();
+    let current = Index::default();
     let mut at = LOG_START;
     let mut unpacked = false;
     // As in the original, this is the first transaction behind the pack time, or else the last one.
