@@ -6,12 +6,14 @@
 mod http;
 mod report;
 mod sides;
+mod storage;
 mod zeo;
 
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
+use crate::storage::StorageBench;
 use report::Report;
 
 /// How often each side is measured.
@@ -29,9 +31,13 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let what = std::env::args().nth(1).unwrap_or_else(|| "all".to_owned());
-    if !["http", "zeo", "all"].contains(&what.as_str()) {
-        bail!("usage: cargo xtask bench [http|zeo|all]");
+    let mut words = std::env::args().skip(1);
+    let what = words.next().unwrap_or_else(|| "all".to_owned());
+    match what.as_str() {
+        "storage" => return StorageBench::parse(words)?.run(),
+        "storage-worker" => return storage::worker::run(),
+        "http" | "zeo" | "all" => {}
+        _ => bail!("usage: cargo xtask bench [http|zeo|all|storage [--size full|small|tiny]]"),
     }
     let mut report = Report::default();
     if what != "zeo" {

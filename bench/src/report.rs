@@ -129,7 +129,7 @@ impl Report {
     clippy::print_stdout,
     reason = "the table is the result of the program"
 )]
-fn show(table: &str) {
+pub(crate) fn show(table: &str) {
     println!("{table}");
 }
 
@@ -148,7 +148,7 @@ fn median(rounds: &[Figures]) -> Figures {
     }
 }
 
-fn commit() -> String {
+pub(crate) fn commit() -> String {
     let git = Command::new("git")
         .args(["describe", "--always", "--dirty"])
         .current_dir(paths::root())

@@ -22,6 +22,7 @@ mod clock;
 mod cluster;
 pub mod http;
 pub mod judge;
+pub mod memory;
 pub mod paths;
 mod process;
 mod site;

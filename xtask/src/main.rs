@@ -20,6 +20,8 @@ Usage: cargo xtask <command>
                            the tests against the real binary and genuine Python; --full runs the
                            long rounds, NAME chooses tests
   bench [http|zeo|all]     timings side by side with Zope and ZEO, written to target/bench/
+  bench storage [--size full|small|tiny] [--directory PATH] [--only ROW]
+                           the same with FileStorage, on a file of 5 GB that is made once
 ";
 
 fn main() -> ExitCode {
@@ -29,8 +31,8 @@ fn main() -> ExitCode {
         ["ci"] => ci::run(),
         ["tidy"] => report(tidy::run()),
         ["conformance", rest @ ..] => report(conformance(rest)),
-        ["bench"] => report(bench("all")),
-        ["bench", what @ ("http" | "zeo" | "all")] => report(bench(what)),
+        ["bench"] => report(bench(&["all"])),
+        ["bench", "http" | "zeo" | "all"] | ["bench", "storage", ..] => report(bench(&words[1..])),
         ["-h" | "--help" | "help"] => {
             eprint!("{HELP}");
             true
@@ -70,7 +72,7 @@ fn conformance(arguments: &[&str]) -> Result<(), String> {
     succeeds(&mut command)
 }
 
-fn bench(what: &str) -> Result<(), String> {
+fn bench(arguments: &[&str]) -> Result<(), String> {
     succeeds(cargo().args([
         "build",
         "--release",
@@ -82,7 +84,7 @@ fn bench(what: &str) -> Result<(), String> {
     let release = shell::target().join("release");
     succeeds(
         Command::new(release.join("bench"))
-            .arg(what)
+            .args(arguments)
             .env("ZODIAC_BINARY", release.join("zodiac")),
     )
 }

@@ -1,0 +1,162 @@
+//! The Data.fs engine beside genuine FileStorage, on one file in one run.
+//!
+//! Every measurement is a process of its own on either side: ours is this program again, theirs is
+//! the judge's `storage_bench.py`. Both get the same task.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use conformance::{judge, paths};
+use serde_json::{Value, json};
+
+mod made;
+mod raw;
+mod records;
+mod rows;
+mod sheet;
+pub(crate) mod worker;
+
+use made::{Made, Size};
+use sheet::Sheet;
+
+/// What is measured, and where.
+#[derive(Clone, Debug)]
+pub(crate) struct StorageBench {
+    size: Size,
+    directory: PathBuf,
+    only: Option<String>,
+}
+
+impl StorageBench {
+    /// Reads `[--size full|small|tiny] [--directory PATH] [--only ROW]`.
+    pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Self> {
+        let mut bench = Self {
+            size: Size::parse("full")?,
+            directory: paths::target().join("bench"),
+            only: None,
+        };
+        while let Some(word) = words.next() {
+            let value = words.next();
+            let value = value.with_context(|| format!("{word} needs a value"))?;
+            match word.as_str() {
+                "--size" => bench.size = Size::parse(&value)?,
+                "--directory" => bench.directory = value.into(),
+                "--only" if rows::NAMES.contains(&value.as_str()) => bench.only = Some(value),
+                "--only" => bail!("there is no row {value:?} among {:?}", rows::NAMES),
+                _ => bail!("unknown: {word}; known are --size, --directory and --only"),
+            }
+        }
+        Ok(bench)
+    }
+
+    /// Makes the file where it is missing, measures, prints and writes the sheet.
+    pub(crate) fn run(&self) -> Result<()> {
+        fs::create_dir_all(&self.directory)?;
+        let made = made::make(self.size, &self.directory)?;
+        let scratch = tempfile::tempdir_in(&self.directory)?;
+        let mut sheet = Sheet::new(self.size.name, &made);
+        let place = Place {
+            made: &made,
+            scratch: scratch.path(),
+            seconds: self.size.seconds,
+        };
+        for (name, measure) in rows::NAMES.into_iter().zip(rows::ROWS) {
+            if self.only.as_ref().is_none_or(|only| only == name) {
+                eprintln!("bench: {name}");
+                measure(&place, &mut sheet)?;
+            }
+        }
+        sheet.publish(&self.directory)
+    }
+}
+
+/// What the rows work with.
+#[derive(Clone, Copy, Debug)]
+struct Place<'a> {
+    made: &'a Made,
+    /// A directory on the same disk, removed at the end.
+    scratch: &'a Path,
+    seconds: f64,
+}
+
+/// The two sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Ours,
+    Theirs,
+}
+
+impl Side {
+    const BOTH: [Self; 2] = [Self::Ours, Self::Theirs];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ours => "ours",
+            Self::Theirs => "theirs",
+        }
+    }
+
+    /// Lets a fresh process of that side do the task.
+    fn perform(self, task: &Value) -> Result<Value> {
+        let found = match self {
+            Self::Ours => perform(task),
+            Self::Theirs => judge::run("storage_bench.py", task),
+        };
+        found.with_context(|| format!("{} side: {task}", self.name()))
+    }
+}
+
+fn perform(task: &Value) -> Result<Value> {
+    let mut child = Command::new(std::env::current_exe()?)
+        .arg("storage-worker")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut stdin = child.stdin.take().context("the stream is piped")?;
+    stdin.write_all(task.to_string().as_bytes())?;
+    drop(stdin);
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        bail!("our worker failed: {}", output.status);
+    }
+    serde_json::from_slice(&output.stdout).context("our worker says no JSON")
+}
+
+/// A figure of what a side found.
+fn figure(found: &Value, key: &str) -> Result<f64> {
+    let figure = found[key].as_f64();
+    figure.with_context(|| format!("no {key} in {found}"))
+}
+
+/// Both sides in turn, so often; what each found.
+fn alternate(
+    rounds: usize,
+    mut task: impl FnMut(Side) -> Result<Value>,
+) -> Result<[Vec<Value>; 2]> {
+    let mut found = [Vec::new(), Vec::new()];
+    for _ in 0..rounds {
+        for (side, found) in Side::BOTH.into_iter().zip(&mut found) {
+            found.push(side.perform(&task(side)?)?);
+        }
+    }
+    Ok(found)
+}
+
+/// The medians of one figure.
+fn medians(found: &[Vec<Value>; 2], key: &str) -> Result<[f64; 2]> {
+    let median = |rounds: &[Value]| {
+        let figures = rounds.iter().map(|found| figure(found, key));
+        let mut figures = figures.collect::<Result<Vec<_>>>()?;
+        figures.sort_by(f64::total_cmp);
+        Ok::<_, anyhow::Error>(figures[figures.len() / 2])
+    };
+    Ok([median(&found[0])?, median(&found[1])?])
+}
+
+/// A path as JSON has it.
+fn path_value(path: &Path) -> Result<Value> {
+    Ok(json!(path.to_str().context("the path is text")?))
+}

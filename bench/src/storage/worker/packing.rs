@@ -1,0 +1,55 @@
+//! A pack, while somebody goes on committing.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use conformance::{Stopwatch, memory, pause};
+use filestorage::{FileStorage, Options, PackOptions};
+use serde_json::{Value, json};
+use storage::{Oid, Storage, Tid};
+
+use super::{commits, text};
+
+pub(super) fn pack(task: &Value) -> Result<Value> {
+    let storage = FileStorage::open(text(task, "path")?, Options::default())?;
+    let bytes_before = storage.stats().bytes;
+    let before = memory::resident_bytes()?;
+    memory::forget_peak()?;
+    let is_over = AtomicBool::new(false);
+    let (seconds, waits) = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut waits = Vec::new();
+            let current = storage.load_before(Oid::ROOT, Tid::MAX)?;
+            let current = current.context("a root")?;
+            let mut base = current.tid;
+            while !is_over.load(Ordering::Relaxed) {
+                let watch = Stopwatch::start();
+                base = commits::commit(&storage, Oid::ROOT, base, &current.record)?;
+                waits.push(watch.elapsed());
+                pause(BETWEEN_COMMITS);
+            }
+            anyhow::Ok(waits)
+        });
+        let watch = Stopwatch::start();
+        let report = storage.pack(&PackOptions::default());
+        let seconds = watch.elapsed().as_secs_f64();
+        is_over.store(true, Ordering::Relaxed);
+        let waits = writer.join().expect("no thread panics")?;
+        anyhow::ensure!(report?.packed, "there was something to pack");
+        anyhow::Ok((seconds, waits))
+    })?;
+    let peak = memory::peak_bytes()?;
+    let bytes_after = storage.stats().bytes;
+    storage.close()?;
+    Ok(json!({
+        "seconds": seconds,
+        "commits": waits.len(),
+        "longest_ms": waits.iter().max().map_or(0.0, |wait| wait.as_secs_f64() * 1_000.0),
+        "extra_bytes": peak.saturating_sub(before),
+        "bytes_before": bytes_before,
+        "bytes_after": bytes_after,
+    }))
+}
+
+const BETWEEN_COMMITS: Duration = Duration::from_millis(5);
