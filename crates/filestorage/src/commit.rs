@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use storage::{
-    Commit, CommitError, Conflict, Oid, Record, StorageError, Tid, TransactionMeta, Voted,
+    Commit, CommitError, Conflict, Oid, Publish, Record, StorageError, Tid, TransactionMeta, Voted,
 };
 
 use crate::commit_lock::CommitGuard;
@@ -260,7 +260,7 @@ impl Voted for FileVoted {
         &self.undone
     }
 
-    fn finish(mut self: Box<Self>, publish: &mut dyn FnMut(Tid)) -> Result<Tid, CommitError> {
+    fn finish(mut self: Box<Self>, publish: Publish) -> Result<Tid, CommitError> {
         self.storage.check_writable()?;
         self.finish_begun = true;
         if let Err(error) = self.storage.complete(self.start) {

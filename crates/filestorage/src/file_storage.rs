@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
 use storage::{
-    Changes, Commit, Iterate, Oid, Record, Revision, Storage, StorageError, StorageStats, Tid,
-    TransactionMeta, Undo,
+    Changes, Commit, Iterate, Oid, Pack, Record, Revision, Storage, StorageError, StorageStats,
+    Tid, TransactionMeta, Undo,
 };
 use vfs::{Disk, DiskLock};
 
@@ -259,6 +259,10 @@ impl Storage for FileStorage {
     }
 
     fn undo(&self) -> Option<&dyn Undo> {
+        Some(self)
+    }
+
+    fn packer(&self) -> Option<&dyn Pack> {
         Some(self)
     }
 }

@@ -13,7 +13,7 @@
 //! let storage = FileStorage::open(&path, Options::default())?;
 //! let mut commit = storage.clone().begin(TransactionMeta::default())?;
 //! commit.store(Oid::ROOT, Tid::ZERO, Record::from(&b"state"[..]))?;
-//! let tid = commit.vote()?.finish(&mut |_tid| {})?;
+//! let tid = commit.vote()?.finish(Box::new(|_tid| {}))?;
 //! storage.close()?;
 //!
 //! let reopened = FileStorage::open(&path, Options::default())?;
@@ -49,8 +49,7 @@ mod undo;
 pub use file_storage::FileStorage;
 pub use format::Status;
 pub use open::{Alarm, Clock, Options};
-pub use pack::{PackError, PackOptions, PackProgress, PackReport, Stage};
-pub use storage::DataRecord;
+pub use storage::{DataRecord, PackError, PackOptions, PackProgress, PackReport, Stage};
 pub use survey::{
     Damage, Positions, Step, Survey, SurveyedData, SurveyedRecord, SurveyedTransaction,
     UnfinishedTail, Walk,

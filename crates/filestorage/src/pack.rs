@@ -15,10 +15,8 @@
 use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
 
-use storage::{StorageError, Tid};
+use storage::{PackError, PackOptions, PackProgress, PackReport, Stage, StorageError, Tid};
 use vfs::{Disk, OpenMode};
 
 use crate::file_storage::FileStorage;
@@ -27,91 +25,12 @@ use crate::log::Log;
 use crate::open::{sync_parent, with_suffix};
 
 mod copy;
-mod error;
 mod mark;
 mod oid_set;
 mod references;
 
-pub use error::PackError;
-
 use copy::Copier;
 use mark::mark;
-
-/// How a Data.fs is packed.
-#[derive(Clone)]
-pub struct PackOptions {
-    /// The pack time: transactions up to this one lose what was no longer current then.
-    pub to: Tid,
-    /// Take objects away that cannot be reached from the root (`pack-gc`).
-    pub gc: bool,
-    /// Keep the file as it was before, as `Data.fs.old` (`pack-keep-old`). It needs a file system
-    /// with hard links.
-    pub keep_old: bool,
-    /// Told how far the pack is, about a hundred times in each stage. It must not call the storage.
-    pub progress: Arc<dyn Fn(PackProgress) + Send + Sync>,
-}
-
-impl Default for PackOptions {
-    /// All history, garbage collected, the old file kept, as the original does it.
-    fn default() -> Self {
-        Self {
-            to: Tid::MAX,
-            gc: true,
-            keep_old: true,
-            progress: Arc::new(|_| {}),
-        }
-    }
-}
-
-impl PackOptions {
-    /// Packs up to a moment since 1970, UTC.
-    pub fn to_time(time: Duration) -> Self {
-        Self {
-            to: Tid::from_unix_time(time),
-            ..Self::default()
-        }
-    }
-}
-
-/// What a pack is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Stage {
-    /// Reading where records are; counted in bytes.
-    Surveying,
-    /// Following references; counted in objects, of which garbage is never reached.
-    Marking,
-    /// Writing the new file; counted in bytes of the old one.
-    Copying,
-}
-
-/// How far a pack is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PackProgress {
-    /// What it is doing.
-    pub stage: Stage,
-    /// How much of that is done.
-    pub done: u64,
-    /// Out of how much, at most.
-    pub total: u64,
-}
-
-/// What a pack did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PackReport {
-    /// Whether there is a new file. There is none where nothing could be taken away.
-    pub packed: bool,
-    /// The length of the file when it was replaced.
-    pub bytes_before: u64,
-    /// Its length since.
-    pub bytes_after: u64,
-    /// How many objects are no longer there.
-    pub objects_removed: u64,
-    /// How many records are no longer there.
-    pub records_dropped: u64,
-    /// How many transactions are no longer there, because they have no records left.
-    pub transactions_dropped: u64,
-}
 
 impl FileStorage {
     /// Takes old revisions and garbage out of the file: see [`PackOptions`]. Reads and commits go on
@@ -137,6 +56,16 @@ impl FileStorage {
             tracing::warn!(%error, "the index is not saved; the next open reads the whole file");
         }
         Ok(report)
+    }
+}
+
+impl storage::Pack for FileStorage {
+    fn pack(&self, options: &PackOptions) -> Result<PackReport, PackError> {
+        Self::pack(self, options)
+    }
+
+    fn is_packing(&self) -> bool {
+        self.pack_lock.is_locked()
     }
 }
 

@@ -3,7 +3,10 @@
 
 use std::collections::HashMap;
 
-use storage::{CommitError, Oid, Record, StorageError, Tid, UndoObstacle, UndoReason, UndoRefusal};
+use storage::{
+    CommitError, Oid, Record, StorageError, Tid, UndoObstacle, UndoReason, UndoRefusal,
+    is_blob_record,
+};
 
 use crate::file_storage::FileStorage;
 use crate::format::{DataHeader, LENGTH_LEN, LOG_START, Offset, Status, TransactionHeader};
@@ -151,7 +154,7 @@ impl<'a> Plan<'a> {
         // The file of a blob is named after the transaction: without a copy of it under the new
         // name, the record would refer to nothing.
         let restored = self.data_at(oid, previous)?;
-        if restored.is_some_and(|data| is_blob(&data)) {
+        if restored.is_some_and(|data| is_blob_record(&data)) {
             return Ok(Err(UndoReason::Blob));
         }
         Ok(Ok(PlannedBody::BackPointer(previous)))
@@ -208,16 +211,3 @@ impl<'a> Plan<'a> {
         Ok(self.log().data(&page)?.record)
     }
 }
-
-/// Whether a record is a blob's: its first pickle is the bare name of the class (`is_blob_record`).
-fn is_blob(record: &Record) -> bool {
-    let first = match &**record {
-        [PROTO, _, first @ ..] => first,
-        all => all,
-    };
-    first.starts_with(BLOB_CLASS)
-}
-
-/// The opcode that a pickle of protocol 2 or 3 begins with; the protocol's number follows.
-const PROTO: u8 = 0x80;
-const BLOB_CLASS: &[u8] = b"cZODB.blob\nBlob\n";

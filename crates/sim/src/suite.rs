@@ -87,7 +87,7 @@ pub(crate) fn commit(
     for &(oid, base, record) in changes {
         commit.store(oid, base, Record::from(record))?;
     }
-    commit.vote()?.finish(&mut |_| {})
+    commit.vote()?.finish(Box::new(|_| {}))
 }
 
 pub(crate) fn meta(user: &str, description: &str) -> TransactionMeta {

@@ -82,6 +82,14 @@ pub enum StorageError {
         /// The limit.
         max: u64,
     },
+    /// A transaction of another storage is to be copied behind one with a later id.
+    #[error("transaction {tid} is not later than the last one here, {last}")]
+    NotLater {
+        /// The transaction to be copied.
+        tid: Tid,
+        /// The last one here.
+        last: Tid,
+    },
     /// A storage server refused with an error that has no kind of its own here.
     #[error("the storage server refused: {class}: {detail}")]
     Remote {
@@ -115,6 +123,7 @@ impl StorageError {
             Self::NotFound { .. }
             | Self::ReadOnly
             | Self::Limit { .. }
+            | Self::NotLater { .. }
             | Self::Remote { .. }
             | Self::Unsupported { .. } => Severity::Refuse,
             Self::Poisoned { .. }

@@ -4,7 +4,7 @@
 //! ([`Record`]) that the object had from that transaction on. The bytes are two Python pickles and
 //! stay opaque here. This crate holds the ids, the [`Storage`], [`Commit`] and [`Voted`] traits
 //! that every storage implements (a Data.fs, a ZEO server far away, a map in memory), the traits of
-//! what only some can do ([`Iterate`], [`Undo`]), their errors, and [`MemoryStorage`].
+//! what only some can do ([`Iterate`], [`Undo`], [`Pack`], [`Blobs`]), their errors, and [`MemoryStorage`].
 //!
 //! ```
 //! use std::sync::Arc;
@@ -13,7 +13,7 @@
 //! let storage = Arc::new(MemoryStorage::new());
 //! let mut commit = storage.clone().begin(TransactionMeta::default())?;
 //! commit.store(Oid::ROOT, Tid::ZERO, Record::from(&b"state"[..]))?;
-//! let tid = commit.vote()?.finish(&mut |_tid| {})?;
+//! let tid = commit.vote()?.finish(Box::new(|_tid| {}))?;
 //!
 //! let seen = storage.load_before(Oid::ROOT, tid.next())?.expect("just committed");
 //! assert_eq!(seen.tid, tid);
@@ -21,14 +21,19 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod blob;
 mod error;
 mod ids;
 mod iterate;
 mod memory;
+mod pack;
+mod pack_error;
+mod resolve;
 mod revision;
 mod traits;
 mod undo;
 
+pub use blob::{Blobs, is_blob_record};
 pub use error::{CommitError, Conflict, Severity, StorageError};
 pub use ids::{Oid, Tid};
 pub use iterate::{
@@ -36,6 +41,9 @@ pub use iterate::{
     TransactionStream,
 };
 pub use memory::MemoryStorage;
+pub use pack::{Pack, PackOptions, PackProgress, PackReport, Stage};
+pub use pack_error::PackError;
+pub use resolve::{ConflictingStates, Resolver};
 pub use revision::{Record, Revision, TransactionMeta};
-pub use traits::{Changes, Commit, Storage, StorageStats, Voted};
+pub use traits::{Changes, Commit, Publish, Storage, StorageStats, Voted};
 pub use undo::{Undo, UndoEntry, UndoObstacle, UndoReason, UndoRefusal};

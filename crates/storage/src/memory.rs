@@ -7,7 +7,7 @@ use parking_lot::{ArcMutexGuard, Mutex, RawMutex, RwLock};
 
 use crate::revision::Stored;
 use crate::{
-    Changes, Commit, CommitError, Conflict, Oid, Record, Revision, Storage, StorageError,
+    Changes, Commit, CommitError, Conflict, Oid, Publish, Record, Revision, Storage, StorageError,
     StorageStats, Tid, TransactionMeta, Voted,
 };
 
@@ -193,7 +193,7 @@ impl Voted for MemoryVoted {
         &[]
     }
 
-    fn finish(self: Box<Self>, publish: &mut dyn FnMut(Tid)) -> Result<Tid, CommitError> {
+    fn finish(self: Box<Self>, publish: Publish) -> Result<Tid, CommitError> {
         let mut state = self.storage.state.write();
         let tid = state.last_tid().next();
         let oids = self.stored.iter().map(|stored| stored.oid).collect();

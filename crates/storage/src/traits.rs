@@ -1,12 +1,15 @@
 //! The storage traits. The stage of a commit is its type: [`Commit`], then [`Voted`].
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::{
-    CommitError, Iterate, Oid, Record, Revision, StorageError, Tid, TransactionMeta, Undo,
+    Blobs, CommitError, Iterate, Oid, Pack, Record, Revision, StorageError, Tid, TransactionMeta,
+    Undo,
 };
 
-/// Where revisions live. Reads run in parallel; commits pass `vote` one at a time.
+/// Where revisions live. Reads run in parallel; commits that touch the same
+/// object pass from `vote` to their end one at a time.
 pub trait Storage: Send + Sync {
     /// A name for messages: a file path, a server address.
     fn name(&self) -> String;
@@ -29,6 +32,32 @@ pub trait Storage: Send + Sync {
 
     /// Opens a commit; dropping it at any stage aborts.
     fn begin(self: Arc<Self>, meta: TransactionMeta) -> Result<Box<dyn Commit>, StorageError>;
+
+    /// Opens a commit that copies a transaction of another storage: with its id, and with the mark of
+    /// a pack where a pack wrote it (`is_packed`). It is filled by [`Commit::restore`].
+    ///
+    /// # Errors
+    /// [`StorageError::NotLater`], here or at the vote, where the id is not behind the last one:
+    /// ids rise.
+    fn begin_restore(
+        self: Arc<Self>,
+        _meta: TransactionMeta,
+        _tid: Tid,
+        _is_packed: bool,
+    ) -> Result<Box<dyn Commit>, StorageError> {
+        Err(StorageError::Unsupported {
+            operation: "restoring transactions of another storage",
+        })
+    }
+
+    /// The transaction that wrote the current revision of the object (`getTid`).
+    ///
+    /// # Errors
+    /// [`StorageError::NotFound`] when the object is unknown or its creation was undone.
+    fn current_tid(&self, oid: Oid) -> Result<Tid, StorageError> {
+        let revision = self.load_before(oid, Tid::MAX)?;
+        Ok(revision.ok_or(StorageError::NotFound { oid })?.tid)
+    }
 
     /// Whether every commit is refused with [`StorageError::ReadOnly`].
     fn is_read_only(&self) -> bool {
@@ -73,6 +102,16 @@ pub trait Storage: Send + Sync {
     fn undo(&self) -> Option<&dyn Undo> {
         None
     }
+
+    /// Taking out what is no longer needed, where the storage can.
+    fn packer(&self) -> Option<&dyn Pack> {
+        None
+    }
+
+    /// The files of blobs, where the storage keeps blobs.
+    fn blobs(&self) -> Option<&dyn Blobs> {
+        None
+    }
 }
 
 /// The objects that one transaction changed.
@@ -103,6 +142,61 @@ pub trait Commit: Send {
     /// (`checkCurrentSerialInTransaction`).
     fn check_current(&mut self, oid: Oid, base: Tid) -> Result<(), StorageError>;
 
+    /// Stores a new revision of a blob: the record, and the file with its data, which from now on
+    /// belongs to the storage and is moved to its place, or removed where the commit is aborted.
+    ///
+    /// # Errors
+    /// [`StorageError::Unsupported`] where [`Storage::blobs`] is nothing.
+    fn store_blob(
+        &mut self,
+        _oid: Oid,
+        _base: Tid,
+        _record: Record,
+        _file: PathBuf,
+    ) -> Result<(), StorageError> {
+        Err(StorageError::Unsupported {
+            operation: "storing blobs",
+        })
+    }
+
+    /// Removes an object that nothing refers to (`deleteObject`): who loads it from here on is told
+    /// that it does not exist.
+    fn delete(&mut self, _oid: Oid, _base: Tid) -> Result<(), StorageError> {
+        Err(StorageError::Unsupported {
+            operation: "deleting objects",
+        })
+    }
+
+    /// Stores a record of another storage as it is, without a look at what is current. No data: the
+    /// object ceased to exist. `data_tid` names the transaction of this object in which the same data
+    /// were stored; where that is here, the record refers to it instead of repeating them.
+    ///
+    /// # Errors
+    /// [`StorageError::Unsupported`] except after [`Storage::begin_restore`].
+    fn restore(
+        &mut self,
+        _oid: Oid,
+        _data: Option<Record>,
+        _data_tid: Option<Tid>,
+    ) -> Result<(), StorageError> {
+        Err(StorageError::Unsupported {
+            operation: "restoring transactions of another storage",
+        })
+    }
+
+    /// As [`Commit::restore`], with the file of a blob, which from now on belongs to the storage.
+    fn restore_blob(
+        &mut self,
+        _oid: Oid,
+        _data: Record,
+        _data_tid: Option<Tid>,
+        _file: PathBuf,
+    ) -> Result<(), StorageError> {
+        Err(StorageError::Unsupported {
+            operation: "storing blobs",
+        })
+    }
+
     /// Takes back what the transaction `tid` changed. Whether that is possible the vote finds out;
     /// stores and other undos that come before count.
     ///
@@ -112,22 +206,27 @@ pub trait Commit: Send {
         Err(StorageError::Unsupported { operation: "undo" })
     }
 
-    /// Waits for the commit lock, checks every base and puts the transaction on disk, unfinished.
+    /// Waits until no other transaction between its vote and its end touches an object of this one,
+    /// checks every base, and makes sure that nothing but a failing disk can prevent the finish.
     ///
     /// # Errors
     /// [`CommitError::Conflict`], [`CommitError::ReadConflict`], [`CommitError::NotUndoable`] or
-    /// [`CommitError::Undo`]: the transaction is gone and the lock free again.
+    /// [`CommitError::Undo`]: the transaction is gone and holds nobody up.
     fn vote(self: Box<Self>) -> Result<Box<dyn Voted>, CommitError>;
 }
 
-/// A transaction that is checked and written and only waits for its final word. Holds the commit
-/// lock.
+/// A transaction that is checked and only waits for its final word. Others that touch an object of
+/// it wait.
 pub trait Voted: Send {
     /// Objects that the transaction changes in a way its maker has not seen: a conflict was resolved,
     /// or an undo brought an older state back.
     fn resolved(&self) -> &[Oid];
 
-    /// Makes the transaction durable and visible. `publish` is called with its id while the commit
-    /// lock is still held and after [`Storage::load_before`] shows it: invalidations go out there.
-    fn finish(self: Box<Self>, publish: &mut dyn FnMut(Tid)) -> Result<Tid, CommitError>;
+    /// Makes the transaction durable and visible. `publish` is called with its id after
+    /// [`Storage::load_before`] shows it and before the next transaction is shown, on any thread:
+    /// invalidations go out there. It must not commit to the storage.
+    fn finish(self: Box<Self>, publish: Publish) -> Result<Tid, CommitError>;
 }
+
+/// Told the id of a transaction that was finished; see [`Voted::finish`].
+pub type Publish = Box<dyn FnOnce(Tid) + Send>;

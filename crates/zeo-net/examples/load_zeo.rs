@@ -73,7 +73,7 @@ fn prepare(client: &Arc<ZeoStorage>) -> Result<Vec<Oid>, Box<dyn Error>> {
     for oid in &oids {
         commit.store(*oid, Tid::ZERO, record(1000))?;
     }
-    commit.vote()?.finish(&mut |_| {})?;
+    commit.vote()?.finish(Box::new(|_| {}))?;
     Ok(oids)
 }
 
@@ -95,7 +95,7 @@ fn commits(client: &Arc<ZeoStorage>, oid: Oid, time: Duration) -> Result<(), Box
     while begin.elapsed() < time {
         let mut commit: Box<dyn Commit> = client.clone().begin(TransactionMeta::default())?;
         commit.store(oid, base, record(1000))?;
-        base = commit.vote()?.finish(&mut |_| {})?;
+        base = commit.vote()?.finish(Box::new(|_| {}))?;
         count += 1;
     }
     let rate = f64::from(count) / begin.elapsed().as_secs_f64();

@@ -20,7 +20,7 @@
 //! let client = ZeoStorage::connect(options)?;
 //! let mut commit = client.clone().begin(TransactionMeta::default())?;
 //! commit.store(Oid::ROOT, Tid::ZERO, Record::from(&b"state"[..]))?;
-//! let tid = commit.vote()?.finish(&mut |_tid| {})?;
+//! let tid = commit.vote()?.finish(Box::new(|_tid| {}))?;
 //! assert_eq!(client.last_tid(), tid);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -138,7 +138,7 @@ impl Connection {
         for (&oid, object) in &self.changes {
             commit.store(oid, object.tid(), Record::from(object.pickles().encode()))?;
         }
-        commit.vote()?.finish(&mut |_tid| {})
+        commit.vote()?.finish(Box::new(|_tid| {}))
     }
 
     /// The transaction a change of `oid` is based on; [`Tid::ZERO`] where the object is not there

@@ -6,10 +6,9 @@
 
 use std::sync::Arc;
 
-use storage::{Oid, StorageError};
+use storage::{Oid, PackError, StorageError};
 use vfs::File;
 
-use super::error::PackError;
 use super::mark::{Marks, back_pointer, references, transaction};
 use super::{Pack, Stage};
 use crate::format::{

@@ -9,9 +9,8 @@
 
 use std::collections::BTreeMap;
 
-use storage::Oid;
+use storage::{Oid, PackError};
 
-use super::error::PackError;
 use super::oid_set::OidSet;
 use super::references::strong_references;
 use super::{Pack, Stage};

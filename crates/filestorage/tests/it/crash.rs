@@ -68,7 +68,7 @@ impl Story {
         }
         let voted = commit.vote()?;
         if !aborts {
-            let tid = voted.finish(&mut |_| {})?;
+            let tid = voted.finish(Box::new(|_| {}))?;
             self.in_flight = None;
             self.acknowledged.push((tid, content));
         }
@@ -292,7 +292,7 @@ fn the_data_is_synced_before_the_byte_that_makes_it_count() {
         // The write of the status byte, and then the power goes off before it is synced.
         disk.fail_at(disk.operations() + 2, Fault::PowerLoss);
         assert!(matches!(
-            voted.finish(&mut |_| panic!("published")),
+            voted.finish(Box::new(|_| panic!("published"))),
             Err(CommitError::Unknown)
         ));
         disk.restart(coin);
@@ -327,7 +327,7 @@ fn what_an_opened_storage_shows_survives_a_power_loss() {
             let voted = commit.vote().unwrap();
             // The status byte is written; the sync behind it never happens.
             disk.fail_at(disk.operations() + 2, Fault::Error);
-            let unknown = voted.finish(&mut |_| {}).unwrap_err();
+            let unknown = voted.finish(Box::new(|_| {})).unwrap_err();
             assert!(matches!(unknown, CommitError::Unknown), "{unknown}");
             drop(storage);
             disk.restart_process();

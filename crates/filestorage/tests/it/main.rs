@@ -87,5 +87,5 @@ fn change(storage: &Arc<FileStorage>, oid: u64, record: &[u8]) -> Tid {
     };
     let mut commit = storage.clone().begin(TransactionMeta::default()).unwrap();
     commit.store(oid, base, Record::from(record)).unwrap();
-    commit.vote().unwrap().finish(&mut |_| {}).unwrap()
+    commit.vote().unwrap().finish(Box::new(|_| {})).unwrap()
 }

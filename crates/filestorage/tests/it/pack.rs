@@ -191,7 +191,7 @@ fn a_file_without_objects_is_not_packed_and_gets_no_index() {
     let storage = open(&disk).unwrap();
     let empty = |storage: &Arc<FileStorage>| {
         let commit = storage.clone().begin(TransactionMeta::default()).unwrap();
-        commit.vote().unwrap().finish(&mut |_| {}).unwrap()
+        commit.vote().unwrap().finish(Box::new(|_| {})).unwrap()
     };
     for _ in 0..9 {
         empty(&storage);
@@ -361,7 +361,7 @@ fn an_undo_that_needs_what_a_pack_drops_stops_the_pack() {
         .pack(&when_copying(move || {
             let mut commit = undoing.begin(TransactionMeta::default()).unwrap();
             commit.undo(second).unwrap();
-            commit.vote().unwrap().finish(&mut |_| {}).unwrap();
+            commit.vote().unwrap().finish(Box::new(|_| {})).unwrap();
         }))
         .unwrap_err();
     assert!(matches!(error, PackError::Overtaken { .. }), "{error}");
@@ -458,7 +458,7 @@ fn commit(storage: &Arc<FileStorage>, text: &str) -> Result<Tid, CommitError> {
     let mut commit = storage.clone().begin(TransactionMeta::default())?;
     let record = Record::from(record(text, &[8]));
     commit.store(Oid::new(1), base, record)?;
-    commit.vote()?.finish(&mut |_| {})
+    commit.vote()?.finish(Box::new(|_| {}))
 }
 
 /// The content without what tells a packed transaction, and only of transactions behind the pack

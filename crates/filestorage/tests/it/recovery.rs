@@ -149,7 +149,7 @@ fn closing_waits_for_a_vote_to_end() {
         let storage = storage.clone();
         move || storage.close().unwrap()
     });
-    voted.finish(&mut |_| {}).unwrap();
+    voted.finish(Box::new(|_| {})).unwrap();
     closing.join().unwrap();
     assert!(disk.contents(path()).unwrap().len() > bytes.len());
     assert_eq!(open(&disk).unwrap().recent_changes(9).unwrap().len(), 6);
@@ -325,7 +325,7 @@ fn what_the_format_cannot_hold_is_refused() {
         matches!(refused, Err(StorageError::Unsupported { .. })),
         "{refused:?}"
     );
-    commit.vote().unwrap().finish(&mut |_| {}).unwrap();
+    commit.vote().unwrap().finish(Box::new(|_| {})).unwrap();
     drop(storage);
     let storage = open(&disk).unwrap();
     let all = storage.transactions(Tid::ZERO, Tid::MAX).unwrap();

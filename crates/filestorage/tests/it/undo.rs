@@ -58,7 +58,7 @@ fn replay(storage: &Arc<FileStorage>, step: &Value) {
                 step["obstacles"].is_null() && step["refused"].is_null(),
                 "{step}"
             );
-            let found = voted.finish(&mut |_| {}).unwrap();
+            let found = voted.finish(Box::new(|_| {})).unwrap();
             assert_eq!(found, tid(&step["tid"]));
         }
         Err(CommitError::Undo(obstacles)) => {
@@ -192,7 +192,7 @@ fn an_undone_object_is_named_and_read_back() {
     commit.undo(first).unwrap();
     let voted = commit.vote().unwrap();
     assert_eq!(voted.resolved(), [Oid::new(1)]);
-    let undo = voted.finish(&mut |_| {}).unwrap();
+    let undo = voted.finish(Box::new(|_| {})).unwrap();
     let gone = storage.load_before(Oid::new(1), Tid::MAX);
     assert!(matches!(gone, Err(StorageError::NotFound { .. })));
     let before = storage.load_before(Oid::new(1), undo).unwrap().unwrap();
@@ -202,7 +202,7 @@ fn an_undone_object_is_named_and_read_back() {
     let mut commit = storage.clone().begin(TransactionMeta::default()).unwrap();
     let record = Record::from(&b"again"[..]);
     commit.store(Oid::new(1), undo, record).unwrap();
-    commit.vote().unwrap().finish(&mut |_| {}).unwrap();
+    commit.vote().unwrap().finish(Box::new(|_| {})).unwrap();
 }
 
 /// The file of a blob lies outside: without it, the undo would lose the blob.
@@ -250,7 +250,7 @@ fn the_current_records_are_listed_by_id() {
 
     let mut commit = storage.clone().begin(TransactionMeta::default()).unwrap();
     commit.undo(created[1]).unwrap();
-    commit.vote().unwrap().finish(&mut |_| {}).unwrap();
+    commit.vote().unwrap().finish(Box::new(|_| {})).unwrap();
     let removed = storage.current_record(Oid::new(1)).unwrap_err();
     assert!(matches!(removed, StorageError::NotFound { oid } if oid == Oid::new(5)));
 }

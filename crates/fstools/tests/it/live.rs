@@ -28,7 +28,7 @@ fn a_transaction_under_way_is_an_unfinished_tail() {
     );
     assert_eq!(heard.kinds(), ["transaction", "record", "unfinished-tail"]);
 
-    voted.finish(&mut |_tid| {}).unwrap();
+    voted.finish(Box::new(|_tid| {})).unwrap();
     let (verdict, _) = run(fstools::references, &survey(&disk));
     assert_eq!(verdict, Verdict::Wrong, "now it counts");
 }

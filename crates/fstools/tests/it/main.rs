@@ -111,5 +111,5 @@ fn commit(storage: &Arc<FileStorage>, records: &[(u64, Record)]) -> Tid {
         };
         commit.store(oid, base, record.clone()).unwrap();
     }
-    commit.vote().unwrap().finish(&mut |_tid| {}).unwrap()
+    commit.vote().unwrap().finish(Box::new(|_tid| {})).unwrap()
 }

@@ -139,7 +139,7 @@ impl Tree {
             .begin(TransactionMeta::default())
             .unwrap();
         commit.store(oid, base, Record::from(record)).unwrap();
-        commit.vote().unwrap().finish(&mut |_tid| {}).unwrap();
+        commit.vote().unwrap().finish(Box::new(|_tid| {})).unwrap();
     }
 
     pub(crate) fn publisher(&self) -> Publisher {

@@ -1,6 +1,7 @@
 //! Committing, one transaction at a time.
 
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 
 use storage::{CommitError, Conflict, Oid, Record, Storage, StorageError, Tid};
 
@@ -174,15 +175,20 @@ pub fn publish_comes_once_with_the_data_visible(world: &World) {
         Some(&b"one"[..]),
         "not yet"
     );
-    let mut published = Vec::new();
+    let (sender, published) = channel();
+    let storage = Arc::clone(&world.storage);
     let tid = voted
-        .finish(&mut |tid| {
-            published.push(tid);
-            let seen = world.current(oid).unwrap();
-            assert_eq!((seen.tid, &*seen.record), (tid, &b"two"[..]));
-        })
+        .finish(Box::new(move |tid| {
+            let seen = storage.load_before(oid, Tid::MAX).unwrap().unwrap();
+            sender.send((tid, seen)).unwrap();
+        }))
         .unwrap();
-    assert_eq!(published, [tid]);
+    let published: Vec<_> = published.iter().collect();
+    let [(published_tid, seen)] = &published[..] else {
+        panic!("published {} times", published.len());
+    };
+    assert_eq!(*published_tid, tid);
+    assert_eq!((seen.tid, &*seen.record), (tid, &b"two"[..]));
 }
 
 /// Fresh ids do not collide with objects that were stored under ids from elsewhere.

@@ -111,12 +111,12 @@ fn order_of_service(world: &World, patience: Duration) -> [usize; 3] {
             scope.spawn(move || {
                 let voted = commit.vote().unwrap();
                 sender.send(number).unwrap();
-                voted.finish(&mut |_| {}).unwrap();
+                voted.finish(Box::new(|_| {})).unwrap();
             });
             let early = served.recv_timeout(patience);
             assert_eq!(early, Err(RecvTimeoutError::Timeout), "a vote did not wait");
         }
-        first.finish(&mut |_| {}).unwrap();
+        first.finish(Box::new(|_| {})).unwrap();
         IN_ORDER.map(|_| served.recv().unwrap())
     })
 }
@@ -127,20 +127,22 @@ pub fn publish_runs_under_the_commit_lock(world: &World) {
     let voted = begin().vote().unwrap();
     let (sender, got_through) = channel();
     let waiting = begin();
-    thread::scope(|scope| {
-        voted
-            .finish(&mut |_| {
-                let (sender, waiting) = (sender.clone(), begin());
-                scope.spawn(move || {
-                    drop(waiting.vote().unwrap());
-                    sender.send(()).unwrap();
-                });
-                let early = got_through.recv_timeout(Duration::from_millis(100));
-                assert_eq!(early, Err(RecvTimeoutError::Timeout), "a vote did not wait");
-            })
-            .unwrap();
-        got_through.recv().unwrap();
-    });
+    let publish = {
+        let (sender, storage) = (sender.clone(), Arc::clone(&world.storage));
+        move |_| {
+            let (first_to_see, sees) = channel();
+            thread::spawn(move || {
+                let waiting = storage.begin(meta("", "")).unwrap();
+                drop(waiting.vote().unwrap());
+                first_to_see.send(()).ok();
+                sender.send(()).unwrap();
+            });
+            let early = sees.recv_timeout(Duration::from_millis(100));
+            assert_eq!(early, Err(RecvTimeoutError::Timeout), "a vote did not wait");
+        }
+    };
+    voted.finish(Box::new(publish)).unwrap();
+    got_through.recv().unwrap();
     drop(waiting.vote().unwrap());
 }
 
@@ -175,7 +177,7 @@ fn increment(storage: &Arc<dyn Storage>, oid: Oid) -> bool {
     commit.store(oid, seen.tid, record).unwrap();
     match commit.vote() {
         Ok(voted) => {
-            voted.finish(&mut |_| {}).unwrap();
+            voted.finish(Box::new(|_| {})).unwrap();
             true
         }
         Err(CommitError::Conflict(conflicts)) => {

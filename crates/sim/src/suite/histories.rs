@@ -60,7 +60,7 @@ fn step(world: &World, model: &mut Model, rng: &mut fastrand::Rng) {
         Ok(voted) => {
             assert!(!stale, "a stale base was accepted");
             if rng.u8(..6) > 0 {
-                let tid = voted.finish(&mut |_| {}).unwrap();
+                let tid = voted.finish(Box::new(|_| {})).unwrap();
                 model.take(tid, changes);
             }
         }

@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{ArcMutexGuard, Mutex, RawMutex};
-use storage::{Commit, CommitError, Oid, Record, StorageError, Tid, TransactionMeta, Voted};
+use storage::{
+    Commit, CommitError, Oid, Publish, Record, StorageError, Tid, TransactionMeta, Voted,
+};
 use zeo::{Refusal, Reply, Request, Value};
 
 use super::link::{Answer, Link};
@@ -167,7 +169,7 @@ impl Voted for ZeoVoted {
         &self.resolved
     }
 
-    fn finish(mut self: Box<Self>, publish: &mut dyn FnMut(Tid)) -> Result<Tid, CommitError> {
+    fn finish(mut self: Box<Self>, publish: Publish) -> Result<Tid, CommitError> {
         let resolved: HashSet<_> = self.resolved.iter().copied().collect();
         let stores = std::mem::take(&mut self.stores);
         let stored = stores.into_iter().map(|(oid, _, record)| {

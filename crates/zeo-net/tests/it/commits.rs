@@ -124,7 +124,7 @@ fn a_large_transaction_travels_whole() {
         let oid = Oid::new(number);
         commit.store(oid, Tid::ZERO, record.clone()).unwrap();
     }
-    let tid = commit.vote().unwrap().finish(&mut |_| {}).unwrap();
+    let tid = commit.vote().unwrap().finish(Box::new(|_| {})).unwrap();
     for number in 0..8 {
         let seen = reader
             .load_before(Oid::new(number), tid.next())
@@ -210,7 +210,7 @@ fn a_turn_to_commit_that_is_never_given_back_is_not_waited_for_without_end() {
         "{outcome:?}"
     );
     // Whoever has the turn is none the worse for it.
-    held.finish(&mut |_| {}).unwrap();
+    held.finish(Box::new(|_| {})).unwrap();
 }
 
 #[test]

@@ -110,7 +110,7 @@ fn a_commit_before_its_finish_fails_as_disconnected_and_may_be_done_again() {
     let voted = voted.vote().unwrap();
     wire.cut();
     client.ping().unwrap();
-    let outcome = voted.finish(&mut |_| panic!("published"));
+    let outcome = voted.finish(Box::new(|_| panic!("published")));
     let disconnected = |error: &CommitError| {
         matches!(
             error,

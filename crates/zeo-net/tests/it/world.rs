@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use storage::{
-    Changes, Commit, CommitError, MemoryStorage, Oid, Record, Revision, Storage, StorageError,
-    StorageStats, Tid, TransactionMeta, Voted,
+    Changes, Commit, CommitError, MemoryStorage, Oid, Publish, Record, Revision, Storage,
+    StorageError, StorageStats, Tid, TransactionMeta, Voted,
 };
 use tokio::sync::oneshot;
 use zeo_net::{ClientOptions, Server, ServerOptions, ZeoStorage};
@@ -102,7 +102,7 @@ pub(crate) fn commit(
     let storage: Arc<dyn Storage> = storage.clone();
     let mut commit = storage.begin(TransactionMeta::default())?;
     commit.store(oid, base, Record::from(data))?;
-    commit.vote()?.finish(&mut |_| {})
+    commit.vote()?.finish(Box::new(|_| {}))
 }
 
 /// A door that is open or shut; tells who stands before it.
@@ -222,12 +222,12 @@ impl Voted for DoorVoted {
     fn resolved(&self) -> &[Oid] {
         self.0.resolved()
     }
-    fn finish(self: Box<Self>, publish: &mut dyn FnMut(Tid)) -> Result<Tid, CommitError> {
+    fn finish(self: Box<Self>, publish: Publish) -> Result<Tid, CommitError> {
         if self.1.pass() {
             return self.0.finish(publish);
         }
         // What a disk does that takes the last word and fails to say so.
-        self.0.finish(&mut |_| {})?;
+        self.0.finish(Box::new(|_| {}))?;
         let cause = "the door is broken".to_owned();
         Err(StorageError::Poisoned { cause }.into())
     }

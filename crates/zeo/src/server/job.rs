@@ -3,6 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use storage::{CommitError, Oid, Revision, Storage, StorageError, Tid, Voted};
 
@@ -155,27 +156,39 @@ impl Job {
 }
 
 impl Finish {
-    fn perform(self, served: &Served) -> TransactionKey {
-        let mut is_published = false;
-        let mut oids = self.log.oids_with(self.voted.resolved());
-        let finished = guarded(|| {
-            self.voted.finish(&mut |tid| {
-                is_published = true;
-                let oids = std::mem::take(&mut oids);
-                served.publish(tid, oids, self.connection, &self.to, &self.ended);
-            })
+    fn perform(self, served: &Arc<Served>) -> TransactionKey {
+        let Self {
+            key,
+            connection,
+            voted,
+            log,
+            ended,
+            to,
+        } = self;
+        let oids = log.oids_with(voted.resolved());
+        let end = Arc::new((to, ended, AtomicBool::new(false)));
+        let publish = Box::new({
+            let (served, end) = (Arc::clone(served), Arc::clone(&end));
+            move |tid| {
+                let (to, ended, is_published) = &*end;
+                is_published.store(true, Ordering::SeqCst);
+                served.publish(tid, oids, connection, to, ended);
+            }
         });
+        let finished = guarded(|| voted.finish(publish));
+        let (to, ended, is_published) = &*end;
+        let is_published = is_published.load(Ordering::SeqCst);
         match finished {
             Ok(tid) => debug_assert!(is_published, "{tid} was finished without being published"),
             Err(error) => {
                 tracing::error!(storage = served.name, %error, "a transaction failed at its finish");
-                served.end(&self.ended);
+                served.end(ended);
                 if !is_published {
-                    self.to.refuse(&Refusal::from(&error));
+                    to.refuse(&Refusal::from(&error));
                 }
             }
         }
-        self.key
+        key
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) fn commit_into(storage: &Arc<MemoryStorage>, oid: Oid, base: Tid, dat
     let storage: Arc<dyn Storage> = storage.clone();
     let mut commit = storage.begin(TransactionMeta::default()).unwrap();
     commit.store(oid, base, Record::from(data)).unwrap();
-    commit.vote().unwrap().finish(&mut |_| {}).unwrap()
+    commit.vote().unwrap().finish(Box::new(|_| {})).unwrap()
 }
 
 /// A client and its end at the server.

@@ -42,7 +42,7 @@ pub(crate) fn commit_number(database: &Arc<Database>, oid: Oid, number_: i64) ->
 pub(crate) fn commit_raw(storage: &Arc<dyn Storage>, oid: Oid, base: Tid, bytes: &[u8]) -> Tid {
     let mut commit = storage.clone().begin(TransactionMeta::default()).unwrap();
     commit.store(oid, base, Record::from(bytes)).unwrap();
-    commit.vote().unwrap().finish(&mut |_| {}).unwrap()
+    commit.vote().unwrap().finish(Box::new(|_| {})).unwrap()
 }
 
 /// A storage that counts the loads of each object, and can do something before an answer arrives.

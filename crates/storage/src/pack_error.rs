@@ -1,8 +1,8 @@
 //! Why a pack did not take place.
 
-use storage::{Oid, Severity, StorageError, Tid};
+use crate::{Oid, Severity, StorageError, Tid};
 
-/// A pack that failed. The Data.fs is what it was, and reads and commits go on, except after
+/// A pack that failed. The storage is what it was, and reads and commits go on, except after
 /// [`StorageError::Poisoned`] or where the error says otherwise.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
