@@ -256,4 +256,6 @@ const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
 const SPARSE_ENTRIES_MAX: usize = PAGE_SLOTS / 8;
 
 #[cfg(test)]
+mod modelled;
+#[cfg(test)]
 mod tests;
