@@ -3,7 +3,7 @@
 //! It is a row of pickles of protocol 3: the offset up to which the log is indexed, then for each
 //! six-byte beginning of ids a pair of that beginning and a bucket, then `None`. A bucket of *n*
 //! entries is a byte string of *n* two-byte ends of ids, sorted, followed by *n* six-byte offsets.
-//! Before ZODB 3.10 it was one pickle of a dict with the keys `index` and `pos`; those are read too.
+//! Before ZODB 3.10 it was [one pickle of a dict](old); those are read too.
 
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
@@ -15,6 +15,7 @@ use crate::format::Offset;
 use crate::index::{Index, OFFSET_END};
 use crate::open::{sync_parent, with_suffix};
 
+mod old;
 mod unpickle;
 
 use unpickle::{Broken, Node, NodeId, Pickle};
@@ -144,7 +145,7 @@ fn encode_int(number: u64, out: &mut impl Write) -> io::Result<()> {
 fn decode(input: &mut impl Read) -> Result<(Index, Offset), Broken> {
     let first = Pickle::read(input)?;
     let Some(end) = first.int(first.root()) else {
-        return decode_old(&first);
+        return old::decode(&first);
     };
     let end = Offset::new(end);
     let index = Index::default();
@@ -158,43 +159,6 @@ fn decode(input: &mut impl Read) -> Result<(Index, Offset), Broken> {
     }
 }
 
-fn decode_old(pickle: &Pickle) -> Result<(Index, Offset), Broken> {
-    let root = pickle.root();
-    let end = pickle
-        .get(root, b"pos")
-        .and_then(|pos| pickle.int(pos))
-        .ok_or(Broken("no pos"))?;
-    let end = Offset::new(end);
-    let source = pickle.get(root, b"index").ok_or(Broken("no index"))?;
-    let index = Index::default();
-    match pickle.node(source) {
-        Node::Dict(entries) => {
-            for &(key, value) in entries {
-                let oid = pickle
-                    .bytes(key)
-                    .and_then(|bytes| Oid::try_from(bytes).ok())
-                    .ok_or(Broken("an object id was expected"))?;
-                let offset = pickle.int(value).ok_or(Broken("an offset was expected"))?;
-                insert(&index, oid, Offset::new(offset), end)?;
-            }
-        }
-        Node::Object(Some(state)) => {
-            let data = pickle.get(*state, b"_data");
-            let Some(Node::List(pairs)) = data.map(|data| pickle.node(data)) else {
-                return Err(Broken("the state of an fsIndex was expected"));
-            };
-            for &pair in pairs {
-                let Node::Tuple(pair) = pickle.node(pair) else {
-                    return Err(Broken("a pair was expected"));
-                };
-                decode_bucket(pickle, pair, end, &index)?;
-            }
-        }
-        _ => return Err(Broken("an fsIndex or a dict was expected")),
-    }
-    Ok((index, end))
-}
-
 fn decode_bucket(
     pickle: &Pickle,
     pair: &[NodeId],
@@ -204,20 +168,35 @@ fn decode_bucket(
     let &[prefix, bucket] = pair else {
         return Err(Broken("a pair was expected"));
     };
-    let prefix: [u8; 6] = pickle
-        .bytes(prefix)
-        .and_then(|bytes| bytes.try_into().ok())
-        .ok_or(Broken("six bytes of an object id were expected"))?;
+    let prefix = prefix_of(pickle, prefix)?;
     let bucket = pickle
         .bytes(bucket)
         .filter(|bytes| bytes.len().is_multiple_of(8))
         .ok_or(Broken("a bucket was expected"))?;
     let (suffixes, offsets) = bucket.split_at(bucket.len() / 4);
     for (suffix, offset) in suffixes.chunks_exact(2).zip(offsets.chunks_exact(6)) {
-        let oid = number(&[&prefix, suffix].concat());
-        insert(index, Oid::new(oid), Offset::new(number(offset)), end)?;
+        enter(index, prefix, suffix, offset, end)?;
     }
     Ok(())
+}
+
+fn prefix_of(pickle: &Pickle, id: NodeId) -> Result<[u8; 6], Broken> {
+    pickle
+        .bytes(id)
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or(Broken("six bytes of an object id were expected"))
+}
+
+/// Enters the offset of the id that two parts make, two bytes of them the second.
+fn enter(
+    index: &Index,
+    prefix: [u8; 6],
+    suffix: &[u8],
+    offset: &[u8],
+    end: Offset,
+) -> Result<(), Broken> {
+    let oid = number(&[&prefix, suffix].concat());
+    insert(index, Oid::new(oid), Offset::new(number(offset)), end)
 }
 
 /// The big-endian number of up to eight bytes.
@@ -294,18 +273,51 @@ mod tests {
         assert_eq!(encoded, bytes);
     }
 
-    /// Pickled by ZODB 6.4: `{'index': fsIndex, 'pos': 70000}` and `{'index': dict, 'pos': 70000}`.
+    /// One index in every form that ZODB has written. See `tests/golden/MANIFEST.md`.
     #[test]
-    fn both_old_forms_are_read() {
-        let object = b"\x80\x03}q\0(X\x05\0\0\0indexq\x01cZODB.fsIndex\nfsIndex\nq\x02)\x81q\x03}q\
-            \x04(X\r\0\0\0state_versionq\x05K\x01X\x05\0\0\0_dataq\x06]q\x07C\x06\0\0\0\0\0\0q\x08C\
-            \x08\0\0\0\0\0\0\0\x04q\t\x86q\naubX\x03\0\0\0posq\x0bJp\x11\x01\0u.";
-        let dict = b"\x80\x03}q\0(X\x05\0\0\0indexq\x01}q\x02C\x08\0\0\0\0\0\0\0\0q\x03K\x04sX\x03\
-            \0\0\0posq\x04Jp\x11\x01\0u.";
-        for bytes in [&object[..], &dict[..]] {
-            let (index, end) = decode(&mut &bytes[..]).unwrap();
-            assert_eq!(end, Offset::new(70_000));
-            assert_eq!(Vec::from_iter(index.iter()), [(Oid::ROOT, Offset::new(4))]);
+    fn every_form_of_the_original_is_read() {
+        let sequence = golden("sequence");
+        let (expected, expected_end) = decode(&mut &sequence[..]).unwrap();
+        assert_eq!(expected.len(), 856);
+        let mut encoded = Vec::new();
+        encode(&expected, expected_end, &mut encoded).unwrap();
+        assert_eq!(encoded, sequence);
+        for name in OLD_FORMS {
+            let (index, end) = decode(&mut &golden(name)[..]).unwrap();
+            assert_eq!(end, expected_end, "{name}");
+            assert!(index.iter().eq(expected.iter()), "{name}");
         }
     }
+
+    #[test]
+    fn an_old_form_that_is_damaged_is_refused_or_read_and_nothing_worse() {
+        let mut rng = fastrand::Rng::with_seed(7);
+        for name in OLD_FORMS {
+            let sound = golden(name);
+            for _ in 0..200 {
+                let mut bytes = sound.clone();
+                for _ in 0..rng.usize(1..4) {
+                    let at = rng.usize(..bytes.len().min(2000));
+                    bytes[at] = rng.u8(..);
+                }
+                bytes.truncate(rng.usize(..=bytes.len() * 2));
+                decode(&mut &bytes[..]).ok();
+            }
+        }
+    }
+
+    fn golden(name: &str) -> Vec<u8> {
+        let path = format!("{}/tests/golden/{name}.index", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read(path).unwrap()
+    }
+
+    const OLD_FORMS: [&str; 7] = [
+        "fsindex",
+        "dict",
+        "python2-fsindex",
+        "python2-dict",
+        "python2-tree-of-buckets",
+        "python2-tree-of-trees",
+        "python2-dict-of-trees",
+    ];
 }

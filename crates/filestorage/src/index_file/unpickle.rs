@@ -14,7 +14,7 @@ pub(super) struct Pickle {
     root: NodeId,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct NodeId(usize);
 
 #[derive(Debug)]
@@ -103,6 +103,7 @@ impl<R: Read> Machine<'_, R> {
             }
             b'N' => self.push(Node::None),
             b'K' | b'M' | b'J' | 0x8a => self.int(operation)?,
+            b'I' | b'L' => self.text_int()?,
             b'C' | b'U' => self.short_bytes()?,
             b'B' | b'T' | b'X' => self.long_bytes()?,
             b'(' => self.marks.push(self.stack.len()),
@@ -203,6 +204,17 @@ impl<R: Read> Machine<'_, R> {
         Ok(())
     }
 
+    /// A number in decimal digits, with an `L` behind it where Python 2 had a long.
+    fn text_int(&mut self) -> Result<(), Broken> {
+        let line = self.line()?;
+        let digits = line.strip_suffix(b"L").unwrap_or(&line);
+        let number = str::from_utf8(digits)
+            .ok()
+            .and_then(|digits| digits.parse().ok());
+        self.push(Node::Int(number.ok_or(Broken("a number out of range"))?));
+        Ok(())
+    }
+
     fn short_bytes(&mut self) -> Result<(), Broken> {
         let [length] = self.array()?;
         self.string(u64::from(length))
@@ -267,18 +279,24 @@ impl<R: Read> Machine<'_, R> {
     }
 
     fn global(&mut self) -> Result<(), Broken> {
-        // Two lines: module and name.
-        for _ in 0..2 {
-            let mut length = 0;
-            while self.array()? != [b'\n'] {
-                length += 1;
-                if length > NAME_BYTES_MAX {
-                    return Err(Broken("a name too long"));
-                }
-            }
-        }
+        // Module and name.
+        self.line()?;
+        self.line()?;
         self.push(Node::Global);
         Ok(())
+    }
+
+    fn line(&mut self) -> Result<Vec<u8>, Broken> {
+        let mut line = Vec::new();
+        loop {
+            match self.array()? {
+                [b'\n'] => return Ok(line),
+                [byte] => line.push(byte),
+            }
+            if line.len() > LINE_BYTES_MAX {
+                return Err(Broken("a line too long"));
+            }
+        }
     }
 
     fn build(&mut self) -> Result<(), Broken> {
@@ -291,4 +309,4 @@ impl<R: Read> Machine<'_, R> {
     }
 }
 
-const NAME_BYTES_MAX: usize = 200;
+const LINE_BYTES_MAX: usize = 200;

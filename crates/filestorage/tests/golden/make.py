@@ -7,7 +7,9 @@ bytes.
 """
 
 import base64
+import copyreg
 import io
+import itertools
 import json
 import logging
 import os
@@ -16,9 +18,13 @@ import random
 import shutil
 import tempfile
 
+from BTrees.fsBTree import fsBTree, fsBucket
+from BTrees.OOBTree import OOBTree
 from persistent.TimeStamp import TimeStamp
+from ZODB._compat import Pickler, _protocol
 from ZODB.Connection import TransactionMetaData
 from ZODB.FileStorage import FileStorage
+from ZODB.fsIndex import fsIndex
 from ZODB.POSException import MultipleUndoErrors, POSKeyError, UndoError
 from ZODB.serialize import referencesf
 from ZODB.utils import p64, u64, z64
@@ -327,6 +333,69 @@ def make_packs(folder):
         shutil.copy(copy, os.path.join(HERE, 'packed-%s.fs' % name))
 
 
+class Python2Pickler(pickle._Pickler):
+    """Writes what cPickle of Python 2 wrote with protocol 1: all strings are byte strings."""
+
+    dispatch = pickle._Pickler.dispatch.copy()
+
+    def save_string(self, value):
+        value = value.encode() if isinstance(value, str) else value
+        if len(value) < 256:
+            self.write(b'U' + bytes([len(value)]) + value)
+        else:
+            self.write(b'T' + len(value).to_bytes(4, 'little') + value)
+        self.memoize(value)
+
+    dispatch[bytes] = dispatch[str] = save_string
+
+
+class OldIndex(fsIndex):
+    """An fsIndex of before the state was made small, and of when `_data` was a dict."""
+
+    def __init__(self, data):
+        self._data = data
+
+    def __getstate__(self):
+        return {'_data': self._data}
+
+    def __reduce__(self):
+        return copyreg._reconstructor, (fsIndex, object, None), self.__getstate__()
+
+
+def make_indexes():
+    """One index in all the forms that there were. Its trees have several buckets."""
+    offset = itertools.count(4, 6_700_417)
+    entries = {}
+    for prefix in [0] + list(range(1, 200, 5)):
+        for suffix in range(0, 65536, 100 if prefix == 0 else 16000):
+            entries[p64(prefix << 16 | suffix)] = next(offset)
+    pos = next(offset)
+    index = fsIndex(entries)
+    index.save(pos, os.path.join(HERE, 'sequence.index'))
+
+    def trees(kind):
+        result = {}
+        for oid, offset in entries.items():
+            result.setdefault(oid[:6], kind())[oid[6:]] = p64(offset)[2:]
+        return result
+
+    forms = {
+        'fsindex': index,
+        'dict': entries,
+        'tree-of-buckets': OldIndex(OOBTree(trees(fsBucket))),
+        'tree-of-trees': OldIndex(OOBTree(trees(fsBTree))),
+        'dict-of-trees': OldIndex(trees(fsBTree)),
+    }
+    for name, form in forms.items():
+        whole = {'index': form, 'pos': pos}
+        if form in (index, entries):
+            with open(os.path.join(HERE, name + '.index'), 'wb') as file:
+                # As FileStorage._restore_index writes what it has converted.
+                Pickler(file, _protocol).dump(whole)
+        with open(os.path.join(HERE, 'python2-' + name + '.index'), 'wb') as file:
+            Python2Pickler(file, 1).dump(whole)
+
+
 def main():
     # That no class can be imported which would resolve conflicts is what is wanted here.
     logging.disable()
@@ -351,6 +420,7 @@ def main():
         storage.close()
         make_undo(folder)
         make_packs(folder)
+        make_indexes()
     finally:
         shutil.rmtree(folder)
 
