@@ -66,7 +66,7 @@ pub(super) fn commit(
 ) -> Result<Tid> {
     let mut commit = storage.clone().begin(TransactionMeta::default())?;
     commit.store(oid, base, Record::from(record))?;
-    Ok(commit.vote()?.finish(&mut |_| {})?)
+    Ok(commit.vote()?.finish(Box::new(|_| {}))?)
 }
 
 const RECORD_BYTES: usize = 1_000;
