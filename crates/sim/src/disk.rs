@@ -9,18 +9,30 @@
 //!   what was never written is zero then.
 //!
 //! Until a directory is synced, a power loss keeps some first part of the creations, links, renames and
-//! removals in it: file systems journal names in order. Directories themselves are not lost.
+//! removals in it, and of the directories made in it: file systems journal the names of a directory in
+//! order. What is done in one directory says nothing of another; a rename takes place whole, and is
+//! durable with the directory of the new name. With a directory all that is in it is lost. Those at
+//! the top of the tree are there from the beginning.
 //!
 //! What was synced stays. A sector is never torn, and no bit flips: checksums are for that. A lock
 //! ends with the process that held it.
+//!
+//! # Two ways to use it
+//!
+//! [`SimDisk::fail_at`] lets a program meet a fault and [`SimDisk::restart`] shows one thing that a
+//! power loss may leave, chosen by a seed. [`SimDisk::record`] writes down what a program does, from
+//! which [`crate::Trace`] tells all that power losses may leave, without running it again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use vfs::{DirectoryEntry, Disk, DiskLock, File, LockError, OpenMode};
+
+use crate::medium::{Change, Fate, Image, Medium, NameChange, Names};
+use crate::trace::{Event, Trace};
 
 /// The disk; clones are the same disk. What it does follows from the calls and the seed alone.
 #[derive(Clone, Default)]
@@ -42,12 +54,11 @@ pub enum Fault {
 
 #[derive(Default)]
 struct State {
-    files: Vec<FileState>,
-    names: BTreeMap<PathBuf, usize>,
-    durable_names: BTreeMap<PathBuf, usize>,
-    pending_names: Vec<NameChange>,
-    /// Those that were made, with or without something in them.
-    directories: BTreeSet<PathBuf>,
+    medium: Medium,
+    /// What those see who read the files now.
+    contents: Vec<Vec<u8>>,
+    names: Names,
+    trace: Option<Trace>,
     locks: Vec<PathBuf>,
     operations: u64,
     fault: Option<(u64, Fault)>,
@@ -56,29 +67,24 @@ struct State {
     life: u64,
 }
 
-#[derive(Default)]
-struct FileState {
-    current: Vec<u8>,
-    durable: Vec<u8>,
-    pending: Vec<Change>,
-}
-
-enum Change {
-    Write { offset: usize, bytes: Vec<u8> },
-    SetLen(usize),
-}
-
-#[derive(Clone)]
-enum NameChange {
-    Bind(PathBuf, usize),
-    Rename(PathBuf, PathBuf),
-    Remove(PathBuf),
-}
-
 impl SimDisk {
     /// An empty disk.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A disk with that on it, durably.
+    pub fn with(image: &Image) -> Self {
+        let disk = Self::new();
+        for (path, bytes) in &image.files {
+            disk.put(path, bytes);
+        }
+        let mut state = disk.state.lock();
+        let directories = &image.directories;
+        state.medium.bind_directories(directories.clone());
+        state.names.directories.clone_from(directories);
+        drop(state);
+        disk
     }
 
     /// How many operations that change something there were so far: writes, changes of length,
@@ -98,6 +104,22 @@ impl SimDisk {
         self.state.lock().fault.is_none()
     }
 
+    /// Begins to write down every operation from now on.
+    pub fn record(&self) {
+        let mut state = self.state.lock();
+        state.trace = Some(Trace::new(state.medium.clone()));
+    }
+
+    /// Writes a remark into the record: of something that was promised, say.
+    pub fn note(&self, remark: u64) {
+        self.state.lock().trace_event(|| Event::Note(remark));
+    }
+
+    /// What was written down since [`SimDisk::record`].
+    pub fn trace(&self) -> Trace {
+        self.state.lock().trace.clone().unwrap_or_default()
+    }
+
     /// The power goes off, if it is not, and on again. The seed decides what is left of changes
     /// that were not synced.
     pub fn restart(&self, seed: u64) {
@@ -105,24 +127,17 @@ impl SimDisk {
         let mut rng = fastrand::Rng::with_seed(seed);
         // Uniform coins would hardly ever keep all or drop all, and those are the common cases.
         let keep = [0.0, 0.5, 1.0, rng.f64()][rng.usize(..4)];
-        let kept_names = match rng.u8(..3) {
-            0 => 0,
-            1 => state.pending_names.len(),
-            _ => rng.usize(..=state.pending_names.len()),
-        };
+        state.medium.lose_power(&mut Coins { keep, rng });
         let State {
-            files,
-            durable_names,
-            pending_names,
+            medium,
+            contents,
+            names,
             ..
         } = &mut *state;
-        for change in pending_names.drain(..).take(kept_names) {
-            change.apply(durable_names);
+        names.clone_from(medium.durable_names());
+        for (file, content) in contents.iter_mut().enumerate() {
+            *content = medium.durable_content(file).to_vec();
         }
-        for file in files {
-            file.lose_power(keep, &mut rng);
-        }
-        state.names = state.durable_names.clone();
         state.end_life();
     }
 
@@ -134,21 +149,53 @@ impl SimDisk {
     /// The bytes of a file as a reader sees them.
     pub fn contents(&self, path: &Path) -> Option<Vec<u8>> {
         let state = self.state.lock();
-        let file = *state.names.get(path)?;
-        Some(state.files[file].current.clone())
+        let file = *state.names.files.get(path)?;
+        Some(state.contents[file].clone())
+    }
+
+    /// Everything that a reader sees.
+    pub fn image(&self) -> Image {
+        let state = self.state.lock();
+        let files = state.names.files.iter();
+        Image {
+            files: files
+                .map(|(path, file)| (path.clone(), state.contents[*file].as_slice().into()))
+                .collect(),
+            directories: state.names.directories.clone(),
+        }
     }
 
     /// Puts a file on the disk, durably and without counting an operation.
     pub fn put(&self, path: &Path, bytes: &[u8]) {
         let mut state = self.state.lock();
-        let file = state.files.len();
-        state.files.push(FileState {
-            current: bytes.to_vec(),
-            durable: bytes.to_vec(),
-            pending: Vec::new(),
-        });
-        state.names.insert(path.to_owned(), file);
-        state.durable_names.insert(path.to_owned(), file);
+        let file = state.medium.add_file(bytes);
+        state.medium.bind(path.to_owned(), file);
+        state.contents.push(bytes.to_vec());
+        state.names.files.insert(path.to_owned(), file);
+    }
+}
+
+/// A fate by a generator of random numbers.
+struct Coins {
+    keep: f64,
+    rng: fastrand::Rng,
+}
+
+impl Fate for Coins {
+    fn keeps(&mut self, _change: usize, _part: usize, _parts: usize) -> bool {
+        self.rng.f64() < self.keep
+    }
+
+    fn keeps_length(&mut self) -> bool {
+        self.rng.bool()
+    }
+
+    fn kept_names(&mut self, _directory: &Path, waiting: usize) -> usize {
+        match self.rng.u8(..3) {
+            0 => 0,
+            1 => waiting,
+            _ => self.rng.usize(..=waiting),
+        }
     }
 }
 
@@ -156,7 +203,7 @@ impl Disk for SimDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         let mut state = self.state.lock();
         state.check_power()?;
-        let found = state.names.get(path).copied();
+        let found = state.names.files.get(path).copied();
         let creates = matches!(mode, OpenMode::Create | OpenMode::Truncate);
         let file = match found {
             Some(file) => {
@@ -166,8 +213,9 @@ impl Disk for SimDisk {
                 file
             }
             None if creates => {
-                let file = state.files.len();
-                state.files.push(FileState::default());
+                let file = state.medium.add_file(b"");
+                state.contents.push(Vec::new());
+                state.trace_event(|| Event::NewFile);
                 state.change_names(NameChange::Bind(path.to_owned(), file))?;
                 file
             }
@@ -183,55 +231,51 @@ impl Disk for SimDisk {
     fn exists(&self, path: &Path) -> io::Result<bool> {
         let state = self.state.lock();
         state.check_power()?;
-        Ok(state.names.contains_key(path) || state.directories.contains(path))
+        Ok(state.names.files.contains_key(path) || state.names.directories.contains(path))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
         state.check_power()?;
-        if !state.names.contains_key(from) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        state.change_names(NameChange::Rename(from.to_owned(), to.to_owned()))
+        let file = *state.names.files.get(from).ok_or(io::ErrorKind::NotFound)?;
+        state.change_names(NameChange::Rename(from.to_owned(), to.to_owned(), file))
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
         state.check_power()?;
-        if state.names.contains_key(to) {
+        if state.names.files.contains_key(to) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        let file = *state.names.get(from).ok_or(io::ErrorKind::NotFound)?;
+        let file = *state.names.files.get(from).ok_or(io::ErrorKind::NotFound)?;
         state.change_names(NameChange::Bind(to.to_owned(), file))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
         state.check_power()?;
-        if !state.names.contains_key(path) {
+        if !state.names.files.contains_key(path) {
             return Err(io::ErrorKind::NotFound.into());
         }
         state.change_names(NameChange::Remove(path.to_owned()))
     }
 
-    /// Syncs all directories: more than was asked for would hide faults, but only where a program
-    /// uses several directories.
-    fn sync_directory(&self, _path: &Path) -> io::Result<()> {
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
         state.check_power()?;
         if let Some(fault) = state.next_operation() {
             return Err(fault.into_error());
         }
-        state.pending_names.clear();
-        state.durable_names = state.names.clone();
+        state.medium.sync_directory(path);
+        state.trace_event(|| Event::SyncDirectory(path.to_owned()));
         Ok(())
     }
 
     fn list_directory(&self, path: &Path) -> io::Result<Vec<DirectoryEntry>> {
         let state = self.state.lock();
         state.check_power()?;
-        let files = state.names.keys().map(|name| (name, false));
-        let directories = state.directories.iter().map(|name| (name, true));
+        let files = state.names.files.keys().map(|name| (name, false));
+        let directories = state.names.directories.iter().map(|name| (name, true));
         // A file's name implies the directories above it.
         let found: BTreeSet<DirectoryEntry> = files
             .chain(directories)
@@ -244,7 +288,7 @@ impl Disk for SimDisk {
                 })
             })
             .collect();
-        if found.is_empty() && !state.directories.contains(path) {
+        if found.is_empty() && !state.names.directories.contains(path) {
             return Err(io::ErrorKind::NotFound.into());
         }
         Ok(found.into_iter().collect())
@@ -253,7 +297,20 @@ impl Disk for SimDisk {
     fn create_directory(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
         state.check_power()?;
-        state.directories.insert(path.to_owned());
+        let missing: Vec<PathBuf> = path
+            .ancestors()
+            .take_while(|directory| !state.names.has_directory(directory))
+            .map(Path::to_owned)
+            .collect();
+        for directory in missing.into_iter().rev() {
+            if is_at_the_top(&directory) {
+                state.medium.bind_directories([directory.clone()].into());
+                state.names.directories.insert(directory.clone());
+                state.trace_event(|| Event::TopDirectory(directory));
+            } else {
+                state.change_names(NameChange::MakeDirectory(directory))?;
+            }
+        }
         Ok(())
     }
 
@@ -261,13 +318,13 @@ impl Disk for SimDisk {
         let mut state = self.state.lock();
         state.check_power()?;
         let inside = |name: &PathBuf| name != path && name.starts_with(path);
-        if state.names.keys().any(inside) || state.directories.iter().any(inside) {
+        if state.names.files.keys().any(inside) || state.names.directories.iter().any(inside) {
             return Err(io::ErrorKind::DirectoryNotEmpty.into());
         }
-        if !state.directories.remove(path) {
+        if !state.names.directories.contains(path) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        Ok(())
+        state.change_names(NameChange::RemoveDirectory(path.to_owned()))
     }
 
     fn lock(&self, path: &Path) -> Result<Box<dyn DiskLock>, LockError> {
@@ -309,13 +366,13 @@ impl State {
         let fault = self.next_operation();
         if let Some(fault @ (Fault::Error | Fault::Full)) = fault {
             match &mut change {
-                Change::Write { bytes, .. } => bytes.truncate(bytes.len() / 2),
+                Change::Write { bytes, .. } => *bytes = bytes[..bytes.len() / 2].into(),
                 Change::SetLen(_) => return Err(fault.into_error()),
             }
         }
-        let file = &mut self.files[file];
-        change.apply(&mut file.current);
-        file.pending.push(change);
+        change.apply(&mut self.contents[file]);
+        self.trace_event(|| Event::ChangeFile(file, change.clone()));
+        self.medium.change_file(file, change);
         fault.map_or(Ok(()), |fault| Err(fault.into_error()))
     }
 
@@ -323,9 +380,16 @@ impl State {
         let fault = self.next_operation();
         if matches!(fault, None | Some(Fault::PowerLoss)) {
             change.apply(&mut self.names);
-            self.pending_names.push(change);
+            self.trace_event(|| Event::ChangeNames(change.clone()));
+            self.medium.change_names(change);
         }
         fault.map_or(Ok(()), |fault| Err(fault.into_error()))
+    }
+
+    fn trace_event(&mut self, event: impl FnOnce() -> Event) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(event());
+        }
     }
 
     fn end_life(&mut self) {
@@ -344,74 +408,6 @@ impl Fault {
             Self::Full => io::ErrorKind::StorageFull.into(),
         }
     }
-}
-
-impl FileState {
-    fn sync(&mut self) {
-        for change in self.pending.drain(..) {
-            change.apply(&mut self.durable);
-        }
-        debug_assert_eq!(self.durable, self.current);
-    }
-
-    fn lose_power(&mut self, keep: f64, rng: &mut fastrand::Rng) {
-        for change in self.pending.drain(..) {
-            match change {
-                Change::SetLen(_) if rng.f64() < keep => change.apply(&mut self.durable),
-                Change::SetLen(_) => {}
-                Change::Write { offset, bytes } => {
-                    let end = offset + bytes.len();
-                    let mut at = offset;
-                    while at < end {
-                        let next = end.min((at / SECTOR_BYTES + 1) * SECTOR_BYTES);
-                        if rng.f64() < keep {
-                            write(&mut self.durable, at, &bytes[at - offset..next - offset]);
-                        }
-                        at = next;
-                    }
-                }
-            }
-        }
-        if self.durable.len() < self.current.len() && rng.bool() {
-            self.durable.resize(self.current.len(), 0);
-        }
-        self.current = self.durable.clone();
-    }
-}
-
-impl Change {
-    fn apply(&self, content: &mut Vec<u8>) {
-        match self {
-            Self::Write { offset, bytes } => write(content, *offset, bytes),
-            Self::SetLen(len) => content.resize(*len, 0),
-        }
-    }
-}
-
-impl NameChange {
-    fn apply(&self, names: &mut BTreeMap<PathBuf, usize>) {
-        match self {
-            Self::Bind(path, file) => {
-                names.insert(path.clone(), *file);
-            }
-            Self::Rename(from, to) => {
-                if let Some(file) = names.remove(from) {
-                    names.insert(to.clone(), file);
-                }
-            }
-            Self::Remove(path) => {
-                names.remove(path);
-            }
-        }
-    }
-}
-
-fn write(content: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
-    let end = offset + bytes.len();
-    if content.len() < end {
-        content.resize(end, 0);
-    }
-    content[offset..end].copy_from_slice(bytes);
 }
 
 struct SimFile {
@@ -433,12 +429,12 @@ impl SimFile {
 
 impl File for SimFile {
     fn len(&self) -> io::Result<u64> {
-        self.with(|state| Ok(state.files[self.file].current.len() as u64))
+        self.with(|state| Ok(state.contents[self.file].len() as u64))
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.with(|state| {
-            let content = &state.files[self.file].current;
+            let content = &state.contents[self.file];
             let start = content.len().min(position(offset)?);
             let count = buffer.len().min(content.len() - start);
             buffer[..count].copy_from_slice(&content[start..start + count]);
@@ -448,7 +444,7 @@ impl File for SimFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let offset = position(offset)?;
-        let bytes = bytes.to_vec();
+        let bytes = bytes.into();
         self.with(|state| state.change_file(self.file, Change::Write { offset, bytes }))
     }
 
@@ -462,10 +458,18 @@ impl File for SimFile {
             if let Some(fault) = state.next_operation() {
                 return Err(fault.into_error());
             }
-            state.files[self.file].sync();
+            state.medium.sync_file(self.file);
+            state.trace_event(|| Event::SyncFile(self.file));
             Ok(())
         })
     }
+}
+
+/// Whether the directory that holds it is the root, or the one where bare names are.
+fn is_at_the_top(directory: &Path) -> bool {
+    directory
+        .parent()
+        .is_none_or(|parent| parent.parent().is_none())
 }
 
 fn position(offset: u64) -> io::Result<usize> {
@@ -492,12 +496,13 @@ impl Drop for SimLock {
     }
 }
 
-const SECTOR_BYTES: usize = 512;
 /// The files are in memory.
 const FILE_BYTES_MAX: usize = 1 << 30;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn write_two_sectors(disk: &SimDisk) -> Arc<dyn File> {

@@ -1,6 +1,7 @@
 //! A simulated world and the suites that every storage passes.
 //!
-//! [`SimDisk`] is a disk in memory that loses power and fails on command. [`suite`] holds one
+//! [`SimDisk`] is a disk in memory that loses power and fails on command; a [`Trace`] of it tells all
+//! that power losses may leave. [`suite`] holds one
 //! function for each thing that a storage promises; [`storage_suite!`] makes a test of each:
 //!
 //! ```
@@ -14,7 +15,11 @@
 
 mod disk;
 mod macros;
+mod medium;
 pub mod suite;
+mod trace;
 
 pub use disk::{Fault, SimDisk};
+pub use medium::Image;
 pub use suite::World;
+pub use trace::{Crash, CrashCount, Loss, Trace};
