@@ -1,12 +1,12 @@
 //! Runs pickles on a stack of node ids.
 
 mod arguments;
-mod memo;
 mod objects;
 
-use self::memo::Memo;
 use crate::error::{Reason, UnpickleError};
+use crate::input::Input;
 use crate::limits::{INPUT_BYTES_MAX, Limits, NODES_MAX};
+use crate::memo::Memo;
 use crate::node::{Construction, Node, NodeId, Run, Span};
 use crate::opcode as op;
 use crate::pickles::Pickles;
@@ -28,8 +28,7 @@ pub(crate) fn decode(input: &[u8], limits: &Limits) -> Result<Pickles, UnpickleE
         return Err(refuse(Reason::Empty));
     }
     let mut decoder = Decoder {
-        input,
-        position: 0,
+        input: Input::new(input),
         // Typical records take a node for each 8 bytes.
         pickles: Pickles::with_bytes(input.to_vec(), (input.len() / 8 + 8).min(NODES_GUESS_MAX)),
         stack: Vec::with_capacity(32),
@@ -42,10 +41,10 @@ pub(crate) fn decode(input: &[u8], limits: &Limits) -> Result<Pickles, UnpickleE
         },
     };
     let mut opcode = op::STOP;
-    while decoder.position < input.len() {
-        let start = decoder.position;
+    while decoder.input.position < input.len() {
+        let start = decoder.input.position;
         opcode = input[start];
-        decoder.position += 1;
+        decoder.input.position += 1;
         decoder.step(opcode).map_err(|reason| UnpickleError {
             offset: start,
             opcode: Some(opcode),
@@ -73,13 +72,12 @@ const TEXT_BYTES_MAX: usize = 3 << 30;
 const CHILDREN_PER_NODE_MAX: usize = 8;
 
 struct Decoder<'i> {
-    input: &'i [u8],
-    position: usize,
+    input: Input<'i>,
     pickles: Pickles,
     stack: Vec<NodeId>,
     /// Heights of the stack where a MARK was set.
     marks: Vec<usize>,
-    memo: Memo,
+    memo: Memo<NodeId>,
     builtins: Builtins,
     limits: Limits,
 }
@@ -97,48 +95,42 @@ impl Decoder<'_> {
     /// Opcodes for atoms, the stack and the memo.
     fn step(&mut self, opcode: u8) -> Result<(), Reason> {
         match opcode {
-            op::PROTO => {
-                let protocol = self.byte()?;
-                if protocol > op::PROTOCOL_READ_MAX {
-                    return Err(Reason::Protocol(protocol));
-                }
-                Ok(())
-            }
-            op::FRAME => self.frame(),
+            op::PROTO => self.input.protocol(),
+            op::FRAME => self.input.frame(),
             op::STOP => self.stop(),
             op::NONE => self.push(NodeId::NONE),
             op::NEWTRUE => self.push(NodeId::TRUE),
             op::NEWFALSE => self.push(NodeId::FALSE),
             op::BININT1 => {
-                let value = self.byte()?;
+                let value = self.input.byte()?;
                 self.push_node(Node::Int(i64::from(value)))
             }
             op::BININT2 => {
-                let value = u16::from_le_bytes(self.array()?);
+                let value = u16::from_le_bytes(self.input.array()?);
                 self.push_node(Node::Int(i64::from(value)))
             }
             op::BININT => {
-                let value = i32::from_le_bytes(self.array()?);
+                let value = i32::from_le_bytes(self.input.array()?);
                 self.push_node(Node::Int(i64::from(value)))
             }
             op::BINFLOAT => {
-                let value = f64::from_be_bytes(self.array()?);
+                let value = f64::from_be_bytes(self.input.array()?);
                 self.push_node(Node::Float(value))
             }
             op::BINPUT => {
-                let slot = self.byte()?;
+                let slot = self.input.byte()?;
                 self.put(u64::from(slot))
             }
             op::LONG_BINPUT => {
-                let slot = u32::from_le_bytes(self.array()?);
+                let slot = u32::from_le_bytes(self.input.array()?);
                 self.put(u64::from(slot))
             }
             op::BINGET => {
-                let slot = self.byte()?;
+                let slot = self.input.byte()?;
                 self.get(u64::from(slot))
             }
             op::LONG_BINGET => {
-                let slot = u32::from_le_bytes(self.array()?);
+                let slot = u32::from_le_bytes(self.input.array()?);
                 self.get(u64::from(slot))
             }
             op::MEMOIZE => self.put(self.memo.len() as u64),
@@ -186,16 +178,19 @@ impl Decoder<'_> {
             op::OBJ | op::INST => self.old_style(opcode),
             op::BUILD => self.build(),
             op::BINPERSID => self.persistent(),
-            op::EXT1 | op::EXT2 | op::EXT4 => self.extension(opcode),
+            op::EXT1 | op::EXT2 | op::EXT4 => {
+                let code = self.input.extension(opcode)?;
+                self.push_node(Node::Extension(code))
+            }
             op::INT | op::LONG | op::FLOAT | op::STRING | op::UNICODE | op::PERSID => {
                 self.text_value(opcode)
             }
             op::GET => {
-                let slot = self.decimal_slot()?;
+                let slot = self.input.decimal_slot()?;
                 self.get(slot)
             }
             op::PUT => {
-                let slot = self.decimal_slot()?;
+                let slot = self.input.decimal_slot()?;
                 self.put(slot)
             }
             op::NEXT_BUFFER | op::READONLY_BUFFER => Err(Reason::OutOfBand),
@@ -210,15 +205,6 @@ impl Decoder<'_> {
         self.stack.clear();
         self.marks.clear();
         Ok(())
-    }
-
-    fn frame(&mut self) -> Result<(), Reason> {
-        let needed = u64::from_le_bytes(self.array()?);
-        let left = self.input.len() - self.position;
-        if usize::try_from(needed).is_ok_and(|needed| needed <= left) {
-            return Ok(());
-        }
-        Err(Reason::Truncated { needed, left })
     }
 
     // The stack.
@@ -247,7 +233,7 @@ impl Decoder<'_> {
 
     /// Adds text that does not stand in the input as it is.
     fn add_text(&mut self, bytes: &[u8]) -> Result<Span, Reason> {
-        let limit = (self.input.len() + 64).saturating_mul(TEXT_PER_INPUT_BYTE_MAX);
+        let limit = (self.input.bytes.len() + 64).saturating_mul(TEXT_PER_INPUT_BYTE_MAX);
         let limit = limit.min(TEXT_BYTES_MAX);
         if self.pickles.bytes.len() + bytes.len() > limit {
             return Err(Reason::LimitReached {

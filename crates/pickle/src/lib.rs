@@ -27,20 +27,26 @@
 //! ```
 
 mod build;
+mod compressed;
 mod copy;
 mod decode;
 mod display;
 mod encode;
 mod error;
+mod input;
 mod integer;
 mod limits;
+mod literal;
+mod memo;
 mod node;
 mod opcode;
 mod pickles;
+mod scan;
 mod text;
 mod value;
 mod write;
 
+pub use compressed::{InflateError, Inflater, is_compressed, uncompressed};
 pub use encode::EncodeOptions;
 pub use error::{EncodeError, Reason, UnpickleError};
 pub use limits::{
@@ -49,5 +55,6 @@ pub use limits::{
 };
 pub use node::{Construction, NodeId};
 pub use pickles::Pickles;
+pub use scan::{Part, Parts, Scanner};
 pub use value::{Elements, Entries, Instance, Kind, Value};
 pub use write::Writer;

@@ -3,4 +3,5 @@
 mod golden;
 mod limits;
 mod properties;
+mod scan;
 mod spelling;
