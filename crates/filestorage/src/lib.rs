@@ -41,6 +41,7 @@ mod log;
 mod open;
 mod pack;
 mod plan;
+mod references;
 mod scan;
 mod survey;
 mod transactions;
@@ -49,6 +50,7 @@ mod undo;
 pub use file_storage::FileStorage;
 pub use format::Status;
 pub use open::{Alarm, Clock, Options};
+pub use references::References;
 pub use storage::{DataRecord, PackError, PackOptions, PackProgress, PackReport, Stage};
 pub use survey::{
     Damage, Positions, Step, Survey, SurveyedData, SurveyedRecord, SurveyedTransaction,

@@ -27,7 +27,6 @@ use crate::open::{sync_parent, with_suffix};
 mod copy;
 mod mark;
 mod oid_set;
-mod references;
 
 use copy::Copier;
 use mark::mark;

@@ -258,6 +258,8 @@ pub(crate) struct Window<'a> {
     pub(crate) size: Offset,
     bytes: Vec<u8>,
     start: Offset,
+    /// How much is read at a time.
+    step: usize,
 }
 
 impl<'a> Window<'a> {
@@ -267,7 +269,14 @@ impl<'a> Window<'a> {
             size,
             bytes: Vec::new(),
             start: Offset::NONE,
+            step: WINDOW_BYTES,
         }
+    }
+
+    /// From now on larger pieces are read, for somebody who looks at all bytes and not only at
+    /// headers.
+    pub(crate) fn read_ahead(&mut self) {
+        self.step = READ_AHEAD_BYTES;
     }
 
     /// The bytes at that offset; none where the file ends before the last of them.
@@ -284,7 +293,33 @@ impl<'a> Window<'a> {
         if let Some(bytes) = self.held(at) {
             return Ok(Some(*bytes));
         }
-        self.bytes.resize(WINDOW_BYTES, 0);
+        self.fill(at, N)?;
+        Ok(self.held(at).copied())
+    }
+
+    /// That many bytes at that offset; none where the file ends before the last of them. The caller
+    /// has checked that the length makes sense: so much memory is taken.
+    pub(crate) fn slice(&mut self, at: Offset, len: usize) -> Result<Option<&[u8]>, StorageError> {
+        if at
+            .checked_add(len as u64)
+            .is_none_or(|after| after > self.size)
+        {
+            return Ok(None);
+        }
+        if self.held_slice(at, len).is_none() {
+            self.fill(at, len)?;
+        }
+        Ok(self.held_slice(at, len))
+    }
+
+    /// Moves to that offset, and holds at least `len` bytes from there where the file has them.
+    fn fill(&mut self, at: Offset, len: usize) -> Result<(), StorageError> {
+        if len <= self.step {
+            // What one long record needed is given back.
+            self.bytes.truncate(self.step);
+            self.bytes.shrink_to(self.step);
+        }
+        self.bytes.resize(len.max(self.step), 0);
         let filled = self
             .log
             .file
@@ -292,7 +327,12 @@ impl<'a> Window<'a> {
             .map_err(|error| self.log.io("read", error))?;
         self.bytes.truncate(filled);
         self.start = at;
-        Ok(self.held(at).copied())
+        Ok(())
+    }
+
+    fn held_slice(&self, at: Offset, len: usize) -> Option<&[u8]> {
+        let skip = at.number().checked_sub(self.start.number())?;
+        self.bytes.get(usize::try_from(skip).ok()?..)?.get(..len)
     }
 
     /// The bytes at that offset, where they are in memory.
@@ -307,3 +347,4 @@ impl<'a> Window<'a> {
 }
 
 const WINDOW_BYTES: usize = 64 * 1024;
+const READ_AHEAD_BYTES: usize = 1 << 20;

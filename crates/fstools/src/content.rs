@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use pickle::{Kind, Pickles, Value};
+use pickle::{Kind, Pickles, Value, uncompressed};
 use storage::Oid;
 use zodb::Reference;
 
@@ -16,10 +16,8 @@ impl Content {
     /// # Errors
     /// What is wrong with the record.
     pub(crate) fn decode(record: &[u8]) -> Result<Self, String> {
-        if is_compressed(record) {
-            return Err("compressed by zc.zlibstorage, which is not read yet".to_owned());
-        }
-        let pickles = Pickles::decode(record).map_err(|error| error.to_string())?;
+        let record = uncompressed(record).map_err(|error| error.to_string())?;
+        let pickles = Pickles::decode(&record).map_err(|error| error.to_string())?;
         match pickles.roots().count() {
             2 => Ok(Self { pickles }),
             found => Err(format!(
@@ -125,14 +123,10 @@ fn meet_children<'a>(value: Value<'a>, label: Option<Value<'a>>, pending: &mut V
     }
 }
 
-/// Whether zc.zlibstorage compressed the record.
-pub(crate) fn is_compressed(record: &[u8]) -> bool {
-    record.starts_with(COMPRESSED)
-}
-
 /// The class of a record, found without decoding its state where the record is of the usual form.
 pub(crate) fn class_of(record: &[u8]) -> Option<String> {
-    quick_class(record).or_else(|| Content::decode(record).ok()?.class())
+    let record = uncompressed(record).ok()?;
+    quick_class(&record).or_else(|| Content::decode(&record).ok()?.class())
 }
 
 /// A record begins with the protocol and the class: `\x80\x03cmodule\nname\n`.
@@ -162,7 +156,5 @@ fn pair(value: Value<'_>) -> Option<String> {
     Some(format!("{module}.{name}"))
 }
 
-/// What zc.zlibstorage puts before a compressed record.
-const COMPRESSED: &[u8] = b".z";
 /// No class has a longer name.
 const NAME_BYTES_MAX: usize = 1024;

@@ -40,6 +40,7 @@ mod parents;
 mod references;
 mod stamp;
 mod statistics;
+mod sweep;
 mod verify;
 
 pub use dump::{Span, dump, tail};

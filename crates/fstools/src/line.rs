@@ -205,7 +205,7 @@ pub struct VerifyLine {
     pub damages: u64,
     /// Bytes that were skipped, because no transaction was found in them.
     pub skipped_bytes: u64,
-    /// Records whose pickles were not looked at, because they are compressed.
+    /// Records that are compressed, as zc.zlibstorage does it.
     pub compressed: u64,
 }
 
@@ -417,7 +417,7 @@ impl fmt::Display for VerifyLine {
         }
         match self.compressed {
             0 => Ok(()),
-            compressed => write!(f, "; {compressed} compressed records were not decoded"),
+            compressed => write!(f, "; {compressed} records are compressed"),
         }
     }
 }

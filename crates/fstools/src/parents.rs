@@ -1,7 +1,7 @@
 //! Which way leads from the root to an object.
 
-use filestorage::{Positions, Survey};
-use storage::{Oid, StorageError};
+use filestorage::{Positions, References, Survey};
+use storage::{Oid, Record, StorageError};
 
 use crate::content::Content;
 
@@ -36,13 +36,14 @@ impl Parents {
             return Ok(this);
         };
         this.parents[root as usize] = root;
+        let mut references = References::default();
         let mut level = vec![root];
         while !level.is_empty() {
             let mut next = Vec::new();
             for parent in level {
                 let oid = this.oids[parent as usize];
                 progress(positions.get(oid).unwrap_or_default());
-                for child in children(survey, positions, oid)? {
+                for child in children(survey, positions, oid, &mut references)? {
                     if let Some(child) = this.place(child)
                         && this.parents[child as usize] == NONE
                     {
@@ -79,15 +80,23 @@ impl Parents {
     }
 }
 
-fn children(survey: &Survey, positions: &Positions, oid: Oid) -> Result<Vec<Oid>, StorageError> {
-    let Some(content) = content(survey, positions, oid)? else {
+/// What the object refers to, perhaps several times.
+fn children(
+    survey: &Survey,
+    positions: &Positions,
+    oid: Oid,
+    references: &mut References,
+) -> Result<Vec<Oid>, StorageError> {
+    let Some(record) = record(survey, positions, oid)? else {
         return Ok(Vec::new());
     };
-    Ok(content
-        .references()
-        .into_iter()
-        .map(|(oid, _class)| oid)
-        .collect())
+    if let Ok((found, 2)) = references.read(&record) {
+        return Ok(found.to_vec());
+    }
+    // Of an odd record, what can be read.
+    let references = Content::decode(&record).map(|content| content.references());
+    let oids = |found: Vec<(Oid, Option<String>)>| found.into_iter().map(|(oid, _)| oid).collect();
+    Ok(references.map(oids).unwrap_or_default())
 }
 
 /// The current state of the object, where it can be read.
@@ -96,11 +105,20 @@ pub(crate) fn content(
     positions: &Positions,
     oid: Oid,
 ) -> Result<Option<Content>, StorageError> {
+    let record = record(survey, positions, oid)?;
+    Ok(record.and_then(|record| Content::decode(&record).ok()))
+}
+
+fn record(
+    survey: &Survey,
+    positions: &Positions,
+    oid: Oid,
+) -> Result<Option<Record>, StorageError> {
     let Some(offset) = positions.get(oid) else {
         return Ok(None);
     };
     match survey.data_at(oid, offset) {
-        Ok(data) => Ok(data.record.and_then(|record| Content::decode(&record).ok())),
+        Ok(data) => Ok(data.record),
         Err(StorageError::Corrupt { .. }) => Ok(None),
         Err(error) => Err(error),
     }

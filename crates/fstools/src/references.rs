@@ -13,6 +13,7 @@ use crate::dump::damage;
 use crate::line::{Line, named, shown};
 use crate::listener::{Listener, ToolError, Verdict};
 use crate::parents::{self, Parents};
+use crate::sweep::{Glance, Sweep, sweep};
 
 /// A reference that leads nowhere.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -72,9 +73,18 @@ pub fn references(survey: &Survey, listener: &mut dyn Listener) -> Result<Verdic
         unreadable: 0,
         damages: 0,
     };
-    check.pass(Pass::Missing, listener)?;
+    let is_odd = |_: &SurveyedRecord, glance: Glance<'_>| match glance {
+        Ok((found, 2)) => found.iter().any(|oid| positions.get(*oid).is_none()),
+        _ => true,
+    };
+    sweep(&is_odd, |sweep| check.pass(Pass::Missing, sweep, listener))?;
     if !check.faulty.is_empty() {
-        check.pass(Pass::Faulty, listener)?;
+        let faulty = check.faulty.clone();
+        let is_odd = |_: &SurveyedRecord, glance: Glance<'_>| match glance {
+            Ok((found, 2)) => found.iter().any(|oid| faulty.contains_key(oid)),
+            _ => true,
+        };
+        sweep(&is_odd, |sweep| check.pass(Pass::Faulty, sweep, listener))?;
     }
     let wrong = check.dangling + check.unreadable + check.damages;
     listener.tell(Line::ReferencesChecked {
@@ -108,55 +118,70 @@ enum Pass {
 }
 
 impl Check<'_> {
-    fn pass(&mut self, pass: Pass, listener: &mut dyn Listener) -> Result<(), ToolError> {
+    fn pass(
+        &mut self,
+        pass: Pass,
+        sweep: &mut Sweep<'_>,
+        listener: &mut dyn Listener,
+    ) -> Result<(), ToolError> {
         let mut walk = self.survey.walk_within(self.positions);
         while let Some(step) = walk.next_step()? {
-            match step {
-                Step::Transaction(_) => self.transaction(pass, &mut walk, listener)?,
-                Step::Damage(damage) => self.damaged(pass, damage.into(), listener)?,
-                Step::Unfinished(tail) => self.damaged(pass, tail.into(), listener)?,
+            let damaged = match step {
+                Step::Transaction(_) => self.transaction(pass, sweep, &mut walk, listener)?,
+                Step::Damage(damage) => Some(damage.into()),
+                Step::Unfinished(tail) => Some(tail.into()),
+            };
+            // The second pass meets the same damage again and says nothing.
+            if let Some(line) = damaged
+                && pass == Pass::Missing
+            {
+                self.look(pass, sweep.rest(), listener)?;
+                self.damages += 1;
+                listener.tell(line)?;
             }
             listener.reached(walk.next_offset());
         }
-        Ok(())
+        self.look(pass, sweep.rest(), listener)
     }
 
+    /// Says what is wrong with the transaction, as far as that hides records.
     fn transaction(
         &mut self,
         pass: Pass,
+        sweep: &mut Sweep<'_>,
         walk: &mut Walk<'_>,
         listener: &mut dyn Listener,
-    ) -> Result<(), ToolError> {
+    ) -> Result<Option<Line>, ToolError> {
         loop {
-            match walk.next_record() {
-                Ok(Some(record)) => {
-                    if self.positions.get(record.oid) == Some(record.offset) {
-                        self.look(pass, &record, listener)?;
-                    }
-                }
-                Ok(None) => return Ok(()),
-                Err(error) => {
-                    return self.damaged(pass, damage(error, None, None)?, listener);
-                }
+            let record = match walk.next_record() {
+                Ok(Some(record)) => record,
+                Ok(None) => return Ok(None),
+                Err(error) => return Ok(Some(damage(error, None, None)?)),
+            };
+            if self.positions.get(record.oid) != Some(record.offset) {
+                continue;
             }
+            self.objects += u64::from(pass == Pass::Missing);
+            // Where the data cannot be read, the closer look says why.
+            let odd = match walk.own_data(&record) {
+                Ok(data) => sweep.show(record, data.unwrap_or_default()),
+                Err(_) => sweep.show(record, &[]),
+            };
+            self.look(pass, odd, listener)?;
         }
-    }
-
-    /// The second pass meets the same damage again and says nothing.
-    fn damaged(
-        &mut self,
-        pass: Pass,
-        line: Line,
-        listener: &mut dyn Listener,
-    ) -> Result<(), ToolError> {
-        if pass == Pass::Missing {
-            self.damages += 1;
-            listener.tell(line)?;
-        }
-        Ok(())
     }
 
     fn look(
+        &mut self,
+        pass: Pass,
+        odd: Vec<SurveyedRecord>,
+        listener: &mut dyn Listener,
+    ) -> Result<(), ToolError> {
+        odd.iter()
+            .try_for_each(|record| self.look_at(pass, record, listener))
+    }
+
+    fn look_at(
         &mut self,
         pass: Pass,
         record: &SurveyedRecord,
@@ -165,7 +190,6 @@ impl Check<'_> {
         if pass == Pass::Faulty && self.faulty.contains_key(&record.oid) {
             return Ok(());
         }
-        self.objects += u64::from(pass == Pass::Missing);
         let (tid, oid) = (Some(record.tid), Some(record.oid));
         let content = match self.survey.data(record) {
             Ok(data) => match data.record.as_deref().map(Content::decode) {

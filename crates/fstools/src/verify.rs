@@ -2,43 +2,46 @@
 //! every pickle.
 
 use filestorage::{Damage, Positions, Step, Survey, SurveyedRecord, Walk};
+use pickle::is_compressed;
 use storage::StorageError;
 
-use crate::content::{Content, is_compressed};
+use crate::content::Content;
 use crate::dump::damage;
 use crate::line::{Line, VerifyLine};
 use crate::listener::{Listener, ToolError, Verdict};
+use crate::sweep::{Glance, Sweep, sweep};
 
 /// Reads everything and tells what is broken. An unfinished tail is not: a writer cuts it off.
 ///
 /// # Errors
 /// The file cannot be read.
 pub fn verify(survey: &Survey, listener: &mut dyn Listener) -> Result<Verdict, ToolError> {
-    let mut verify = Verify {
-        survey,
-        positions: Positions::default(),
-        count: VerifyLine::default(),
-        hidden: false,
-    };
-    let mut walk = survey.walk();
-    while let Some(step) = walk.next_step()? {
-        match step {
-            Step::Transaction(_) => {
-                verify.count.transactions += 1;
-                verify.records(&mut walk, listener)?;
-            }
-            Step::Damage(damage) => verify.skipped(damage, listener)?,
-            Step::Unfinished(tail) => listener.tell(tail.into())?,
-        }
-        listener.reached(walk.next_offset());
-    }
-    let verdict = Verdict::of(verify.count.damages);
-    listener.tell(Line::Verified(verify.count))?;
-    Ok(verdict)
+    sweep(&is_odd, |sweep| {
+        let mut verify = Verify {
+            survey,
+            sweep,
+            listener,
+            positions: Positions::default(),
+            count: VerifyLine::default(),
+            hidden: false,
+        };
+        verify.run()?;
+        let verdict = Verdict::of(verify.count.damages);
+        let count = verify.count.clone();
+        listener.tell(Line::Verified(count))?;
+        Ok(verdict)
+    })
 }
 
-struct Verify<'a> {
+/// Whether the record needs a closer look.
+fn is_odd(_record: &SurveyedRecord, glance: Glance<'_>) -> bool {
+    !matches!(glance, Ok((_references, 2)))
+}
+
+struct Verify<'a, 's> {
     survey: &'a Survey,
+    sweep: &'a mut Sweep<'s>,
+    listener: &'a mut dyn Listener,
     /// The last record of each object so far.
     positions: Positions,
     count: VerifyLine,
@@ -46,77 +49,97 @@ struct Verify<'a> {
     hidden: bool,
 }
 
-impl Verify<'_> {
-    fn skipped(&mut self, damage: Damage, listener: &mut dyn Listener) -> Result<(), ToolError> {
+impl Verify<'_, '_> {
+    fn run(&mut self) -> Result<(), ToolError> {
+        let mut walk = self.survey.walk();
+        while let Some(step) = walk.next_step()? {
+            match step {
+                Step::Transaction(_) => {
+                    self.count.transactions += 1;
+                    self.records(&mut walk)?;
+                }
+                Step::Damage(damage) => self.skipped(damage)?,
+                Step::Unfinished(tail) => self.tell(tail.into())?,
+            }
+            self.listener.reached(walk.next_offset());
+        }
+        self.catch_up()
+    }
+
+    /// Tells of something, behind what is wrong before it in the file.
+    fn tell(&mut self, line: Line) -> Result<(), ToolError> {
+        self.catch_up()?;
+        Ok(self.listener.tell(line)?)
+    }
+
+    fn broken(&mut self, line: Line) -> Result<(), ToolError> {
         self.count.damages += 1;
+        self.tell(line)
+    }
+
+    fn skipped(&mut self, damage: Damage) -> Result<(), ToolError> {
         if let Some(resumed) = damage.resumed {
             self.count.skipped_bytes += resumed - damage.offset;
             self.hidden = true;
         }
-        listener.tell(damage.into())?;
-        Ok(())
+        self.broken(damage.into())
     }
 
-    fn broken(&mut self, line: Line, listener: &mut dyn Listener) -> Result<(), ToolError> {
-        self.count.damages += 1;
-        listener.tell(line)?;
-        Ok(())
-    }
-
-    fn records(
-        &mut self,
-        walk: &mut Walk<'_>,
-        listener: &mut dyn Listener,
-    ) -> Result<(), ToolError> {
+    fn records(&mut self, walk: &mut Walk<'_>) -> Result<(), ToolError> {
         loop {
             match walk.next_record() {
-                Ok(Some(record)) => self.record(&record, listener)?,
+                Ok(Some(record)) => self.record(record, walk)?,
                 Ok(None) => return Ok(()),
                 Err(error) => {
                     if let StorageError::Corrupt { offset, .. } = error {
                         self.count.skipped_bytes += walk.next_offset() - offset;
                     }
                     self.hidden = true;
-                    return self.broken(damage(error, None, None)?, listener);
+                    return self.broken(damage(error, None, None)?);
                 }
             }
         }
     }
 
-    fn record(
-        &mut self,
-        record: &SurveyedRecord,
-        listener: &mut dyn Listener,
-    ) -> Result<(), ToolError> {
+    fn record(&mut self, record: SurveyedRecord, walk: &mut Walk<'_>) -> Result<(), ToolError> {
         self.count.records += 1;
-        listener.reached(record.offset);
-        let (tid, oid) = (Some(record.tid), Some(record.oid));
-        let broken = |what| Line::Damage {
-            offset: record.offset,
-            tid,
-            oid,
-            what,
-            resumed: None,
-        };
-        if let Some(what) = self.wrong_previous(record) {
-            self.broken(broken(what), listener)?;
+        self.listener.reached(record.offset);
+        if let Some(what) = self.wrong_previous(&record) {
+            self.broken(of(&record, what))?;
         }
-        self.positions.enter(record);
-        match self.survey.data(record) {
+        self.positions.enter(&record);
+        let odd = match walk.own_data(&record) {
             Ok(data) => {
-                // What a back pointer leads to was decoded where it lies.
-                let own = data.record.filter(|_| record.data_bytes > 0);
-                match own {
-                    Some(data) if is_compressed(&data) => self.count.compressed += 1,
-                    Some(data) => {
-                        if let Err(what) = Content::decode(&data) {
-                            self.broken(broken(what), listener)?;
-                        }
-                    }
-                    None => {}
-                }
+                let data = data.unwrap_or_default();
+                self.count.compressed += u64::from(is_compressed(data));
+                self.sweep.show(record, data)
             }
-            Err(error) => self.broken(damage(error, tid, oid)?, listener)?,
+            Err(error) => return self.broken(damage(error, Some(record.tid), Some(record.oid))?),
+        };
+        self.look(odd)
+    }
+
+    /// Looks closer at all records so far.
+    fn catch_up(&mut self) -> Result<(), ToolError> {
+        let odd = self.sweep.rest();
+        self.look(odd)
+    }
+
+    fn look(&mut self, odd: Vec<SurveyedRecord>) -> Result<(), ToolError> {
+        for record in odd {
+            let wrong = match self.survey.data(&record) {
+                // What a back pointer leads to was looked at where it lies.
+                Ok(data) => data
+                    .record
+                    .filter(|_| record.data_bytes > 0)
+                    .and_then(|data| Content::decode(&data).err())
+                    .map(|what| of(&record, what)),
+                Err(error) => Some(damage(error, Some(record.tid), Some(record.oid))?),
+            };
+            if let Some(line) = wrong {
+                self.count.damages += 1;
+                self.listener.tell(line)?;
+            }
         }
         Ok(())
     }
@@ -135,5 +158,16 @@ impl Verify<'_> {
             }
             None => format!("the previous record is said to be at {previous}, there is none"),
         })
+    }
+}
+
+/// Something that is wrong with a record.
+fn of(record: &SurveyedRecord, what: String) -> Line {
+    Line::Damage {
+        offset: record.offset,
+        tid: Some(record.tid),
+        oid: Some(record.oid),
+        what,
+        resumed: None,
     }
 }

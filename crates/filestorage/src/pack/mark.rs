@@ -12,11 +12,11 @@ use std::collections::BTreeMap;
 use storage::{Oid, PackError};
 
 use super::oid_set::OidSet;
-use super::references::strong_references;
 use super::{Pack, Stage};
 use crate::format::{DataHeader, LENGTH_LEN, LOG_START, Offset, Status, TransactionHeader};
 use crate::index::Index;
 use crate::log::Log;
+use crate::references::References;
 use crate::transactions::Headers;
 
 /// What is kept of the packed transactions.
@@ -308,7 +308,9 @@ pub(super) fn references(
     let Some(record) = log.data(&page)?.record else {
         return Ok(Vec::new());
     };
-    strong_references(&record).map_err(|cause| PackError::Unreadable {
+    let mut references = References::default();
+    let found = references.read(&record).map(|(found, _)| found.to_vec());
+    found.map_err(|cause| PackError::Unreadable {
         oid,
         tid: page.header.tid,
         cause,

@@ -18,6 +18,7 @@ mod damaged;
 mod golden;
 mod graph;
 mod live;
+mod many;
 
 const PLAIN: &[u8] = include_bytes!("../../../filestorage/tests/golden/plain.fs");
 const PLAIN_INDEX: &[u8] = include_bytes!("../../../filestorage/tests/golden/plain.fs.index");
