@@ -14,6 +14,17 @@ pub trait Listener {
     /// What cannot be told any more.
     fn tell(&mut self, line: Line) -> io::Result<()>;
 
+    /// From now on offsets are those of a file of so many bytes.
+    fn begins(&mut self, bytes: u64) {
+        let _ = bytes;
+    }
+
+    /// From now on what is reached is not an offset but a number of things, out of so many where that
+    /// is known.
+    fn counts(&mut self, things: &'static str, total: Option<u64>) {
+        let _ = (things, total);
+    }
+
     /// The file was read up to that offset. A tool that goes through it again begins again.
     fn reached(&mut self, offset: u64) {
         let _ = offset;

@@ -1,7 +1,5 @@
 //! The command line. Flags that are absent leave the configuration as it is.
 
-pub(crate) mod fs;
-
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -43,8 +41,8 @@ pub(crate) enum Command {
     Balance(Balance),
     /// Print or check the configuration
     Config(ConfigCommand),
-    /// Look into a Data.fs: dump, verify, references, statistics
-    Fs(fs::Fs),
+    /// Tools for a Data.fs: look into it, check it, change it
+    Fs(crate::fs::Fs),
 }
 
 /// What every role takes.

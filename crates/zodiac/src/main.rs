@@ -4,6 +4,7 @@ mod cli;
 mod clock;
 mod config;
 mod events;
+mod fs;
 mod logging;
 mod portal;
 mod roles;
@@ -42,7 +43,7 @@ fn explain(error: &anyhow::Error) -> String {
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        Command::Fs(arguments) => return Ok(roles::fs::run(&arguments)),
+        Command::Fs(arguments) => return Ok(fs::run(&arguments)),
         Command::Up(arguments) => roles::up::run(&arguments),
         Command::Zeo(arguments) => roles::zeo::run(&arguments),
         Command::Publish(arguments) => roles::publish::run(&arguments),

@@ -2,7 +2,6 @@
 
 pub(crate) mod balance;
 pub(crate) mod config;
-pub(crate) mod fs;
 pub(crate) mod publish;
 pub(crate) mod up;
 pub(crate) mod zeo;

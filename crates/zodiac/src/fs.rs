@@ -1,0 +1,105 @@
+//! `zodiac fs`: the tools for a Data.fs. Each is a file of this folder: its arguments, its help, and what it does.
+//! A new one is a module, a line in [`Tool`] and one in [`Tool::run`].
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use fstools::{ToolError, Verdict};
+
+mod arguments;
+mod console;
+mod dump;
+mod info;
+mod oids;
+mod progress;
+mod refs;
+mod stats;
+mod tail;
+mod verify;
+
+/// `zodiac fs`
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Fs {
+    #[command(subcommand)]
+    tool: Tool,
+}
+
+const AFTER_HELP: &str = "\
+The tools that look open the file for reading only and without its lock: a server may go on using it.
+What it writes after the start of a tool is not looked at. Those that write take the lock, and say so
+where a server has it.
+
+Exit status: 0 nothing is wrong; 1 something is wrong, and the output says what and where;
+2 the tool could not do its work: the file cannot be read, is no Data.fs, or the arguments make no
+sense.
+
+With --json each line of standard output is one object; its \"kind\" says what it tells of. Object and
+transaction ids are text such as \"0x1f\"; offsets and lengths are numbers; what is not known is null.
+
+Examples:
+  zodiac fs info var/Data.fs
+  zodiac fs verify var/Data.fs && zodiac fs refs var/Data.fs
+  zodiac fs dump var/Data.fs --from 2026-11-01 --to 2026-11-02
+  zodiac fs tail var/Data.fs -n 3
+  zodiac fs oids var/Data.fs 0x1f 31
+  zodiac fs stats var/Data.fs --json";
+
+/// The tools.
+#[derive(Debug, Subcommand)]
+enum Tool {
+    /// Size, transactions, objects, the state of the index
+    Info(info::Info),
+    /// All transactions with their records, or those of a span of time
+    Dump(dump::Dump),
+    /// The newest transactions with their records
+    Tail(tail::Tail),
+    /// All records of some objects, and the references from and to them now
+    Oids(oids::Oids),
+    /// References that lead nowhere, with the path from the root
+    Refs(refs::Refs),
+    /// Check the structure of every transaction, every pointer and every pickle
+    Verify(verify::Verify),
+    /// Bytes and records by class, the largest first
+    Stats(stats::Stats),
+}
+
+impl Tool {
+    fn run(&self) -> anyhow::Result<Verdict> {
+        match self {
+            Self::Info(tool) => tool.run(),
+            Self::Dump(tool) => tool.run(),
+            Self::Tail(tool) => tool.run(),
+            Self::Oids(tool) => tool.run(),
+            Self::Refs(tool) => tool.run(),
+            Self::Verify(tool) => tool.run(),
+            Self::Stats(tool) => tool.run(),
+        }
+    }
+}
+
+/// Runs the tool; the exit status says how it went.
+pub(crate) fn run(arguments: &Fs) -> ExitCode {
+    match arguments.tool.run() {
+        Ok(Verdict::Sound) => ExitCode::SUCCESS,
+        Ok(Verdict::Wrong) => ExitCode::from(WRONG),
+        Err(error) => {
+            if !is_unheard(&error) {
+                eprintln!("zodiac: {}", crate::explain(&error));
+            }
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Whether whoever read the output had enough of it.
+fn is_unheard(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref(),
+        Some(ToolError::Output(cause)) if cause.kind() == io::ErrorKind::BrokenPipe
+    )
+}
+
+const WRONG: u8 = 1;
+const FAILED: u8 = 2;

@@ -1,0 +1,79 @@
+//! Prints what tools find, and shows on a terminal how far they have come.
+
+use std::io::{self, BufWriter, IsTerminal, Write};
+
+use fstools::{Line, Listener, Verdict};
+
+use super::progress::{Progress, Unit};
+
+/// Standard output and the line of progress.
+pub(super) struct Console {
+    json: bool,
+    heading: Option<&'static str>,
+    to_terminal: bool,
+    out: BufWriter<io::StdoutLock<'static>>,
+    progress: Progress,
+}
+
+impl Console {
+    /// Prints for people, or JSON.
+    pub(super) fn new(json: bool) -> Self {
+        Self {
+            json,
+            heading: None,
+            to_terminal: io::stdout().is_terminal(),
+            out: BufWriter::new(io::stdout().lock()),
+            progress: Progress::new(),
+        }
+    }
+
+    /// Prints that line before the first class, for people.
+    pub(super) fn head(&mut self, heading: &'static str) {
+        self.heading = Some(heading).filter(|_| !self.json);
+    }
+
+    /// Prints what is left. What was found before an error is told all the same.
+    pub(super) fn finish<E>(mut self, verdict: Result<Verdict, E>) -> anyhow::Result<Verdict>
+    where
+        anyhow::Error: From<E>,
+    {
+        self.progress.clear();
+        let flushed = self.out.flush();
+        let verdict = verdict?;
+        flushed.map_err(fstools::ToolError::Output)?;
+        Ok(verdict)
+    }
+}
+
+impl Listener for Console {
+    fn tell(&mut self, line: Line) -> io::Result<()> {
+        self.progress.clear();
+        if matches!(line, Line::Class(_))
+            && let Some(heading) = self.heading.take()
+        {
+            writeln!(self.out, "{heading}")?;
+        }
+        if self.json {
+            serde_json::to_writer(&mut self.out, &line)?;
+            writeln!(self.out)?;
+        } else {
+            writeln!(self.out, "{line}")?;
+        }
+        if self.to_terminal {
+            self.out.flush()?;
+        }
+        Ok(())
+    }
+
+    fn begins(&mut self, bytes: u64) {
+        self.progress.begin(Unit::Bytes, Some(bytes));
+    }
+
+    fn counts(&mut self, things: &'static str, total: Option<u64>) {
+        self.progress.begin(Unit::Things(things), total);
+    }
+
+    fn reached(&mut self, offset: u64) {
+        self.progress.reached(offset);
+    }
+}
