@@ -13,6 +13,7 @@ use vfs::{Disk, DiskLock};
 
 use crate::commit::FileCommit;
 use crate::commit_lock::CommitLock;
+use crate::compress::Compression;
 use crate::format::{LOG_START, Offset, Status};
 use crate::index::Index;
 use crate::index_file;
@@ -26,6 +27,7 @@ pub struct FileStorage {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) read_only: bool,
     pub(crate) clock: Clock,
+    pub(crate) compression: Compression,
     pub(crate) state: RwLock<State>,
     /// The newest id handed out or stored, as a number; the root counts as handed out.
     pub(crate) last_oid: AtomicU64,

@@ -32,6 +32,7 @@
 
 mod commit;
 mod commit_lock;
+mod compress;
 mod file_storage;
 mod format;
 mod index;
@@ -47,6 +48,7 @@ mod survey;
 mod transactions;
 mod undo;
 
+pub use compress::Compression;
 pub use file_storage::FileStorage;
 pub use format::Status;
 pub use open::{Alarm, Clock, Options};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use storage::{Oid, Record, StorageError, Tid, TransactionMeta};
 use vfs::File;
 
+use crate::compress;
 use crate::format::{
     DataHeader, LENGTH_LEN, LOG_START, Offset, RECORD_BYTES_MAX, TransactionHeader,
 };
@@ -214,8 +215,16 @@ impl Log {
         }
     }
 
-    /// The data of the record that the page begins with. Follows back pointers.
+    /// The data of the record that the page begins with. Follows back pointers, and decompresses.
     pub(crate) fn data(&self, page: &Page) -> Result<Data, StorageError> {
+        let Data { record, tid } = self.stored_data(page)?;
+        let record = record.map(compress::unpack).transpose();
+        let record = record.map_err(|error| self.corrupt(page.at, error.to_string()))?;
+        Ok(Data { record, tid })
+    }
+
+    /// As [`Log::data`], with the bytes that are in the file: compressed or not.
+    pub(crate) fn stored_data(&self, page: &Page) -> Result<Data, StorageError> {
         let mut target = match self.body(page)? {
             Body::Data(record) => {
                 let (record, tid) = (Some(record), None);

@@ -11,6 +11,7 @@ use storage::{StorageError, Tid};
 use vfs::{Disk, DiskLock, File, LockError, OpenMode, RealDisk};
 
 use crate::commit_lock::CommitLock;
+use crate::compress::Compression;
 use crate::file_storage::{FileStorage, State};
 use crate::format::{DataHeader, LOG_START, MAGIC_NEW, MAGICS, Offset, Status};
 use crate::index::Index;
@@ -35,6 +36,9 @@ pub struct Options {
     pub read_only: bool,
     /// Where transaction ids come from.
     pub clock: Clock,
+    /// Whether records are compressed before they are written. Those that are compressed are read
+    /// all the same.
+    pub compress: Compression,
     /// Where the file is.
     pub disk: Arc<dyn Disk>,
     /// Called once when a write or sync has failed, so that nothing is written any more until the
@@ -49,6 +53,7 @@ impl Default for Options {
             create: true,
             read_only: false,
             clock: Arc::new(vfs::unix_time),
+            compress: Compression::None,
             disk: Arc::new(RealDisk),
             on_poison: Arc::new(|| {}),
         }
@@ -116,6 +121,7 @@ impl FileStorage {
             disk: options.disk,
             read_only: options.read_only,
             clock: options.clock,
+            compression: options.compress,
             state: RwLock::new(State {
                 log,
                 index: checked.index,

@@ -91,8 +91,13 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// The records, and which objects were undone.
+    /// The records as they will be written, and which objects were undone.
     pub(crate) fn finish(mut self) -> (Vec<PlannedRecord>, Vec<Oid>) {
+        for PlannedRecord { body, .. } in &mut self.records {
+            if let PlannedBody::Data(record) = body {
+                *record = self.storage.compression.pack(record.clone());
+            }
+        }
         self.undone.sort_unstable();
         self.undone.dedup();
         (self.records, self.undone)

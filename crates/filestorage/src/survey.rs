@@ -240,7 +240,7 @@ impl Survey {
         self.disk.exists(&path).unwrap_or(false)
     }
 
-    /// The data that a record stands for.
+    /// The data that a record stands for, as they are in the file: compressed or not.
     ///
     /// # Errors
     /// [`StorageError::Corrupt`] where its header or a back pointer is broken.
@@ -258,7 +258,7 @@ impl Survey {
 
     fn data_of(&self, at: Offset, oid: Oid, end: Offset) -> Result<SurveyedData, StorageError> {
         let page = self.log.page(at, oid, end)?;
-        let data = self.log.data(&page)?;
+        let data = self.log.stored_data(&page)?;
         Ok(SurveyedData {
             record: data.record,
             back: data.tid,

@@ -26,6 +26,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub(crate) struct Config {
     pub(crate) up: Up,
     pub(crate) zeo: Zeo,
+    pub(crate) storage: Storage,
     pub(crate) publish: Publish,
     pub(crate) balance: Balance,
     pub(crate) log: Log,
@@ -64,6 +65,21 @@ pub(crate) struct Zeo {
 pub(crate) enum Encoding {
     Pickle,
     Msgpack,
+}
+
+/// `[storage]`: how the Data.fs is written.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Storage {
+    pub(crate) compress: Compression,
+}
+
+/// How records are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Compression {
+    None,
+    Zlib,
 }
 
 /// `[publish]`: a publisher.
@@ -147,6 +163,14 @@ impl Default for Zeo {
             connections_max: 1_000,
             frame_bytes_max: 256 << 20,
             pending_bytes_max: 256 << 20,
+        }
+    }
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self {
+            compress: Compression::None,
         }
     }
 }
@@ -384,7 +408,7 @@ fn read(path: &Path) -> Result<String> {
 fn key_of_variable(name: &str) -> Option<(String, String)> {
     let (section, key) = name.strip_prefix(ENV_PREFIX)?.split_once('_')?;
     let section = section.to_lowercase();
-    ["up", "zeo", "publish", "balance", "log"]
+    ["up", "zeo", "storage", "publish", "balance", "log"]
         .contains(&section.as_str())
         .then(|| (section, key.to_lowercase().replace('_', "-")))
 }

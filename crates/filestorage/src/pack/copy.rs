@@ -135,7 +135,7 @@ impl<'a> Copier<'a> {
         new_start: Offset,
     ) -> Result<(), PackError> {
         let page = self.log.page(at, record.oid, self.marks.pack_end)?;
-        let data = self.log.data(&page)?.record;
+        let data = self.log.stored_data(&page)?.record;
         let new_at = self.out.position();
         let header = DataHeader {
             previous: Offset::NONE,

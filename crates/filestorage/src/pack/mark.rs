@@ -305,7 +305,7 @@ pub(super) fn references(
     end: Offset,
 ) -> Result<Vec<Oid>, PackError> {
     let page = log.page(at, oid, end)?;
-    let Some(record) = log.data(&page)?.record else {
+    let Some(record) = log.stored_data(&page)?.record else {
         return Ok(Vec::new());
     };
     let mut references = References::default();

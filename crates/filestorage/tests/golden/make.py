@@ -28,6 +28,7 @@ from ZODB.fsIndex import fsIndex
 from ZODB.POSException import MultipleUndoErrors, POSKeyError, UndoError
 from ZODB.serialize import referencesf
 from ZODB.utils import p64, u64, z64
+from zc.zlibstorage import ZlibStorage
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 FIRST_TID = 0x03F0_0000_0000_0000
@@ -85,9 +86,9 @@ def text(data):
     return None if data is None else base64.b64encode(data).decode()
 
 
-def expected(path):
+def expected(path, wrap=lambda storage: storage):
     """What the original makes of the file."""
-    storage = FileStorage(path, read_only=True)
+    storage = wrap(FileStorage(path, read_only=True))
     transactions = [
         {
             'tid': u64(t.tid),
@@ -396,6 +397,28 @@ def make_indexes():
             Python2Pickler(file, 1).dump(whole)
 
 
+def make_compressed(folder):
+    """Plain records first; compressed ones since zc.zlibstorage was put around the storage."""
+    path = os.path.join(folder, 'Compressed.fs')
+    maker = Maker(path)
+    plain = maker.store([(0, z64, record('root')), (1, z64, record('one, plain ' * 9))])
+    maker.storage.close()
+    maker.storage = ZlibStorage(FileStorage(path))
+    noise = random.Random(1).randbytes(500)
+    packed = maker.store([(1, plain, record('one, packed ' * 9)), (2, z64, record('x' * 9000)),
+                          (3, z64, record('3')), (4, z64, record(noise.hex()))])
+    maker.undo(packed, description='back to plain')
+    again = maker.store([(1, maker.storage.getTid(p64(1)), record('one, packed again ' * 9))])
+    maker.store([(1, again, record('one, once more ' * 9)), (5, z64, referring('five', strong(1)))])
+    same = maker.store([(6, z64, record('six ' * 9)), (7, z64, record('seven ' * 9))])
+    other = maker.store([(6, same, record('another six ' * 9))])
+    maker.store([(6, other, record('six ' * 9))])
+    maker.delete(7, same, description='deleted')
+    maker.storage.close()
+    shutil.copy(path, os.path.join(HERE, 'compressed.fs'))
+    write_json('compressed.json', expected(path, ZlibStorage))
+
+
 def main():
     # That no class can be imported which would resolve conflicts is what is wanted here.
     logging.disable()
@@ -421,6 +444,7 @@ def main():
         make_undo(folder)
         make_packs(folder)
         make_indexes()
+        make_compressed(folder)
     finally:
         shutil.rmtree(folder)
 

@@ -1,10 +1,15 @@
 //! Files that the original wrote. See `golden/MANIFEST.md`.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use filestorage::{Compression, FileStorage, Options};
 use serde_json::Value;
 use sim::SimDisk;
-use storage::{Oid, Storage, StorageError, Tid};
+use storage::{
+    CommitError, Iterate, Oid, PackOptions, Storage, StorageError, Tid, TransactionMeta,
+};
 
 use crate::{PATH, change, open, open_read_only, path};
 
@@ -12,6 +17,8 @@ const PLAIN: &[u8] = include_bytes!("../golden/plain.fs");
 const PLAIN_INDEX: &[u8] = include_bytes!("../golden/plain.fs.index");
 const UNFINISHED: &[u8] = include_bytes!("../golden/unfinished.fs");
 const EXPECTED: &str = include_str!("../golden/plain.json");
+const COMPRESSED: &[u8] = include_bytes!("../golden/compressed.fs");
+const EXPECTED_COMPRESSED: &str = include_str!("../golden/compressed.json");
 
 fn disk(bytes: &[u8]) -> SimDisk {
     let disk = SimDisk::new();
@@ -27,14 +34,23 @@ fn bytes(value: &Value) -> Option<Vec<u8>> {
     Some(BASE64_STANDARD.decode(value.as_str()?).unwrap())
 }
 
+fn undo(storage: &Arc<FileStorage>, tid: Tid) -> Result<Tid, CommitError> {
+    let mut commit = storage.clone().begin(TransactionMeta::default())?;
+    commit.undo(tid)?;
+    commit.vote()?.finish(Box::new(|_| {}))
+}
+
 fn tid(value: &Value) -> Option<Tid> {
     value.as_u64().map(Tid::new)
 }
 
 /// Everything that the original says of the file, asked of ours.
 fn check(disk: &SimDisk) {
+    check_against(disk, &expected());
+}
+
+fn check_against(disk: &SimDisk, expected: &Value) {
     let storage = open_read_only(disk).unwrap();
-    let expected = expected();
     assert_eq!(Some(storage.last_tid()), tid(&expected["last_tid"]));
     assert_eq!(Some(storage.stats().objects), expected["objects"].as_u64());
     assert_eq!(Some(storage.stats().bytes), expected["size"].as_u64());
@@ -147,4 +163,93 @@ fn transactions_are_found_by_their_ids() {
             assert!(within.eq(&found), "from {from} to {to}: {found:?}");
         }
     }
+}
+
+/// zc.zlibstorage is in the file, not in the way: what it compressed is read, undone and packed.
+#[test]
+fn compressed_records_are_read_as_the_original_reads_them() {
+    let disk = disk(COMPRESSED);
+    let expected: Value = serde_json::from_str(EXPECTED_COMPRESSED).unwrap();
+    check_against(&disk, &expected);
+    let storage = open(&disk).unwrap();
+    let (one, six) = (Oid::new(1), Oid::new(6));
+    let entries = Iterate::history(&*storage, six, 9).unwrap();
+    let [_, between, first] = &entries[..] else {
+        panic!("{entries:?}");
+    };
+    let was = storage.load_serial(six, first.tid).unwrap();
+    assert!(first.bytes < was.len() as u64, "compressed in the file");
+    undo(&storage, between.tid).unwrap_err();
+    undo(
+        &storage,
+        storage.load_before(six, Tid::MAX).unwrap().unwrap().tid,
+    )
+    .unwrap();
+    undo(&storage, between.tid).unwrap();
+    let now = storage.load_before(six, Tid::MAX).unwrap().unwrap();
+    assert_eq!(now.record, was);
+
+    let before = storage.load_before(one, Tid::MAX).unwrap().unwrap();
+    let options = PackOptions {
+        gc: false,
+        ..PackOptions::default()
+    };
+    assert!(storage.pack(&options).unwrap().packed);
+    let after = storage.load_before(one, Tid::MAX).unwrap().unwrap();
+    assert_eq!(after, before);
+    let entry = &Iterate::history(&*storage, one, 1).unwrap()[0];
+    assert!(
+        entry.bytes < after.record.len() as u64,
+        "a pack keeps it compressed"
+    );
+}
+
+/// Written as zc.zlibstorage writes: what becomes shorter is compressed, in a copy as well.
+#[test]
+fn records_are_compressed_where_that_is_asked_for() {
+    let disk = SimDisk::new();
+    let options = Options {
+        compress: Compression::Zlib,
+        ..crate::options(&disk)
+    };
+    let storage = FileStorage::open(PATH, options).unwrap();
+    let (text, short) = ([b'x'; 5000], b"0123456789");
+    change(&storage, 1, &text);
+    change(&storage, 2, short);
+    let bytes = |oid| Iterate::history(&*storage, Oid::new(oid), 1).unwrap()[0].bytes;
+    assert!((20..100).contains(&bytes(1)), "{}", bytes(1));
+    assert_eq!(bytes(2), 10);
+    let load = |oid| storage.load_before(Oid::new(oid), Tid::MAX).unwrap();
+    assert_eq!(*load(1).unwrap().record, text);
+    assert_eq!(*load(2).unwrap().record, *short);
+    // What a client has compressed itself stays as it is.
+    let compressed = b".zx\x9cKL$\x15\x00\x00\xe3\\\x12\xf3";
+    change(&storage, 3, compressed);
+    assert_eq!(bytes(3), compressed.len() as u64);
+    assert_eq!(*load(3).unwrap().record, [b'a'; 50]);
+}
+
+#[test]
+fn a_damaged_compressed_record_is_refused_and_hides_no_other() {
+    let start = COMPRESSED
+        .windows(3)
+        .rposition(|bytes| bytes == b".zx")
+        .unwrap();
+    let mut damaged = COMPRESSED.to_vec();
+    damaged[start + 8] ^= 0xff;
+    let storage = open_read_only(&disk(&damaged)).unwrap();
+    let loads = (0..8).map(|oid| storage.load_before(Oid::new(oid), Tid::MAX));
+    let refused: Vec<_> = loads
+        .filter(|load| matches!(load, Err(StorageError::Corrupt { .. })))
+        .collect();
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    let transactions = storage.transactions(Tid::ZERO, Tid::MAX).unwrap();
+    let records: Vec<_> = transactions
+        .flat_map(|transaction| transaction.unwrap().records())
+        .collect();
+    let all = open_read_only(&disk(COMPRESSED)).unwrap();
+    let all = all.transactions(Tid::ZERO, Tid::MAX).unwrap();
+    let all = all.map(|transaction| transaction.unwrap().records().count());
+    assert_eq!(records.len(), all.sum::<usize>());
+    assert_eq!(records.iter().filter(|record| record.is_err()).count(), 1);
 }

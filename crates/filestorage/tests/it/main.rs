@@ -28,6 +28,21 @@ mod suite_sim {
     sim::local_storage_suite!(make);
 }
 
+/// The suite with records that are compressed as zc.zlibstorage does it.
+mod suite_compressed {
+    use filestorage::{Compression, FileStorage, Options};
+
+    fn make() -> sim::World {
+        let disk = sim::SimDisk::new();
+        let options = Options {
+            compress: Compression::Zlib,
+            ..super::options(&disk)
+        };
+        sim::World::new(FileStorage::open(super::PATH, options).unwrap())
+    }
+    sim::local_storage_suite!(make);
+}
+
 /// The suite on the disk of the machine.
 mod suite_real {
     use filestorage::{FileStorage, Options};

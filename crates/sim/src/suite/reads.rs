@@ -92,7 +92,8 @@ pub fn records_of_all_sizes_come_back(world: &World) {
         );
     }
     assert_eq!(world.storage.stats().objects, sizes.len() as u64);
-    assert!(world.storage.stats().bytes >= 3 << 20);
+    // A storage may compress them.
+    assert!(world.storage.stats().bytes >= 3 << 10);
 }
 
 /// Both listings name transactions and objects in order.

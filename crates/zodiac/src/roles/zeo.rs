@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use filestorage::FileStorage;
+use filestorage::{Compression, FileStorage};
 use storage::Storage;
 use tokio::sync::Notify;
 use zeo_net::{Encoding, Server, ServerOptions};
 
 use crate::cli::Zeo;
-use crate::config;
+use crate::config::{self, Config};
 use crate::logging;
 use crate::shutdown::Shutdown;
 
@@ -24,7 +24,7 @@ pub(crate) fn run(arguments: &Zeo) -> Result<()> {
     runtime.block_on(async {
         let shutdown = Shutdown::new(arguments.common.supervised)?;
         let poisoned = Arc::new(Notify::new());
-        let storage = open(&config.zeo, &poisoned)?;
+        let storage = open(&config, &poisoned)?;
         let server = Server::bind(config.zeo.listen, options(&config.zeo)).with_context(|| {
             let address = config.zeo.listen;
             format!("cannot listen on {address}; is another server there, or the address not ours?")
@@ -58,7 +58,12 @@ pub(crate) fn run(arguments: &Zeo) -> Result<()> {
 
 /// Opens the Data.fs. After a failed write only opening it again tells what the disk holds: whoever
 /// is notified lets the process end, so that its supervisor starts it anew.
-fn open(config: &config::Zeo, poisoned: &Arc<Notify>) -> Result<Arc<FileStorage>> {
+fn open(config: &Config, poisoned: &Arc<Notify>) -> Result<Arc<FileStorage>> {
+    let Config {
+        zeo: config,
+        storage,
+        ..
+    } = config;
     let directory = config.data.parent().unwrap_or_else(|| Path::new(""));
     if !directory.as_os_str().is_empty() && !directory.is_dir() {
         bail!(
@@ -70,6 +75,10 @@ fn open(config: &config::Zeo, poisoned: &Arc<Notify>) -> Result<Arc<FileStorage>
     let options = filestorage::Options {
         create: !config.read_only,
         read_only: config.read_only,
+        compress: match storage.compress {
+            config::Compression::None => Compression::None,
+            config::Compression::Zlib => Compression::Zlib,
+        },
         on_poison: Arc::new(move || poisoned.notify_one()),
         ..Default::default()
     };
