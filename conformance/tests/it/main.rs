@@ -3,6 +3,7 @@
 mod alike;
 mod bad_input;
 mod conflicts;
+mod crash;
 mod durability;
 mod judges;
 mod load;

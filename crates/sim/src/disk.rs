@@ -59,6 +59,7 @@ struct State {
     contents: Vec<Vec<u8>>,
     names: Names,
     trace: Option<Trace>,
+    before_sync: Option<Box<dyn FnOnce() + Send>>,
     locks: Vec<PathBuf>,
     operations: u64,
     fault: Option<(u64, Fault)>,
@@ -102,6 +103,11 @@ impl SimDisk {
     /// Whether a planned fault has happened or is no longer planned.
     pub fn is_faultless(&self) -> bool {
         self.state.lock().fault.is_none()
+    }
+
+    /// Lets something happen when a file is about to be synced next: what others do at that moment.
+    pub fn before_next_sync(&self, act: impl FnOnce() + Send + 'static) {
+        self.state.lock().before_sync = Some(Box::new(act));
     }
 
     /// Begins to write down every operation from now on.
@@ -454,6 +460,10 @@ impl File for SimFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        let act = self.disk.state.lock().before_sync.take();
+        if let Some(act) = act {
+            act();
+        }
         self.with(|state| {
             if let Some(fault) = state.next_operation() {
                 return Err(fault.into_error());

@@ -1,0 +1,148 @@
+//! The histories.
+
+use std::sync::Arc;
+
+use filestorage::FileStorage;
+use storage::{Oid, PackOptions, Storage, Tid};
+
+use super::Proof;
+use super::stage::{Stage, base, record};
+use crate::is_full;
+
+fn seeds(few: u64) -> std::ops::Range<u64> {
+    0..if is_full() { few * 10 } else { few }
+}
+
+/// Texts from a few bytes to several sectors.
+fn text(rng: &mut fastrand::Rng, words: &str) -> String {
+    let times = [1, 1, 10, 60, 300][rng.usize(..5)];
+    format!("{words} {} ", rng.u16(..)).repeat(times)
+}
+
+#[test]
+fn commits_survive_power_losses() {
+    let mut proof = Proof::of("commit");
+    for seed in seeds(50) {
+        proof.meets(&format!("seed {seed}"), 0, |stage, _| {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let mut storage = stage.open();
+            let objects: Vec<u64> = (1..6).collect();
+            stage.create(&storage, &objects);
+            for _ in 0..6 {
+                match rng.u8(..8) {
+                    0 => abort(stage, &storage, &mut rng),
+                    1 => storage = stage.reopen(storage),
+                    _ => change(stage, &storage, &mut rng),
+                }
+            }
+        });
+    }
+    proof.ends(3_500);
+}
+
+fn change(stage: &Stage, storage: &Arc<FileStorage>, rng: &mut fastrand::Rng) {
+    let texts: Vec<_> = (0..rng.usize(1..4)).map(|_| text(rng, "changed")).collect();
+    let mut changes: Vec<_> = texts
+        .iter()
+        .map(|text| (rng.u64(1..6), text.as_str(), &[][..]))
+        .collect();
+    // An object may be stored twice in a transaction, but the second is made from the first.
+    changes.sort_by_key(|(oid, ..)| *oid);
+    changes.dedup_by_key(|(oid, ..)| *oid);
+    stage.commit(storage, &changes);
+}
+
+fn abort(stage: &Stage, storage: &Arc<FileStorage>, rng: &mut fastrand::Rng) {
+    let mut commit = stage.begin(storage, "aborted");
+    let oid = Oid::new(1);
+    let record = record(&text(rng, "aborted"), &[]);
+    commit.store(oid, base(storage, oid), record).unwrap();
+    let voted = commit.vote().unwrap();
+    drop(voted);
+}
+
+#[test]
+fn undos_survive_power_losses() {
+    let mut proof = Proof::of("undo");
+    for seed in seeds(36) {
+        proof.meets(&format!("seed {seed}"), 0, |stage, _| {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let storage = stage.open();
+            stage.create(&storage, &[1]);
+            let long = text(&mut rng, "one, changed");
+            let changed = stage.commit(&storage, &[(1, &long, &[])]);
+            let two = (2, "two", &[][..]);
+            let created = stage.commit(&storage, &[(0, "root", &[1, 2]), two]);
+            undo(stage, &storage, &[changed]);
+            let undone = undo(stage, &storage, &[created]);
+            let storage = stage.reopen(storage);
+            undo(stage, &storage, &[undone]);
+            let again = stage.commit(&storage, &[(1, &long, &[])]);
+            let text = text(&mut rng, "more");
+            let more = stage.commit(&storage, &[(1, &text, &[]), (2, &text, &[])]);
+            undo(stage, &storage, &[more, again]);
+            stage.commit(&storage, &[(2, "two at the end", &[])]);
+        });
+    }
+    proof.ends(2_500);
+}
+
+fn undo(stage: &Stage, storage: &Arc<FileStorage>, tids: &[Tid]) -> Tid {
+    let mut commit = stage.begin(storage, "undo");
+    for tid in tids {
+        commit.undo(*tid).unwrap();
+    }
+    stage.finish(commit)
+}
+
+#[test]
+fn packs_survive_power_losses() {
+    let mut proof = Proof::of("pack");
+    for seed in seeds(36) {
+        proof.meets(&format!("seed {seed}"), 2, |stage, packs| {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let storage = stage.open();
+            stage.create(&storage, &[1, 2, 3]);
+            let long = text(&mut rng, "longer");
+            stage.commit(&storage, &[(1, &long, &[]), (3, &long, &[])]);
+            stage.commit(&storage, &[(0, "root without three", &[1, 2])]);
+            let changed = stage.commit(&storage, &[(1, "one, changed", &[])]);
+            undo(stage, &storage, &[changed]);
+            let to = stage.now();
+            stage.commit(&storage, &[(1, "one, later", &[])]);
+            let keep_old = rng.bool();
+            if packs > 0 {
+                meanwhile(stage, &storage);
+                pack(&storage, to, keep_old);
+            } else {
+                stage.commit(&storage, &[(2, "during the pack", &[])]);
+            }
+            stage.commit(&storage, &[(2, &text(&mut rng, "behind the pack"), &[])]);
+            let storage = stage.reopen(storage);
+            stage.commit(&storage, &[(1, &text(&mut rng, "behind the pack"), &[])]);
+            if packs > 1 {
+                pack(&storage, Tid::MAX, !keep_old);
+            }
+            stage.commit(&storage, &[(1, "one, at the end", &[])]);
+        });
+    }
+    proof.ends(2_500);
+}
+
+/// A commit at the moment when most of the new file is about to be synced.
+fn meanwhile(stage: &Stage, storage: &Arc<FileStorage>) {
+    let (busy, storage) = (stage.clone(), storage.clone());
+    stage.disk().before_next_sync(move || {
+        busy.commit(&storage, &[(2, "during the pack", &[])]);
+    });
+}
+
+fn pack(storage: &FileStorage, to: Tid, keep_old: bool) {
+    let options = PackOptions {
+        to,
+        keep_old,
+        ..PackOptions::default()
+    };
+    let packer = storage.packer().unwrap();
+    assert!(packer.pack(&options).unwrap().packed);
+}
