@@ -19,9 +19,12 @@ use crate::format::Offset;
 
 mod directory;
 mod page;
+mod saved;
 mod sparse;
 
 use directory::Directory;
+pub(crate) use saved::oid_at;
+pub(crate) use sparse::CHUNK_ENTRIES_MAX;
 use sparse::Sparse;
 
 /// The atomics of a page, named here so that a test can put modelled ones in their place.
@@ -249,7 +252,7 @@ fn after(oid: Oid) -> Option<Oid> {
 pub(crate) const OFFSET_END: Offset = Offset::new(1 << 48);
 
 const SLOT_BITS: u32 = 10;
-const PAGE_SLOTS: usize = 1 << SLOT_BITS;
+pub(crate) const PAGE_SLOTS: usize = 1 << SLOT_BITS;
 const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
 /// As many ids of one page's range stay in the map. One more, and they get a page, which costs
 /// forty-eight bytes for each of them.

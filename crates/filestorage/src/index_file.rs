@@ -44,6 +44,17 @@ pub(crate) fn load(disk: &dyn Disk, data_path: &Path) -> Option<(Index, Offset)>
     }
 }
 
+/// Up to where the index beside that Data.fs holds; none where there is none or where that cannot be
+/// told before all of it is read.
+pub(crate) fn end(disk: &dyn Disk, data_path: &Path) -> Option<Offset> {
+    let path = with_suffix(data_path, ".index");
+    let file = disk.open(&path, OpenMode::Read).ok()?;
+    let mut start = vec![0; FIRST_PICKLE_BYTES_MAX];
+    let filled = file.read_most_at(&mut start, 0).ok()?;
+    let first = Pickle::read(&mut &start[..filled]).ok()?;
+    first.int(first.root()).map(Offset::new)
+}
+
 /// Writes the index beside that Data.fs, in place of an older one. It is durable before it gets its
 /// name, so that a power loss leaves the old or the new one.
 pub(crate) fn save(
@@ -215,6 +226,8 @@ fn insert(index: &Index, oid: Oid, offset: Offset, end: Offset) -> Result<(), Br
 }
 
 const PROTOCOL_3: &[u8] = b"\x80\x03";
+/// A number, with what stands around it.
+const FIRST_PICKLE_BYTES_MAX: usize = 32;
 const BUFFER_BYTES: usize = 1 << 20;
 
 #[cfg(test)]

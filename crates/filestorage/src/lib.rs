@@ -30,6 +30,8 @@
 //! or with a part of one, is cut there when it is opened. (The original syncs once, after both
 //! writes: a power loss may keep the byte and lose the data.)
 
+#[allow(dead_code, reason = "the commits that will call it are being written")]
+mod checkpoint;
 mod commit;
 mod commit_lock;
 mod compress;
@@ -43,6 +45,7 @@ mod open;
 mod pack;
 mod plan;
 mod references;
+mod saved_index;
 mod scan;
 mod survey;
 mod transactions;

@@ -13,11 +13,10 @@ use vfs::{Disk, DiskLock, File, LockError, OpenMode, RealDisk};
 use crate::commit_lock::CommitLock;
 use crate::compress::Compression;
 use crate::file_storage::{FileStorage, State};
-use crate::format::{DataHeader, LOG_START, MAGIC_NEW, MAGICS, Offset, Status};
-use crate::index::Index;
-use crate::index_file;
+use crate::format::{LOG_START, MAGIC_NEW, MAGICS, Offset};
 use crate::log::Log;
 use crate::pack;
+use crate::saved_index;
 use crate::scan::{CheckedLog, UncheckedTail, Unfinished};
 
 /// Tells the time since 1970, UTC.
@@ -84,9 +83,14 @@ impl FileStorage {
         let file = open_file(disk, path, &options)?;
         let log = Log::new(file, path.to_owned());
         check_magic(&log, disk, options.read_only)?;
-        let tail = tail_behind_index(&log, disk)?;
-        let index_was_used = tail.is_some();
-        let tail = tail.unwrap_or_else(UncheckedTail::everything);
+        let mode = if options.read_only {
+            OpenMode::Read
+        } else {
+            OpenMode::Write
+        };
+        let saved = saved_index::newest(&log, disk, mode)?;
+        let index_was_used = saved.is_some();
+        let tail = saved.map_or_else(UncheckedTail::everything, |saved| saved.tail);
         let trusted = tail.start;
         let checked = tail.check(&log)?;
         if !options.read_only {
@@ -239,68 +243,6 @@ fn sync(log: &Log) -> Result<(), StorageError> {
     log.file.sync_data().map_err(|error| log.io("sync", error))
 }
 
-/// What the `.index` leaves to be checked, if there is one that can be trusted.
-pub(crate) fn tail_behind_index(
-    log: &Log,
-    disk: &dyn Disk,
-) -> Result<Option<UncheckedTail>, StorageError> {
-    let Some((index, end)) = index_file::load(disk, log.path()) else {
-        return Ok(None);
-    };
-    match last_tid_if_sane(log, &index, end) {
-        Ok(Some(last_tid)) => Ok(Some(UncheckedTail {
-            index,
-            start: end,
-            last_tid,
-        })),
-        Ok(None) | Err(StorageError::Corrupt { .. }) => {
-            let path = log.path().display();
-            tracing::warn!(%path, "the index disagrees with the file and is ignored");
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// The original's check of a loaded index: the last transaction that has records must be whole, and
-/// its first records must be the ones that the index names.
-fn last_tid_if_sane(log: &Log, index: &Index, end: Offset) -> Result<Option<Tid>, StorageError> {
-    let size = log.file.len().map_err(|error| log.io("measure", error))?;
-    if end < INDEXED_BYTES_MIN || end.number() > size {
-        return Ok(None);
-    }
-    let mut last_tid = None;
-    let mut after = end;
-    loop {
-        let (start, header) = log.transaction_before(after)?;
-        last_tid.get_or_insert(header.tid);
-        after = start;
-        if header.status == Status::UNDONE {
-            continue;
-        }
-        if !header.status.is_finished() {
-            return Ok(None);
-        }
-        let end = start + header.length;
-        let mut at = start + header.records_start();
-        if at == end {
-            continue;
-        }
-        for _ in 0..SANITY_RECORDS_MAX {
-            if at >= end {
-                break;
-            }
-            let record = DataHeader::decode(&log.read_array(at)?);
-            let fits = record.record_length() <= end - at;
-            if !fits || record.transaction != start || index.get(record.oid) != Some(at) {
-                return Ok(None);
-            }
-            at = at + record.record_length();
-        }
-        return Ok(last_tid);
-    }
-}
-
 /// Takes away what is behind the last finished transaction, after saving what may be of use.
 fn cut_tail(
     log: &Log,
@@ -369,9 +311,6 @@ fn warn_of_the_future(log: &Log, last_tid: Tid, now: Duration) {
     }
 }
 
-/// The original trusts no index of a smaller file.
-const INDEXED_BYTES_MIN: Offset = Offset::new(100);
-const SANITY_RECORDS_MAX: usize = 5;
 const TAIL_FILES_MAX: u64 = 10_000;
 const COPY_BYTES: usize = 1 << 20;
 const FUTURE_MAX: Duration = Duration::from_secs(30 * 60);

@@ -13,7 +13,8 @@ use crate::format::{DataHeader, LOG_START, MAGICS, Offset, Status};
 use crate::index::Index;
 use crate::index_file;
 use crate::log::Log;
-use crate::open::{tail_behind_index, with_suffix};
+use crate::open::with_suffix;
+use crate::saved_index;
 use crate::scan::UncheckedTail;
 
 mod walk;
@@ -216,10 +217,9 @@ impl Survey {
     /// # Errors
     /// [`StorageError::Corrupt`] where the file is damaged before its end.
     pub fn positions(&self) -> Result<Positions, StorageError> {
-        let tail = tail_behind_index(&self.log, &*self.disk)?;
-        let checked = tail
-            .unwrap_or_else(UncheckedTail::everything)
-            .check(&self.log)?;
+        let saved = saved_index::newest(&self.log, &*self.disk, OpenMode::Read)?;
+        let tail = saved.map_or_else(UncheckedTail::everything, |saved| saved.tail);
+        let checked = tail.check(&self.log)?;
         let end = checked.end.number();
         Ok(Positions {
             index: checked.index,

@@ -16,7 +16,7 @@ pub(super) struct Directory {
 }
 
 /// Neighbouring pages.
-pub(super) struct Block {
+pub(crate) struct Block {
     pages: [OnceLock<Box<Page>>; BLOCK_PAGES],
     /// Moves with every change of one of the pages, behind it.
     changes: AtomicU64,
@@ -96,12 +96,34 @@ impl Directory {
         })
     }
 
+    /// The blocks, each with the number of its first page.
+    pub(super) fn blocks(&self) -> Vec<(u64, Arc<Block>)> {
+        let blocks = self.blocks.load();
+        let first = |(number, block): &(u64, Arc<Block>)| (join(*number, 0), block.clone());
+        blocks.iter().map(first).collect()
+    }
+
     pub(super) fn memory_bytes(&self) -> u64 {
         let blocks = self.blocks.load();
         let list = blocks.capacity() * size_of::<(u64, Arc<Block>)>();
         let pages = blocks.iter().flat_map(|(_, block)| &block.pages);
         let pages = pages.filter(|page| page.get().is_some()).count();
         (list + blocks.len() * size_of::<Block>() + pages * size_of::<Page>()) as u64
+    }
+}
+
+impl Block {
+    /// A number that has moved when a page has changed. It moves behind the change, so it must be
+    /// taken before the pages are looked at.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// The pages, with their places from the first on.
+    pub(crate) fn pages(&self) -> impl Iterator<Item = (u64, &Page)> {
+        (0..)
+            .zip(&self.pages)
+            .filter_map(|(at, page)| Some((at, &**page.get()?)))
     }
 }
 

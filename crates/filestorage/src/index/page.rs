@@ -8,7 +8,7 @@
 use super::sync::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence, spin_loop, yield_now};
 
 /// Positions by slot; zero where there is none.
-pub(super) struct Page<const SLOTS: usize> {
+pub(crate) struct Page<const SLOTS: usize> {
     /// Odd while a position is being written. Moves with every change, so it also tells whether
     /// there was one.
     version: AtomicU64,
@@ -32,7 +32,7 @@ impl<const SLOTS: usize> Page<SLOTS> {
     /// The two fences pair with those of [`Page::replace`]: who sees a half of a position sees the
     /// odd version that came before it (so the versions differ), and everything that the writer did
     /// before.
-    pub(super) fn get(&self, slot: usize) -> u64 {
+    pub(crate) fn get(&self, slot: usize) -> u64 {
         let mut tries = 0;
         loop {
             let version = self.version.load(Ordering::Acquire);
@@ -67,6 +67,12 @@ impl<const SLOTS: usize> Page<SLOTS> {
         self.high[slot].store(high, Ordering::Relaxed);
         self.version.store(version + 2, Ordering::Release);
         old
+    }
+
+    /// The number of the page's state. Who takes it before the positions and finds the same number
+    /// later has missed no change.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
     }
 
     /// The slots from that one on that hold a position.

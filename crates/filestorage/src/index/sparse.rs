@@ -18,7 +18,6 @@ struct Chunk {
     /// Sorted.
     entries: Vec<(Oid, Offset)>,
     /// The number of the last change. No two changes have the same.
-    #[allow(dead_code, reason = "the checkpoint reads it")]
     version: u64,
 }
 
@@ -111,6 +110,32 @@ impl Sparse {
         })
     }
 
+    /// Bound, version and entries of each chunk.
+    pub(super) fn chunks(&self) -> impl Iterator<Item = (Oid, u64, &[(Oid, Offset)])> {
+        let chunks = self.chunks.iter();
+        chunks.map(|(bound, chunk)| (*bound, chunk.version, &*chunk.entries))
+    }
+
+    /// Puts a chunk of sorted entries between the others; its version, or nothing where it does
+    /// not fit there.
+    pub(super) fn restore(&mut self, bound: Oid, entries: &[(Oid, Offset)]) -> Option<u64> {
+        let (first, last) = (entries.first()?.0, entries.last()?.0);
+        let before = self.chunks.range(..bound).next_back();
+        let overlaps = before
+            .is_some_and(|(_, chunk)| chunk.entries.last() >= Some(&(bound, Offset::NONE)))
+            || self.chunks.range(bound..=last.max(bound)).next().is_some();
+        if overlaps || first < bound || entries.len() > CHUNK_ENTRIES_MAX {
+            return None;
+        }
+        self.changes += 1;
+        let chunk = Chunk {
+            entries: entries.to_vec(),
+            version: self.changes,
+        };
+        self.chunks.insert(bound, chunk);
+        Some(self.changes)
+    }
+
     pub(super) fn memory_bytes(&self) -> u64 {
         let chunks = self.chunks.values();
         let bytes = chunks.map(|chunk| chunk.entries.capacity() * size_of::<(Oid, Offset)>());
@@ -134,7 +159,7 @@ fn places(entries: &[(Oid, Offset)], first: Oid, last: Oid) -> std::ops::Range<u
     start..end
 }
 
-/// As many as fill a page of the checkpoint.
-pub(super) const CHUNK_ENTRIES_MAX: usize = 438;
+/// They fit a page of the checkpoint.
+pub(crate) const CHUNK_ENTRIES_MAX: usize = 512;
 /// What a chunk costs without its entries, nearly.
 const CHUNK_BYTES: usize = 64;

@@ -1,0 +1,82 @@
+//! What a checkpoint sees of the index: its parts, which of them changed, and how to put them back.
+
+use std::sync::Arc;
+
+use storage::Oid;
+
+use super::directory::Block;
+use super::{Index, OFFSET_END, PAGE_SLOTS, Page, join, split};
+use crate::format::Offset;
+
+/// A part of the sorted map.
+pub(crate) struct Chunk {
+    /// A bound below the ids in it, which names the chunk.
+    pub(crate) bound: Oid,
+    pub(crate) version: u64,
+    /// Sorted; nothing where the caller knows that version.
+    pub(crate) entries: Option<Vec<(Oid, Offset)>>,
+}
+
+impl Index {
+    /// All chunks of the sorted map as they are at one moment, those with their entries of which
+    /// `is_known` does not know the version.
+    ///
+    /// Whoever wants all entries must look here first and at [`Index::blocks`] then: entries move
+    /// from here to there.
+    pub(crate) fn chunks(&self, is_known: impl Fn(Oid, u64) -> bool) -> Vec<Chunk> {
+        let sparse = self.sparse.read();
+        let chunks = sparse.chunks().map(|(bound, version, entries)| Chunk {
+            bound,
+            version,
+            entries: (!is_known(bound, version)).then(|| entries.to_vec()),
+        });
+        chunks.collect()
+    }
+
+    /// The pages, block by block, each with the number of its first page.
+    pub(crate) fn blocks(&self) -> Vec<(u64, Arc<Block>)> {
+        self.directory.blocks()
+    }
+
+    /// Puts a chunk into an index that nobody else uses yet; its version, or nothing where it does
+    /// not fit to what is there.
+    pub(crate) fn restore_chunk(&self, bound: Oid, entries: &[(Oid, Offset)]) -> Option<u64> {
+        let is_sorted = entries.is_sorted_by(|one, other| one.0 < other.0);
+        let has_page = |oid| self.directory.with_page(split(oid).0, |_| ()).is_some();
+        if !is_sorted || entries.iter().any(|entry| has_page(entry.0)) {
+            return None;
+        }
+        let version = self.sparse.write().restore(bound, entries)?;
+        self.len
+            .fetch_add(entries.len() as u64, std::sync::atomic::Ordering::Release);
+        Some(version)
+    }
+
+    /// Puts a page into an index that nobody else uses yet; its version, or nothing where the page
+    /// is there already.
+    ///
+    /// The positions lie below [`OFFSET_END`].
+    pub(crate) fn restore_page(&self, number: u64, positions: &[u64; PAGE_SLOTS]) -> Option<u64> {
+        assert!(positions.iter().all(|at| *at < OFFSET_END.number()));
+        if self.directory.with_page(number, |_| ()).is_some() {
+            return None;
+        }
+        let page = Page::default();
+        let entries = positions.iter().enumerate().filter(|entry| *entry.1 != 0);
+        let mut count = 0;
+        for (slot, position) in entries {
+            page.replace(slot, *position);
+            count += 1;
+        }
+        let version = page.version();
+        self.directory.publish(number, page);
+        self.len
+            .fetch_add(count, std::sync::atomic::Ordering::Release);
+        Some(version)
+    }
+}
+
+/// The id of a slot in a page.
+pub(crate) fn oid_at(page: u64, slot: usize) -> Oid {
+    join(page, slot)
+}

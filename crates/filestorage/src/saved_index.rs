@@ -1,0 +1,177 @@
+//! The index at open: of the two files that may hold one, Python's `.index` and the checkpoint, the
+//! newer that agrees with the log.
+
+use storage::{Oid, StorageError, Tid};
+use vfs::{Disk, OpenMode};
+
+use crate::checkpoint;
+use crate::format::{DataHeader, Offset, Status};
+use crate::index::Index;
+use crate::index_file;
+use crate::log::Log;
+use crate::scan::UncheckedTail;
+
+/// A saved index that can be trusted.
+pub(crate) struct Saved {
+    /// What it leaves to be checked.
+    pub(crate) tail: UncheckedTail,
+    /// The checkpoint, where it was that.
+    #[allow(dead_code, reason = "see the module `checkpoint`")]
+    pub(crate) tree: Option<checkpoint::Tree>,
+}
+
+/// The newest index beside that log that can be trusted. The mode is that of the storage: one that
+/// writes goes on with the checkpoint.
+pub(crate) fn newest(
+    log: &Log,
+    disk: &dyn Disk,
+    mode: OpenMode,
+) -> Result<Option<Saved>, StorageError> {
+    let checkpoint = checkpoint::find(disk, log.path(), mode);
+    let checkpoint_end = checkpoint.as_ref().map(checkpoint::Found::end);
+    // Where both are as new, the checkpoint is taken: what is written behind it costs less then.
+    let index_is_newer = checkpoint_end < index_file::end(disk, log.path());
+    if index_is_newer && let Some(saved) = from_index(log, disk)? {
+        return Ok(Some(saved));
+    }
+    if let Some(checkpoint) = checkpoint
+        && let Some(saved) = from_checkpoint(log, checkpoint)?
+    {
+        return Ok(Some(saved));
+    }
+    if index_is_newer {
+        return Ok(None);
+    }
+    from_index(log, disk)
+}
+
+fn from_index(log: &Log, disk: &dyn Disk) -> Result<Option<Saved>, StorageError> {
+    let Some((index, end)) = index_file::load(disk, log.path()) else {
+        return Ok(None);
+    };
+    let Some(last_tid) = refuse_corrupt(last_tid_if_sane(log, &index, end))? else {
+        let path = log.path().display();
+        tracing::warn!(%path, "the index disagrees with the file and is ignored");
+        return Ok(None);
+    };
+    Ok(Some(Saved {
+        tail: UncheckedTail {
+            index,
+            start: end,
+            last_tid,
+        },
+        tree: None,
+    }))
+}
+
+fn from_checkpoint(log: &Log, found: checkpoint::Found) -> Result<Option<Saved>, StorageError> {
+    let Some(loaded) = found.load(log) else {
+        return Ok(None);
+    };
+    let (index, end) = (loaded.index, loaded.end);
+    let last_tid = refuse_corrupt(last_tid_if_sane(log, &index, end))?;
+    let agrees = last_tid.is_some_and(|last_tid| last_tid <= loaded.last_tid)
+        && refuse_corrupt(sample_agrees(log, &index, end).map(Some))? == Some(true);
+    if !agrees {
+        let path = log.path().display();
+        tracing::warn!(%path, "the checkpoint disagrees with the file and is ignored");
+        return Ok(None);
+    }
+    Ok(Some(Saved {
+        tail: UncheckedTail {
+            index,
+            start: end,
+            last_tid: loaded.last_tid,
+        },
+        tree: Some(loaded.tree),
+    }))
+}
+
+/// Nothing where the log is not what the index says.
+fn refuse_corrupt<T>(found: Result<Option<T>, StorageError>) -> Result<Option<T>, StorageError> {
+    match found {
+        Err(StorageError::Corrupt { .. }) => Ok(None),
+        found => found,
+    }
+}
+
+/// The original's check of a loaded index: the last transaction that has records must be whole, and
+/// its first records must be the ones that the index names.
+fn last_tid_if_sane(log: &Log, index: &Index, end: Offset) -> Result<Option<Tid>, StorageError> {
+    let size = log.file.len().map_err(|error| log.io("measure", error))?;
+    if end < INDEXED_BYTES_MIN || end.number() > size {
+        return Ok(None);
+    }
+    let mut last_tid = None;
+    let mut after = end;
+    loop {
+        let (start, header) = log.transaction_before(after)?;
+        last_tid.get_or_insert(header.tid);
+        after = start;
+        if header.status == Status::UNDONE {
+            continue;
+        }
+        if !header.status.is_finished() {
+            return Ok(None);
+        }
+        let end = start + header.length;
+        let mut at = start + header.records_start();
+        if at == end {
+            continue;
+        }
+        for _ in 0..SANITY_RECORDS_MAX {
+            if at >= end {
+                break;
+            }
+            let record = DataHeader::decode(&log.read_array(at)?);
+            let fits = record.record_length() <= end - at;
+            if !fits || record.transaction != start || !is_current(log, index, &record, at)? {
+                return Ok(None);
+            }
+            at = at + record.record_length();
+        }
+        return Ok(last_tid);
+    }
+}
+
+/// Whether the index names that record, or a later one of the same object in the same transaction
+/// (the original would not trust the index then).
+fn is_current(
+    log: &Log,
+    index: &Index,
+    record: &DataHeader,
+    at: Offset,
+) -> Result<bool, StorageError> {
+    match index.get(record.oid) {
+        Some(found) if found > at => {
+            let later = DataHeader::decode(&log.read_array(found)?);
+            Ok(later.oid == record.oid && later.transaction == record.transaction)
+        }
+        found => Ok(found == Some(at)),
+    }
+}
+
+/// Whether entries from all over the index lead to records of their objects.
+fn sample_agrees(log: &Log, index: &Index, end: Offset) -> Result<bool, StorageError> {
+    let last = index.last_oid().unwrap_or(Oid::ROOT).number();
+    let evenly = (0..SAMPLES).map(|at| last / SAMPLES * at);
+    // Ids far from the others must not keep the sample from those.
+    let halving = (0..u64::BITS).map(|shift| last >> shift);
+    for oid in evenly.chain(halving) {
+        let Some((oid, at)) = index.first_from(Oid::new(oid)) else {
+            continue;
+        };
+        let record = DataHeader::decode(&log.read_array(at)?);
+        let ends = at.checked_add(record.record_length());
+        let is_inside = record.transaction < at && ends.is_some_and(|after| after < end);
+        if record.oid != oid || !is_inside {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The original trusts no index of a smaller file.
+const INDEXED_BYTES_MIN: Offset = Offset::new(100);
+const SANITY_RECORDS_MAX: usize = 5;
+const SAMPLES: u64 = 64;
