@@ -26,6 +26,11 @@ impl Content {
         }
     }
 
+    /// The state of the object.
+    pub(crate) fn state(&self) -> Value<'_> {
+        self.pickles.root(1).expect("a content has two pickles")
+    }
+
     /// The name of its class, as the original's `get_pickle_metadata` finds it.
     pub(crate) fn class(&self) -> Option<String> {
         let head = self.pickles.root(0)?;

@@ -30,19 +30,23 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod btrees;
 mod content;
 mod dump;
 mod info;
 mod line;
 mod listener;
 mod objects;
+mod oid_set;
 mod parents;
+mod paths;
 mod references;
 mod stamp;
 mod statistics;
 mod sweep;
 mod verify;
 
+pub use btrees::BTreeLine;
 pub use dump::{Span, dump, tail};
 pub use info::info;
 pub use line::{ClassLine, IndexState, InfoLine, Line, RecordLine, TransactionLine, VerifyLine};

@@ -6,7 +6,7 @@ use filestorage::{Damage, SurveyedRecord, SurveyedTransaction, UnfinishedTail};
 use serde::{Serialize, Serializer};
 use storage::{Oid, Tid};
 
-use crate::{DanglingLine, Stamp};
+use crate::{BTreeLine, DanglingLine, Stamp};
 
 /// One thing that a tool found. As JSON an object whose `kind` says which. Ids are hexadecimal text,
 /// since 64 bits are more than JSON numbers hold everywhere; offsets and lengths are numbers.
@@ -56,6 +56,8 @@ pub enum Line {
         /// Where reading goes on, when bytes before that are skipped.
         resumed: Option<u64>,
     },
+    /// Something is wrong with a BTree.
+    Btree(BTreeLine),
     /// Bytes behind the last finished transaction.
     UnfinishedTail {
         /// Where they begin.
@@ -207,6 +209,10 @@ pub struct VerifyLine {
     pub skipped_bytes: u64,
     /// Records that are compressed, as zc.zlibstorage does it.
     pub compressed: u64,
+    /// BTrees that were walked through.
+    pub btrees: u64,
+    /// BTrees with keys whose order only Python knows, so that it was not looked at.
+    pub btrees_not_compared: u64,
 }
 
 impl From<Damage> for Line {
@@ -302,6 +308,7 @@ impl fmt::Display for Line {
                 "unfinished tail at offset {offset}, {bytes} bytes: {why}; a server is writing it, \
                  or cuts it off when it opens the file"
             ),
+            Self::Btree(btree) => btree.fmt(f),
             Self::Class(class) => class.fmt(f),
             Self::Verified(verified) => verified.fmt(f),
             Self::ReferencesChecked {
@@ -415,9 +422,18 @@ impl fmt::Display for VerifyLine {
             0 => f.write_str("no damage")?,
             damages => write!(f, "{damages} damaged, {} bytes skipped", self.skipped_bytes)?,
         }
-        match self.compressed {
+        if self.compressed > 0 {
+            write!(f, "; {} records are compressed", self.compressed)?;
+        }
+        if self.btrees > 0 {
+            write!(f, "; {} BTrees", self.btrees)?;
+        }
+        match self.btrees_not_compared {
             0 => Ok(()),
-            compressed => write!(f, "; {compressed} records are compressed"),
+            trees => write!(
+                f,
+                ", of {trees} the order of keys was not compared: only their classes know it"
+            ),
         }
     }
 }

@@ -109,7 +109,8 @@ pub(crate) fn content(
     Ok(record.and_then(|record| Content::decode(&record).ok()))
 }
 
-fn record(
+/// The current record of the object, where it can be read.
+pub(crate) fn record(
     survey: &Survey,
     positions: &Positions,
     oid: Oid,

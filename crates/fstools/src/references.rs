@@ -12,7 +12,7 @@ use crate::content::Content;
 use crate::dump::damage;
 use crate::line::{Line, named, shown};
 use crate::listener::{Listener, ToolError, Verdict};
-use crate::parents::{self, Parents};
+use crate::paths::Paths;
 use crate::sweep::{Glance, Sweep, sweep};
 
 /// A reference that leads nowhere.
@@ -67,7 +67,7 @@ pub fn references(survey: &Survey, listener: &mut dyn Listener) -> Result<Verdic
         survey,
         positions: &positions,
         faulty: BTreeMap::new(),
-        parents: None,
+        paths: Paths::new(survey, &positions),
         objects: 0,
         dangling: 0,
         unreadable: 0,
@@ -101,8 +101,7 @@ struct Check<'a> {
     positions: &'a Positions,
     /// Objects that have a record and cannot be loaded: known when all records were read.
     faulty: BTreeMap<Oid, Reason>,
-    /// Made when the first dangling reference is found.
-    parents: Option<Parents>,
+    paths: Paths<'a>,
     objects: u64,
     dangling: u64,
     unreadable: u64,
@@ -224,9 +223,9 @@ impl Check<'_> {
             };
             if let Some(reason) = reason {
                 self.dangling += 1;
-                let way = self.way(record.oid, listener)?;
+                let way = self.paths.way_to(record.oid, listener)?;
                 let path = match &way {
-                    Some(way) => Some(self.path(way, target)?),
+                    Some(way) => Some(self.paths.name(way, Some(target))?),
                     None => None,
                 };
                 listener.tell(Line::Dangling(DanglingLine {
@@ -245,61 +244,6 @@ impl Check<'_> {
         }
         Ok(())
     }
-
-    fn way(
-        &mut self,
-        oid: Oid,
-        listener: &mut dyn Listener,
-    ) -> Result<Option<Vec<Oid>>, ToolError> {
-        let parents = match self.parents.take() {
-            Some(parents) => parents,
-            None => Parents::find(self.survey, self.positions, |offset| {
-                listener.reached(offset);
-            })?,
-        };
-        let way = parents.way_to(oid);
-        self.parents = Some(parents);
-        Ok(way)
-    }
-
-    /// The names on the way; an object's id in brackets where it has none. The nodes inside of a
-    /// BTree are no part of it.
-    fn path(&self, way: &[Oid], target: Oid) -> Result<String, ToolError> {
-        let mut path = String::new();
-        let content = |oid| parents::content(self.survey, self.positions, oid);
-        let mut parent: Option<Content> = None;
-        for child in way.iter().chain([&target]) {
-            let content = content(*child)?;
-            if let Some(parent) = &parent
-                && !is_inside(parent, content.as_ref())
-            {
-                path.push('/');
-                match parent.name_of(*child) {
-                    Some(name) => path.push_str(&name),
-                    None => path.push_str(&format!("({child})")),
-                }
-            }
-            parent = content;
-        }
-        Ok(path)
-    }
-}
-
-/// Whether the child is a node of the BTree that the parent is the root or a node of. A tiny BTree
-/// that holds another of its own class as a value looks the same, and loses that name.
-fn is_inside(parent: &Content, child: Option<&Content>) -> bool {
-    let class = |content: &Content| content.class().filter(|class| class.starts_with("BTrees."));
-    let (Some(parent), Some(child)) = (class(parent), child.and_then(class)) else {
-        return false;
-    };
-    let parts = [("BTree", "Bucket"), ("TreeSet", "Set")];
-    let bucket = |(tree, bucket): (&str, &str)| {
-        let family = parent
-            .strip_suffix(tree)
-            .or_else(|| parent.strip_suffix(bucket));
-        family.is_some_and(|family| child.strip_suffix(bucket) == Some(family))
-    };
-    parent == child || parts.into_iter().any(bucket)
 }
 
 impl fmt::Display for DanglingLine {
@@ -324,41 +268,5 @@ impl fmt::Display for DanglingLine {
             Some(path) => write!(f, "path: {path}"),
             None => f.write_str("the root does not reach it"),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use pickle::Pickles;
-
-    use super::*;
-
-    fn content(module: &str, name: &str) -> Content {
-        let mut pickles = Pickles::new();
-        let class = pickles.global(module, name);
-        let state = pickles.none();
-        pickles.push_root(class);
-        pickles.push_root(state);
-        Content::decode(&pickles.encode()).unwrap()
-    }
-
-    #[test]
-    fn only_the_nodes_of_a_tree_are_inside_of_it() {
-        let inside = |parent, child| {
-            let child = content("BTrees.OOBTree", child);
-            is_inside(&content("BTrees.OOBTree", parent), Some(&child))
-        };
-        assert!(inside("OOBTree", "OOBucket"));
-        assert!(inside("OOBTree", "OOBTree"));
-        assert!(inside("OOBucket", "OOBucket"));
-        assert!(inside("OOTreeSet", "OOSet"));
-        assert!(inside("OOTreeSet", "OOTreeSet"));
-        assert!(!inside("OOBucket", "OOBTree"), "a tree as a value");
-        assert!(!inside("OOBTree", "OOTreeSet"), "a set as a value");
-        let folder = content("OFS.Folder", "Folder");
-        let tree = content("BTrees.OOBTree", "OOBTree");
-        assert!(!is_inside(&folder, Some(&tree)));
-        assert!(!is_inside(&tree, Some(&folder)));
-        assert!(!is_inside(&tree, None));
     }
 }

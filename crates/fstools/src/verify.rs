@@ -1,10 +1,11 @@
 //! The structure of every transaction (the original's `fstest`), the pointers between records, and
-//! every pickle.
+//! every pickle; then the BTrees.
 
 use filestorage::{Damage, Positions, Step, Survey, SurveyedRecord, Walk};
 use pickle::is_compressed;
 use storage::StorageError;
 
+use crate::btrees::Nodes;
 use crate::content::Content;
 use crate::dump::damage;
 use crate::line::{Line, VerifyLine};
@@ -24,8 +25,10 @@ pub fn verify(survey: &Survey, listener: &mut dyn Listener) -> Result<Verdict, T
             positions: Positions::default(),
             count: VerifyLine::default(),
             hidden: false,
+            nodes: Nodes::default(),
         };
         verify.run()?;
+        verify.check_btrees()?;
         let verdict = Verdict::of(verify.count.damages);
         let count = verify.count.clone();
         listener.tell(Line::Verified(count))?;
@@ -47,6 +50,8 @@ struct Verify<'a, 's> {
     count: VerifyLine,
     /// Whether records were skipped, to which later ones may point.
     hidden: bool,
+    /// The nodes of BTrees so far.
+    nodes: Nodes,
 }
 
 impl Verify<'_, '_> {
@@ -112,11 +117,22 @@ impl Verify<'_, '_> {
             Ok(data) => {
                 let data = data.unwrap_or_default();
                 self.count.compressed += u64::from(is_compressed(data));
+                self.nodes.note(record.oid, data);
                 self.sweep.show(record, data)
             }
             Err(error) => return self.broken(damage(error, Some(record.tid), Some(record.oid))?),
         };
         self.look(odd)
+    }
+
+    /// Looks at the BTrees as they are in the end.
+    fn check_btrees(&mut self) -> Result<(), ToolError> {
+        let nodes = std::mem::take(&mut self.nodes);
+        let found = nodes.check(self.survey, &self.positions, self.listener)?;
+        self.count.damages += found.wrong;
+        self.count.btrees = found.trees;
+        self.count.btrees_not_compared = found.not_compared;
+        Ok(())
     }
 
     /// Looks closer at all records so far.

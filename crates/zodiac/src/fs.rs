@@ -59,7 +59,7 @@ enum Tool {
     Oids(oids::Oids),
     /// References that lead nowhere, with the path from the root
     Refs(refs::Refs),
-    /// Check the structure of every transaction, every pointer and every pickle
+    /// Check the structure of every transaction, every pointer, every pickle and every BTree
     Verify(verify::Verify),
     /// Bytes and records by class, the largest first
     Stats(stats::Stats),

@@ -14,6 +14,7 @@ use sim::SimDisk;
 use storage::{Oid, Record, Storage, Tid, TransactionMeta};
 use zodb::{ClassName, Reference};
 
+mod btrees;
 mod damaged;
 mod golden;
 mod graph;

@@ -14,8 +14,8 @@ pub(super) struct Verify {
 }
 
 const HELP: &str = "\
-Goes on behind damage where it can. Exit status 1 when something is damaged; an unfinished tail is
-not.
+Goes on behind damage where it can. BTrees are walked through as they are now: order of keys,
+separators, the chain of buckets. Exit status 1 when something is damaged; an unfinished tail is not.
 
 Examples:
   zodiac fs verify var/Data.fs
