@@ -181,7 +181,7 @@ impl Checkpointer {
     }
 }
 
-fn path_of(data_path: &Path) -> PathBuf {
+pub(crate) fn path_of(data_path: &Path) -> PathBuf {
     with_suffix(data_path, ".zidx")
 }
 

@@ -107,6 +107,17 @@ impl Log {
         end: Offset,
     ) -> Result<TransactionHeader, StorageError> {
         let header = TransactionHeader::decode(&self.read_array(at)?);
+        self.check_transaction(at, &header, end)?;
+        Ok(header)
+    }
+
+    /// Checks that the transaction lies whole before `end`.
+    pub(crate) fn check_transaction(
+        &self,
+        at: Offset,
+        header: &TransactionHeader,
+        end: Offset,
+    ) -> Result<(), StorageError> {
         let fits = header
             .length
             .checked_add(LENGTH_LEN)
@@ -124,7 +135,7 @@ impl Log {
                 ),
             ));
         }
-        Ok(header)
+        Ok(())
     }
 
     /// What the transaction at that offset says of itself.
@@ -251,6 +262,31 @@ impl Log {
             }
         }
         Ok(Data { record: None, tid })
+    }
+
+    /// Fills the buffer with the data that the record of `oid` at that offset stands for; says whose
+    /// record it is, and whether there are data. Follows back pointers.
+    pub(crate) fn data_into(
+        &self,
+        at: Offset,
+        oid: Oid,
+        end: Offset,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(Tid, bool), StorageError> {
+        buffer.clear();
+        let page = self.page(at, oid, end)?;
+        let tid = page.header.tid;
+        let held = &page.bytes[DataHeader::LEN..page.filled];
+        if page.header.data_length > 0
+            && let Ok(length) = usize::try_from(page.header.data_length)
+            && let Some(data) = held.get(..length)
+        {
+            buffer.extend_from_slice(data);
+            return Ok((tid, true));
+        }
+        let record = self.stored_data(&page)?.record;
+        buffer.extend_from_slice(record.as_deref().unwrap_or_default());
+        Ok((tid, record.is_some()))
     }
 
     fn body(&self, page: &Page) -> Result<Body, StorageError> {

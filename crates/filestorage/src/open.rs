@@ -177,17 +177,22 @@ fn check_interrupted_pack(disk: &dyn Disk, path: &Path) -> Result<(), StorageErr
         return Ok(());
     }
     let old = with_suffix(path, ".old");
-    if !exists(path)? && exists(&old)? {
-        // The original was killed between its two renames. Making an empty file here would hide that
-        // the database is next to it.
-        return Err(StorageError::Corrupt {
-            path: path.to_owned(),
-            offset: 0,
-            what: format!(
-                "the file is missing, and a pack was interrupted: rename {} back to it",
-                old.display()
-            ),
-        });
+    if exists(&old)? {
+        if !exists(path)? {
+            // The original, or our pack on a file system without links, was killed between its two
+            // renames. Making an empty file here would hide that the database is next to it.
+            tracing::warn!(path = %path.display(), "a pack was interrupted: the file gets its name back");
+            disk.rename(&old, path)
+                .map_err(|error| StorageError::io(old.as_path(), "rename", error))?;
+            sync_parent(disk, path)?;
+        } else if disk
+            .is_same_file(path, &old)
+            .map_err(|error| StorageError::io(old.as_path(), "look at", error))?
+        {
+            // The power went off before the new file got the name. This is no copy of the old file but
+            // a second name of one that goes on changing.
+            pack::remove(disk, &old)?;
+        }
     }
     tracing::warn!(path = %draft.display(), "the rest of an interrupted pack is removed");
     pack::remove(disk, &draft)

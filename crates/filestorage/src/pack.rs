@@ -8,25 +8,35 @@
 //!
 //! The new file is synced before it gets the name of the old one, and it gets it by one rename. So
 //! there is always a Data.fs, the old one or the new one, and each is whole: no transaction can end
-//! in between. The `.index`, which speaks of the old file, is removed before that, durably. (The
-//! original renames twice, without a sync, so that a crash can leave no Data.fs or an empty one.)
-//! A `.pack` that is found at open is the rest of a pack that did not come to its end.
+//! in between. The `.index` and the checkpoint, which speak of the old file, are removed before that,
+//! durably. (The original renames twice, without a sync, so that a crash can leave no Data.fs or an
+//! empty one.) A `.pack` that is found at open is the rest of a pack that did not come to its end, and
+//! is removed: packs are not resumed.
+//!
+//! # Memory
+//!
+//! Some six bytes an object, a few bits more, and buffers; see `mark`.
 
 use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
-use storage::{PackError, PackOptions, PackProgress, PackReport, Stage, StorageError, Tid};
+use storage::{Oid, PackError, PackOptions, PackProgress, PackReport, Stage, StorageError, Tid};
 use vfs::{Disk, OpenMode};
 
+use crate::checkpoint;
 use crate::file_storage::FileStorage;
 use crate::format::LOG_START;
 use crate::log::Log;
 use crate::open::{sync_parent, with_suffix};
 
 mod copy;
+mod draft;
+mod follow;
 mod mark;
 mod oid_set;
+mod read;
 
 use copy::Copier;
 use mark::mark;
@@ -38,6 +48,16 @@ impl FileStorage {
     /// # Errors
     /// See [`PackError`]. The file is what it was before.
     pub fn pack(&self, options: &PackOptions) -> Result<PackReport, PackError> {
+        self.pack_and_tell(options, None)
+    }
+
+    /// The same; and tells, when the new file durably has the place of the old one, which records of
+    /// blobs it does not have any more.
+    pub(crate) fn pack_and_tell(
+        &self,
+        options: &PackOptions,
+        blobs_dropped: Option<BlobsDropped<'_>>,
+    ) -> Result<PackReport, PackError> {
         self.check_writable()?;
         let _one_at_a_time = self.pack_lock.try_lock().ok_or(PackError::Running)?;
         let pack = Pack {
@@ -45,10 +65,15 @@ impl FileStorage {
             to: options.to,
             gc: options.gc,
             keep_old: options.keep_old,
-            progress: &*options.progress,
+            watches_blobs: blobs_dropped.is_some(),
+            options,
             told: Cell::new(None),
+            moved: Cell::new(0),
         };
-        let report = pack.run()?;
+        let (report, blobs) = pack.run_until_not_overtaken()?;
+        if let Some(tell) = blobs_dropped {
+            tell(&blobs);
+        }
         if report.packed
             && let Err(error) = self.save_index()
         {
@@ -57,6 +82,9 @@ impl FileStorage {
         Ok(report)
     }
 }
+
+/// Told of the records of blobs that a pack dropped.
+pub(crate) type BlobsDropped<'a> = &'a mut dyn FnMut(&[(Oid, Tid)]);
 
 impl storage::Pack for FileStorage {
     fn pack(&self, options: &PackOptions) -> Result<PackReport, PackError> {
@@ -74,18 +102,39 @@ struct Pack<'a> {
     to: Tid,
     gc: bool,
     keep_old: bool,
-    progress: &'a (dyn Fn(PackProgress) + Send + Sync),
+    /// Whether somebody wants to know which records of blobs are dropped.
+    watches_blobs: bool,
+    options: &'a PackOptions,
     told: Cell<Option<PackProgress>>,
+    /// Bytes that [`PackOptions::pace`] was not told of.
+    moved: Cell<u64>,
 }
 
+/// What was done, and the records of blobs that were dropped.
+type Outcome = (PackReport, Vec<(Oid, Tid)>);
+
 impl Pack<'_> {
-    fn run(&self) -> Result<PackReport, PackError> {
+    /// It is rare that a commit takes up again what was garbage just before. The next attempt sees it
+    /// in time.
+    fn run_until_not_overtaken(&self) -> Result<Outcome, PackError> {
+        for _ in 1..ATTEMPTS_MAX {
+            match self.run() {
+                Err(error @ PackError::Overtaken { .. }) => {
+                    tracing::warn!(%error, "the pack begins again");
+                }
+                result => return result,
+            }
+        }
+        self.run()
+    }
+
+    fn run(&self) -> Result<Outcome, PackError> {
         let (log, end) = self.storage.log_and_end();
         if self.storage.state.read().index.len() == 0 {
             return Ok(self.nothing_done());
         }
         let marks = mark(self, &log, end)?;
-        if marks.redundant {
+        if marks.redundant || marks.pack_end == LOG_START {
             return Ok(self.nothing_done());
         }
         // From here on the disk needs the room. Nobody was refused who counts on the old file.
@@ -103,6 +152,7 @@ impl Pack<'_> {
             return Ok(self.nothing_done());
         }
         self.catch_up(&mut copier)?;
+        self.remove_sidecars()?;
         self.switch(copier)
     }
 
@@ -120,16 +170,26 @@ impl Pack<'_> {
         Ok(())
     }
 
+    /// What speaks of the old file goes, durably, before the new file has the name. It takes a while,
+    /// and no commit need wait for that.
+    fn remove_sidecars(&self) -> Result<(), PackError> {
+        let (disk, path) = (&*self.storage.disk, self.storage.path.as_path());
+        remove(disk, &with_suffix(path, ".index"))?;
+        remove(disk, &checkpoint::path_of(path))?;
+        Ok(sync_parent(disk, path)?)
+    }
+
     /// Puts the new file in the place of the old one, while no transaction is under way.
-    fn switch(&self, mut copier: Copier<'_>) -> Result<PackReport, PackError> {
+    fn switch(&self, mut copier: Copier<'_>) -> Result<Outcome, PackError> {
         let storage = self.storage;
-        let _commits_wait = storage.commit_lock.acquire();
+        let commits_wait = storage.commit_lock.acquire();
         storage.check_writable()?;
         let (_, end) = storage.log_and_end();
-        copier.copy_later(end)?;
+        copier.copy_in_haste(end)?;
         assert_eq!(copier.copied_to, end, "everything is copied");
         let (records_dropped, transactions_dropped) =
             (copier.records_dropped, copier.transactions_dropped);
+        let blobs_dropped = std::mem::take(&mut copier.blobs_dropped);
         let (file, index, new_end) = copier.finish()?;
         let log = Log::new(file, storage.path.clone());
         // What was written is read once: the last transaction must be where it should be.
@@ -150,57 +210,88 @@ impl Pack<'_> {
         state.end = new_end;
         let old_index = std::mem::replace(&mut state.index, index);
         drop(state);
-        // Freeing it takes a while; readers need not wait for that.
+        drop(commits_wait);
+        // Freeing it takes a while; nobody need wait for that.
         drop(old_index);
-        Ok(report)
+        Ok((report, blobs_dropped))
     }
 
     /// The names on the disk. What fails before the rename leaves the old file; whether a rename
     /// that failed took place is unknown, so nothing may be written after it.
+    ///
+    /// Names reach the disk in the order they change. So a power loss keeps the link without the
+    /// rename at most, which the next open undoes.
     fn replace_file(&self) -> Result<(), PackError> {
         let (storage, disk) = (self.storage, &*self.storage.disk);
-        let path = storage.path.as_path();
-        remove(disk, &with_suffix(path, ".index"))?;
-        if self.keep_old {
-            let old = self.old_path();
-            disk.link(path, &old)
-                .map_err(|error| StorageError::io(old, "make the link", error))?;
+        let (path, old) = (storage.path.as_path(), self.old_path());
+        let mut moved_away = false;
+        if self.keep_old
+            && let Err(error) = disk.link(path, &old)
+        {
+            if !has_no_links(&error) {
+                return Err(StorageError::io(old, "make the link", error).into());
+            }
+            // As the original does it everywhere. For a moment there is no Data.fs; whoever opens it
+            // then gives the old one its name back.
+            disk.rename(path, &old)
+                .map_err(|error| storage.poison_with("move away", error))?;
+            moved_away = true;
         }
-        sync_parent(disk, path).inspect_err(|_| {
-            // It is another name of a file that goes on changing, and no copy.
-            remove(disk, &self.old_path()).ok();
-        })?;
-        disk.rename(&self.draft_path(), path)
-            .map_err(|error| storage.poison_with("replace", error))?;
+        if let Err(error) = disk.rename(&self.draft_path(), path) {
+            let error = storage.poison_with("replace", error);
+            if moved_away {
+                disk.rename(&old, path).ok();
+            } else if self.keep_old && matches!(disk.is_same_file(path, &old), Ok(true)) {
+                // It is another name of a file that goes on changing, and no copy.
+                remove(disk, &old).ok();
+            }
+            return Err(error.into());
+        }
         disk.sync_directory(path.parent().unwrap_or(path))
             .map_err(|error| storage.poison_with("sync the directory of", error))?;
         Ok(())
     }
 
-    fn nothing_done(&self) -> PackReport {
+    fn nothing_done(&self) -> Outcome {
         let (_, end) = self.storage.log_and_end();
-        PackReport {
+        let report = PackReport {
             packed: false,
             bytes_before: end.number(),
             bytes_after: end.number(),
             objects_removed: 0,
             records_dropped: 0,
             transactions_dropped: 0,
-        }
+        };
+        (report, Vec::new())
     }
 
-    /// Tells the progress now and then, and gives up when the storage was closed.
+    /// Tells the progress now and then, and gives up when somebody wants that or the storage was
+    /// closed.
     fn tick(&self, stage: Stage, done: u64, total: u64) -> Result<(), PackError> {
+        self.storage.check_writable()?;
+        if self.options.cancel.load(Ordering::Relaxed) {
+            return Err(PackError::Cancelled);
+        }
         let due = self.told.get().is_none_or(|told: PackProgress| {
             told.stage != stage || done.saturating_sub(told.done) >= total / PROGRESS_STEPS
         });
         if due {
-            self.storage.check_writable()?;
             let progress = PackProgress { stage, done, total };
             self.told.set(Some(progress));
-            (self.progress)(progress);
+            (self.options.progress)(progress);
         }
         Ok(())
+    }
+
+    /// Counts bytes that were read or written, and goes no faster than it may.
+    fn moved(&self, bytes: u64) {
+        let moved = self.moved.get() + bytes;
+        if moved < PACED_BYTES {
+            self.moved.set(moved);
+        } else {
+            self.moved.set(0);
+            (self.options.pace)(moved);
+        }
     }
 
     fn draft_path(&self) -> PathBuf {
@@ -210,6 +301,14 @@ impl Pack<'_> {
     fn old_path(&self) -> PathBuf {
         with_suffix(&self.storage.path, ".old")
     }
+}
+
+/// Whether the file system knows no second names, or does not allow this one.
+fn has_no_links(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied | io::ErrorKind::TooManyLinks
+    )
 }
 
 /// The new file, which has another name after a pack that succeeded, and is removed after one that
@@ -243,7 +342,13 @@ pub(crate) fn remove(disk: &dyn Disk, path: &Path) -> Result<(), StorageError> {
 }
 
 /// How much may be left to copy when commits begin to wait.
-const REST_BYTES: u64 = 4 << 20;
+const REST_BYTES: u64 = 256 << 10;
 /// Where commits come faster than the pack copies, it ends all the same.
 const ROUNDS_MAX: u32 = 20;
+/// How often a pack begins that is overtaken each time.
+const ATTEMPTS_MAX: u32 = 3;
 const PROGRESS_STEPS: u64 = 100;
+const PACED_BYTES: u64 = 256 << 10;
+
+#[cfg(test)]
+mod tests;

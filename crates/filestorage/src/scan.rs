@@ -347,4 +347,4 @@ impl<'a> Window<'a> {
 }
 
 const WINDOW_BYTES: usize = 64 * 1024;
-const READ_AHEAD_BYTES: usize = 1 << 20;
+const READ_AHEAD_BYTES: usize = 256 << 10;

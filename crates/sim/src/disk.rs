@@ -54,6 +54,7 @@ pub enum Fault {
 
 #[derive(Default)]
 struct State {
+    forbids_links: bool,
     medium: Medium,
     /// What those see who read the files now.
     contents: Vec<Vec<u8>>,
@@ -171,6 +172,11 @@ impl SimDisk {
         }
     }
 
+    /// From now on files have one name only, as on some file systems.
+    pub fn forbid_links(&self) {
+        self.state.lock().forbids_links = true;
+    }
+
     /// Puts a file on the disk, durably and without counting an operation.
     pub fn put(&self, path: &Path, bytes: &[u8]) {
         let mut state = self.state.lock();
@@ -250,11 +256,21 @@ impl Disk for SimDisk {
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
         state.check_power()?;
+        if state.forbids_links {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         if state.names.files.contains_key(to) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let file = *state.names.files.get(from).ok_or(io::ErrorKind::NotFound)?;
         state.change_names(NameChange::Bind(to.to_owned(), file))
+    }
+
+    fn is_same_file(&self, one: &Path, other: &Path) -> io::Result<bool> {
+        let state = self.state.lock();
+        state.check_power()?;
+        let file = |path| state.names.files.get(path).ok_or(io::ErrorKind::NotFound);
+        Ok(file(one)? == file(other)?)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

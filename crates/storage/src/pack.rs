@@ -1,6 +1,7 @@
 //! Packing: the history up to a time is taken out of a storage, and objects that nothing reaches.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::{PackError, Tid};
@@ -29,6 +30,13 @@ pub struct PackOptions {
     pub keep_old: bool,
     /// Told how far the pack is, about a hundred times in each stage. It must not call the storage.
     pub progress: Arc<dyn Fn(PackProgress) + Send + Sync>,
+    /// Told how many bytes were read or written since the last call, some hundred thousand at a time.
+    /// Whoever wants the pack to leave the disk to others waits in it. It is not called while commits
+    /// wait for the pack.
+    pub pace: Arc<dyn Fn(u64) + Send + Sync>,
+    /// Set to give the pack up: it ends soon with [`PackError::Cancelled`], and the storage is what it
+    /// was before. Too late once the new file takes the place.
+    pub cancel: Arc<AtomicBool>,
 }
 
 impl Default for PackOptions {
@@ -39,6 +47,8 @@ impl Default for PackOptions {
             gc: true,
             keep_old: true,
             progress: Arc::new(|_| {}),
+            pace: Arc::new(|_| {}),
+            cancel: Arc::default(),
         }
     }
 }

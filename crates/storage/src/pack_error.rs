@@ -50,6 +50,9 @@ pub enum PackError {
         /// The object that it refers to, or itself where an undo brought back an old revision.
         needed: Oid,
     },
+    /// Somebody gave it up: [`PackOptions::cancel`](crate::PackOptions::cancel).
+    #[error("the pack was given up; nothing was packed")]
+    Cancelled,
     /// The storage cannot be read or written.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -60,9 +63,11 @@ impl PackError {
     pub fn severity(&self) -> Severity {
         match self {
             Self::Overtaken { .. } => Severity::Retry,
-            Self::Running | Self::Dangling { .. } | Self::NoRoot | Self::Unreadable { .. } => {
-                Severity::Refuse
-            }
+            Self::Running
+            | Self::Dangling { .. }
+            | Self::NoRoot
+            | Self::Unreadable { .. }
+            | Self::Cancelled => Severity::Refuse,
             Self::Storage(error) => error.severity(),
         }
     }

@@ -20,7 +20,17 @@ pub trait Disk: Send + Sync {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Gives the file a second name, which must be free.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::Unsupported`] or [`io::ErrorKind::PermissionDenied`] where files have one
+    /// name only.
     fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Whether both are names of one file.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] where one of them is missing.
+    fn is_same_file(&self, one: &Path, other: &Path) -> io::Result<bool>;
 
     /// Removes the name of a file; handles that are open keep working.
     fn remove(&self, path: &Path) -> io::Result<()>;

@@ -2,7 +2,7 @@
 
 use std::fs::{self, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -34,6 +34,11 @@ impl Disk for RealDisk {
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::hard_link(from, to)
+    }
+
+    fn is_same_file(&self, one: &Path, other: &Path) -> io::Result<bool> {
+        let (one, other) = (fs::metadata(one)?, fs::metadata(other)?);
+        Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -197,6 +202,11 @@ mod tests {
         RealDisk.link(&one, &two).unwrap();
         file.write_at(b"both", 0).unwrap();
         assert_eq!(fs::read(&two).unwrap(), b"both");
+        assert!(RealDisk.is_same_file(&one, &two).unwrap());
+        let three = folder.path().join("three");
+        assert!(RealDisk.is_same_file(&one, &three).is_err());
+        fs::copy(&one, &three).unwrap();
+        assert!(!RealDisk.is_same_file(&one, &three).unwrap());
         let taken = RealDisk.link(&one, &two).unwrap_err();
         assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
         RealDisk.remove(&one).unwrap();

@@ -3,37 +3,48 @@
 //! Packed transactions are written anew: only the records that are kept, each with its data, without
 //! back pointers and without pointers to previous records. Later transactions are copied as they
 //! are and keep their lengths, so that everything behind the pack time moves by the same distance.
+//!
+//! The index of the new file takes the place of the one that the marks are made of, entry by entry:
+//! both together would cost the memory twice.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use storage::{Oid, PackError, StorageError};
+use storage::{Oid, PackError, Stage, StorageError, Tid, is_blob_record};
 use vfs::File;
 
-use super::mark::{Marks, back_pointer, references, transaction};
-use super::{Pack, Stage};
-use crate::format::{
-    DataHeader, LENGTH_LEN, LOG_START, MAGIC_NEW, Offset, Status, TransactionHeader,
-};
+use super::Pack;
+use super::draft::Draft;
+use super::mark::Marks;
+use super::oid_set::OidSet;
+use super::read::{Reader, Records};
+use crate::format::{DataHeader, LOG_START, MAGIC_NEW, Offset, Status, TransactionHeader};
 use crate::index::Index;
 use crate::log::Log;
-use crate::transactions::Headers;
+use crate::references::References;
 
 /// The new file while it is made.
 pub(super) struct Copier<'a> {
     pack: &'a Pack<'a>,
     log: &'a Log,
+    /// Its `current` says of the objects in `copied` where they are in the new file; and of the
+    /// others too, once the packed part is copied.
     marks: Marks,
+    copied: OidSet,
+    /// Objects that existed at the pack time and are left out.
+    garbage: OidSet,
     out: Draft,
-    /// Where the records of packed transactions are.
-    packed: Index,
-    /// Where the records of later transactions are.
-    later: Index,
+    /// Data that a back pointer leads to.
+    data: Vec<u8>,
+    references: References,
     /// Up to where the old file is copied.
     pub(super) copied_to: Offset,
     /// Where the later transactions begin in the new file.
     later_start: Offset,
     pub(super) transactions_dropped: u64,
     pub(super) records_dropped: u64,
+    /// The records of blobs among them.
+    pub(super) blobs_dropped: Vec<(Oid, Tid)>,
 }
 
 impl<'a> Copier<'a> {
@@ -45,19 +56,22 @@ impl<'a> Copier<'a> {
         file: Arc<dyn File>,
     ) -> Result<Self, PackError> {
         let magic: [u8; MAGIC_NEW.len()] = log.read_array(Offset::NONE)?;
-        let mut out = Draft::new(pack, file);
+        let mut out = Draft::begin(file, pack.draft_path());
         out.write(&magic)?;
         Ok(Self {
             pack,
             log,
             marks,
+            copied: OidSet::default(),
+            garbage: OidSet::default(),
             out,
-            packed: Index::default(),
-            later: Index::default(),
+            data: Vec::new(),
+            references: References::default(),
             copied_to: LOG_START,
             later_start: LOG_START,
             transactions_dropped: 0,
             records_dropped: 0,
+            blobs_dropped: Vec::new(),
         })
     }
 
@@ -65,40 +79,57 @@ impl<'a> Copier<'a> {
     /// and nothing becomes smaller.
     pub(super) fn copy_packed(&mut self) -> Result<bool, PackError> {
         let end = self.marks.pack_end;
+        let mut reader = Reader::of_all(self.log, end);
         while self.copied_to < end {
             let start = self.copied_to;
-            self.pack.tick(
-                Stage::Copying,
-                start.number(),
-                self.marks.looked_to.number(),
-            )?;
-            let header = transaction(self.log, start, end)?;
-            self.pack_transaction(start, &header)?;
-            self.copied_to = start + header.length + LENGTH_LEN;
+            let total = self.marks.looked_to.number();
+            self.pack.tick(Stage::Copying, start.number(), total)?;
+            let header = reader.transaction(start)?;
+            let written = self.out.position();
+            self.pack_transaction(&mut reader, start, &header)?;
+            self.copied_to = reader.close(start, &header)?;
+            self.pack
+                .moved(header.length + (self.out.position() - written));
         }
         self.later_start = self.out.position();
+        for (oid, _) in self.marks.current.iter() {
+            if !self.copied.contains(oid) {
+                self.garbage.insert(oid);
+                self.marks.current.remove(oid);
+            }
+        }
         Ok(self.later_start != end)
     }
 
     fn pack_transaction(
         &mut self,
+        reader: &mut Reader<'_>,
         start: Offset,
         header: &TransactionHeader,
     ) -> Result<(), PackError> {
         let new_start = self.out.position();
-        let mut records = Headers::of(start, header);
+        let mut records = Records::of(start, header);
         let mut is_begun = false;
-        while let Some((at, record)) = records.next(self.log)? {
-            if header.status == Status::UNDONE || !self.marks.keeps(record.oid, at) {
+        let mut blobs = BTreeSet::new();
+        while let Some((at, record)) = reader.next(&mut records)? {
+            if header.status == Status::UNDONE || !self.keeps(record.oid, at) {
                 self.records_dropped += 1;
+                if self.pack.watches_blobs && self.is_blob(reader, at, &record)? {
+                    blobs.insert(record.oid);
+                }
                 continue;
             }
             if !is_begun {
                 is_begun = true;
-                self.begin(start, header, Status::PACKED)?;
+                self.begin(reader, start, header, Status::PACKED)?;
             }
-            self.pack_record(at, &record, new_start)?;
+            self.pack_record(reader, at, &record, new_start)?;
+            // Old files may have an object twice in one transaction. The file of the blob is one.
+            blobs.remove(&record.oid);
         }
+        let tid = header.tid;
+        self.blobs_dropped
+            .extend(blobs.into_iter().map(|oid| (oid, tid)));
         if !is_begun {
             self.transactions_dropped += 1;
             return Ok(());
@@ -108,47 +139,77 @@ impl<'a> Copier<'a> {
         self.out.overwrite(
             new_start + TransactionHeader::LENGTH_OFFSET,
             &length.to_be_bytes(),
-        )
+        )?;
+        Ok(())
+    }
+
+    /// Whether the record is to be copied. It was not so far.
+    fn keeps(&self, oid: Oid, at: Offset) -> bool {
+        let is_only_one = || !self.copied.contains(oid) && self.marks.kept(oid) == Some(at);
+        self.marks.copies.contains_key(&at) || is_only_one()
+    }
+
+    fn is_blob(
+        &mut self,
+        reader: &mut Reader<'_>,
+        at: Offset,
+        record: &DataHeader,
+    ) -> Result<bool, PackError> {
+        if record.data_length > 0 {
+            return Ok(is_blob_record(reader.own_data(at, record)?));
+        }
+        let end = self.marks.pack_end;
+        self.log.data_into(at, record.oid, end, &mut self.data)?;
+        Ok(is_blob_record(&self.data))
     }
 
     /// Writes the header and the texts of a transaction.
     fn begin(
         &mut self,
+        reader: &mut Reader<'_>,
         start: Offset,
         header: &TransactionHeader,
         status: Status,
     ) -> Result<(), PackError> {
-        let header = TransactionHeader { status, ..*header };
-        self.out.write(&header.encode())?;
+        let new_header = TransactionHeader { status, ..*header };
+        self.out.write(&new_header.encode())?;
         let texts = header.records_start() - TransactionHeader::LEN as u64;
-        let mut bytes = vec![0; usize::try_from(texts).expect("three lengths of two bytes")];
-        self.log
-            .read_exact(start + TransactionHeader::LEN as u64, &mut bytes)?;
-        self.out.write(&bytes)
+        let length = usize::try_from(texts).expect("three lengths of two bytes");
+        let texts = reader.bytes(start + TransactionHeader::LEN as u64, length)?;
+        Ok(self.out.write(texts)?)
     }
 
     /// Writes a record with its data, wherever that is.
     fn pack_record(
         &mut self,
+        reader: &mut Reader<'_>,
         at: Offset,
         record: &DataHeader,
         new_start: Offset,
     ) -> Result<(), PackError> {
-        let page = self.log.page(at, record.oid, self.marks.pack_end)?;
-        let data = self.log.stored_data(&page)?.record;
+        let oid = record.oid;
         let new_at = self.out.position();
+        let data: &[u8] = if record.data_length > 0 {
+            reader.own_data(at, record)?
+        } else {
+            let end = self.marks.pack_end;
+            self.log.data_into(at, oid, end, &mut self.data)?;
+            &self.data
+        };
         let header = DataHeader {
             previous: Offset::NONE,
             transaction: new_start,
-            data_length: data.as_ref().map_or(0, |data| data.len() as u64),
+            data_length: data.len() as u64,
             ..*record
         };
         self.out.write(&header.encode())?;
-        match &data {
-            Some(data) => self.out.write(data)?,
-            None => self.out.write(&Offset::NONE.number().to_be_bytes())?,
+        if data.is_empty() {
+            self.out.write(&Offset::NONE.number().to_be_bytes())?;
+        } else {
+            self.out.write(data)?;
         }
-        self.packed.insert(record.oid, new_at);
+        self.marks.current.insert(oid, new_at);
+        self.copied.insert(oid);
         if let Some(copy) = self.marks.copies.get_mut(&at) {
             *copy = new_at;
         }
@@ -157,41 +218,58 @@ impl<'a> Copier<'a> {
 
     /// Copies the transactions from where the last copying ended up to `end`.
     pub(super) fn copy_later(&mut self, end: Offset) -> Result<(), PackError> {
+        self.copy_up_to(end, |this, at, moved| {
+            this.pack.moved(moved);
+            this.pack.tick(Stage::Copying, at.number(), end.number())
+        })
+    }
+
+    /// The same while commits wait: nobody slows it down or ends it.
+    pub(super) fn copy_in_haste(&mut self, end: Offset) -> Result<(), PackError> {
+        self.copy_up_to(end, |_, _, _| Ok(()))
+    }
+
+    fn copy_up_to(
+        &mut self,
+        end: Offset,
+        mut came_to: impl FnMut(&Self, Offset, u64) -> Result<(), PackError>,
+    ) -> Result<(), PackError> {
+        let mut reader = Reader::of_all(self.log, end);
         while self.copied_to < end {
             let start = self.copied_to;
-            self.pack
-                .tick(Stage::Copying, start.number(), end.number())?;
-            let header = transaction(self.log, start, end)?;
-            self.copy_transaction(start, &header)?;
-            self.copied_to = start + header.length + LENGTH_LEN;
+            let header = reader.transaction(start)?;
+            self.copy_transaction(&mut reader, start, &header)?;
+            self.copied_to = reader.close(start, &header)?;
             assert_eq!(
                 self.out.position(),
                 self.moved(self.copied_to),
                 "later transactions keep their lengths"
             );
+            came_to(self, self.copied_to, header.length * 2)?;
         }
         Ok(())
     }
 
     fn copy_transaction(
         &mut self,
+        reader: &mut Reader<'_>,
         start: Offset,
         header: &TransactionHeader,
     ) -> Result<(), PackError> {
         let new_start = self.out.position();
-        self.begin(start, header, header.status)?;
+        self.begin(reader, start, header, header.status)?;
         let mut found = Vec::new();
-        let mut records = Headers::of(start, header);
-        while let Some((at, record)) = records.next(self.log)? {
+        let mut records = Records::of(start, header);
+        while let Some((at, record)) = reader.next(&mut records)? {
             found.push((record.oid, at, self.out.position()));
-            self.copy_record(at, &record, new_start)?;
+            self.copy_record(reader, at, &record, new_start)?;
         }
         self.out.write(&header.length.to_be_bytes())?;
         if header.status == Status::UNDONE {
             return Ok(());
         }
         for &(oid, _, new_at) in &found {
-            self.later.insert(oid, new_at);
+            self.marks.current.insert(oid, new_at);
         }
         if start >= self.marks.looked_to {
             let end = start + header.length;
@@ -204,52 +282,69 @@ impl<'a> Copier<'a> {
 
     fn copy_record(
         &mut self,
+        reader: &mut Reader<'_>,
         at: Offset,
         record: &DataHeader,
         new_start: Offset,
     ) -> Result<(), PackError> {
-        let previous = self
-            .later
-            .get(record.oid)
-            .or_else(|| self.packed.get(record.oid));
         let header = DataHeader {
-            previous: previous.unwrap_or(Offset::NONE),
+            previous: self.marks.current.get(record.oid).unwrap_or_default(),
             transaction: new_start,
             ..*record
         };
         self.out.write(&header.encode())?;
-        if let Some(target) = back_pointer(self.log, at, record)? {
+        if let Some(target) = reader.back_pointer(at, record)? {
             let target = match target.some() {
                 Some(target) => self.target(record.oid, target)?,
                 None => Offset::NONE,
             };
-            return self.out.write(&target.number().to_be_bytes());
+            return Ok(self.out.write(&target.number().to_be_bytes())?);
         }
         let mut from = at + DataHeader::LEN as u64;
         let end = from + record.data_length;
         while from < end {
             let piece =
                 usize::try_from(end - from).map_or(PIECE_BYTES, |rest| rest.min(PIECE_BYTES));
-            self.out.copy(self.log, from, piece)?;
+            self.out.write(reader.bytes(from, piece)?)?;
             from = from + piece as u64;
         }
         Ok(())
     }
 
     /// Where the record is in the new file that a back pointer leads to.
-    fn target(&self, oid: Oid, target: Offset) -> Result<Offset, PackError> {
+    fn target(&mut self, oid: Oid, target: Offset) -> Result<Offset, PackError> {
         if target >= self.marks.pack_end {
             return Ok(self.moved(target));
         }
         let copy = match self.marks.copies.get(&target) {
             Some(copy) => copy.some(),
-            None if self.marks.kept(oid) == Some(target) => self.packed.get(oid),
-            None => None,
+            None => self.only_copy(oid, target)?,
         };
         copy.ok_or(PackError::Overtaken {
             parent: oid,
             needed: oid,
         })
+    }
+
+    /// Where the one packed record of the object is in the new file, if that is the copy of the record
+    /// at `target`. Only an undo that was committed during the pack asks: the marks do not know it.
+    fn only_copy(&mut self, oid: Oid, target: Offset) -> Result<Option<Offset>, PackError> {
+        let original = DataHeader::decode(&self.log.read_array(target)?);
+        let mut at = self.marks.current.get(oid);
+        while let Some(new_at) = at {
+            let copy = DataHeader::decode(&self.out.read_array(new_at)?);
+            if copy.oid != oid || copy.previous >= new_at {
+                let what = format!("a record of {oid} was written, one of {} found", copy.oid);
+                return Err(self.log.corrupt(new_at, what).into());
+            }
+            if new_at < self.later_start {
+                let same_data =
+                    original.data_length == 0 || original.data_length == copy.data_length;
+                return Ok((original.tid == copy.tid && same_data).then_some(new_at));
+            }
+            at = copy.previous.some();
+        }
+        Ok(None)
     }
 
     /// Where a place behind the pack time is in the new file.
@@ -258,13 +353,25 @@ impl<'a> Copier<'a> {
     }
 
     /// Looks whether a record that was committed during the pack needs what the pack leaves out.
-    fn check_overtaking(&self, parent: Oid, at: Offset, end: Offset) -> Result<(), PackError> {
+    fn check_overtaking(&mut self, parent: Oid, at: Offset, end: Offset) -> Result<(), PackError> {
         if !self.pack.gc {
             return Ok(());
         }
-        for oid in references(self.log, parent, at, end)? {
-            if self.marks.is_garbage(oid) && self.later.get(oid).is_none() {
-                let needed = oid;
+        let (tid, exists) = self.log.data_into(at, parent, end, &mut self.data)?;
+        if !exists {
+            return Ok(());
+        }
+        let (found, _) =
+            self.references
+                .read(&self.data)
+                .map_err(|cause| PackError::Unreadable {
+                    oid: parent,
+                    tid,
+                    cause,
+                })?;
+        for &needed in found {
+            // It may have been stored again since.
+            if self.garbage.contains(needed) && self.marks.current.get(needed).is_none() {
                 return Err(PackError::Overtaken { parent, needed });
             }
         }
@@ -273,101 +380,14 @@ impl<'a> Copier<'a> {
 
     /// Brings everything to the disk.
     pub(super) fn sync(&mut self) -> Result<(), PackError> {
-        self.out.sync()
+        Ok(self.out.sync()?)
     }
 
     /// The new file, its index and its end.
-    pub(super) fn finish(mut self) -> Result<(Arc<dyn File>, Index, Offset), PackError> {
-        self.out.sync()?;
-        for (oid, at) in self.later.iter() {
-            self.packed.insert(oid, at);
-        }
+    pub(super) fn finish(self) -> Result<(Arc<dyn File>, Index, Offset), StorageError> {
         let end = self.out.position();
-        Ok((self.out.file, self.packed, end))
+        Ok((self.out.finish()?, self.marks.current, end))
     }
 }
 
-/// A file that is written from front to back, with a buffer.
-struct Draft {
-    file: Arc<dyn File>,
-    path: std::path::PathBuf,
-    /// Where the buffer begins in the file.
-    flushed: Offset,
-    buffer: Vec<u8>,
-}
-
-impl Draft {
-    fn new(pack: &Pack<'_>, file: Arc<dyn File>) -> Self {
-        Self {
-            file,
-            path: pack.draft_path(),
-            flushed: Offset::NONE,
-            buffer: Vec::with_capacity(BUFFER_BYTES),
-        }
-    }
-
-    fn position(&self) -> Offset {
-        self.flushed + self.buffer.len() as u64
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), PackError> {
-        self.buffer.extend_from_slice(bytes);
-        self.flush_if_full()
-    }
-
-    /// Copies bytes of the old file.
-    fn copy(&mut self, log: &Log, from: Offset, length: usize) -> Result<(), PackError> {
-        let filled = self.buffer.len();
-        self.buffer.resize(filled + length, 0);
-        log.read_exact(from, &mut self.buffer[filled..])?;
-        self.flush_if_full()
-    }
-
-    /// Replaces bytes that were written with one call.
-    fn overwrite(&mut self, at: Offset, bytes: &[u8]) -> Result<(), PackError> {
-        match at.checked_sub(self.flushed.number()) {
-            Some(place) => {
-                let place = usize::try_from(place.number()).expect("inside the buffer");
-                self.buffer[place..][..bytes.len()].copy_from_slice(bytes);
-                Ok(())
-            }
-            None => self
-                .file
-                .write_at(bytes, at.number())
-                .map_err(|error| self.failed("write", error)),
-        }
-    }
-
-    fn flush_if_full(&mut self) -> Result<(), PackError> {
-        if self.buffer.len() < BUFFER_BYTES {
-            return Ok(());
-        }
-        self.flush()
-    }
-
-    fn flush(&mut self) -> Result<(), PackError> {
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        self.file
-            .write_at(&self.buffer, self.flushed.number())
-            .map_err(|error| self.failed("write", error))?;
-        self.flushed = self.position();
-        self.buffer.clear();
-        Ok(())
-    }
-
-    fn sync(&mut self) -> Result<(), PackError> {
-        self.flush()?;
-        self.file
-            .sync_data()
-            .map_err(|error| self.failed("sync", error))
-    }
-
-    fn failed(&self, operation: &'static str, error: std::io::Error) -> PackError {
-        StorageError::io(self.path.as_path(), operation, error).into()
-    }
-}
-
-const BUFFER_BYTES: usize = 1 << 20;
-const PIECE_BYTES: usize = 1 << 20;
+const PIECE_BYTES: usize = 256 << 10;

@@ -6,18 +6,25 @@
 //! * records that back pointers of later transactions name, and what is reachable from them;
 //! * what later transactions refer to: an object that was garbage at the pack time may have been
 //!   taken up again since. (The original does not look there, and loses such objects.)
+//!
+//! # Memory
+//!
+//! Six bytes an object for where its record is, one bit for whether it is reached, and a list of
+//! the objects that were reached and not yet looked at, each at most once. Besides, some bytes for
+//! each back pointer across the pack time.
 
 use std::collections::BTreeMap;
 
-use storage::{Oid, PackError};
+use storage::{Oid, PackError, Stage};
 
+use super::Pack;
+use super::follow::{Follower, Reference};
 use super::oid_set::OidSet;
-use super::{Pack, Stage};
-use crate::format::{DataHeader, LENGTH_LEN, LOG_START, Offset, Status, TransactionHeader};
+use super::read::{Reader, Records};
+use crate::format::{DataHeader, LOG_START, Offset, Status};
 use crate::index::Index;
 use crate::log::Log;
 use crate::references::References;
-use crate::transactions::Headers;
 
 /// What is kept of the packed transactions.
 pub(super) struct Marks {
@@ -29,48 +36,59 @@ pub(super) struct Marks {
     /// Whether these transactions were packed before and nothing was committed since.
     pub(super) redundant: bool,
     /// The current record of each object at the pack time.
-    current: Index,
+    pub(super) current: Index,
     reached: OidSet,
-    /// Objects that only a back pointer keeps: its target instead of the current record.
+    /// Objects of which back pointers name a record: the one that stands for the object where
+    /// nothing else keeps it.
     replaced: BTreeMap<Oid, Offset>,
-    /// Records of objects of which several may be kept, and where the copy of each is.
+    /// Records of objects of which several may be kept, and where the copy of each is. Where one
+    /// record of an object is here, all are that are kept.
     pub(super) copies: BTreeMap<Offset, Offset>,
 }
 
 impl Marks {
-    /// Whether the record has to be kept.
-    pub(super) fn keeps(&self, oid: Oid, at: Offset) -> bool {
-        self.kept(oid) == Some(at) || self.copies.contains_key(&at)
-    }
-
     /// The record that stands for the object; nothing where it is garbage.
     pub(super) fn kept(&self, oid: Oid) -> Option<Offset> {
-        if let Some(replaced) = self.replaced.get(&oid) {
-            return Some(*replaced);
-        }
+        self.kept_current(oid)
+            .or_else(|| self.replaced.get(&oid).copied())
+    }
+
+    fn kept_current(&self, oid: Oid) -> Option<Offset> {
         self.current
             .get(oid)
             .filter(|_| !self.gc || self.reached.contains(oid))
     }
 
-    /// Whether the object existed at the pack time and is left out.
-    pub(super) fn is_garbage(&self, oid: Oid) -> bool {
-        self.kept(oid).is_none() && self.current.get(oid).is_some()
+    /// Whether references to the object were seen, or need not be looked at.
+    pub(super) fn is_reached(&self, oid: Oid) -> bool {
+        self.reached.contains(oid)
     }
-}
 
-/// A record whose references are still to be followed.
-struct Root {
-    oid: Oid,
-    at: Offset,
-    /// Whether a reference to an object that does not exist is an error.
-    strict: bool,
+    /// Keeps the object's current record. False where it has none.
+    fn reach(&mut self, oid: Oid) -> bool {
+        let Some(current) = self.current.get(oid) else {
+            return false;
+        };
+        if self.reached.insert(oid) && self.replaced.contains_key(&oid) {
+            self.copies.insert(current, Offset::NONE);
+        }
+        true
+    }
+
+    /// Keeps a record that is not the current one, or may not be.
+    fn keep_target(&mut self, oid: Oid, target: Offset) {
+        if let Some(current) = self.kept_current(oid) {
+            self.copies.insert(current, Offset::NONE);
+        }
+        self.replaced.entry(oid).or_insert(target);
+        self.copies.insert(target, Offset::NONE);
+    }
 }
 
 /// Finds out what has to be kept.
 pub(super) fn mark(pack: &Pack<'_>, log: &Log, end: Offset) -> Result<Marks, PackError> {
     let mut marks = survey(pack, log, end)?;
-    if marks.redundant {
+    if marks.redundant || marks.pack_end == LOG_START {
         return Ok(marks);
     }
     let mut marker = Marker {
@@ -78,8 +96,10 @@ pub(super) fn mark(pack: &Pack<'_>, log: &Log, end: Offset) -> Result<Marks, Pac
         log,
         end,
         marks: &mut marks,
+        follower: Follower::new(log, end),
         unfollowed: Vec::new(),
         followed: 0,
+        strict: true,
     };
     if marker.marks.gc {
         marker.mark_from_the_root()?;
@@ -91,29 +111,31 @@ pub(super) fn mark(pack: &Pack<'_>, log: &Log, end: Offset) -> Result<Marks, Pac
 /// Reads the headers of what is to be packed.
 fn survey(pack: &Pack<'_>, log: &Log, end: Offset) -> Result<Marks, PackError> {
     let current = Index::default();
+    let mut reader = Reader::new(log, end);
     let mut at = LOG_START;
     let mut unpacked = false;
     // As in the original, this is the first transaction behind the pack time, or else the last one.
     let mut last_status = None;
     while at < end {
         pack.tick(Stage::Surveying, at.number(), end.number())?;
-        let header = transaction(log, at, end)?;
+        let header = reader.transaction(at)?;
         last_status = Some(header.status);
         if header.tid > pack.to {
             break;
         }
         unpacked |= header.status != Status::PACKED;
         if header.status != Status::UNDONE {
-            let mut records = Headers::of(at, &header);
-            while let Some((at, record)) = records.next(log)? {
-                if back_pointer(log, at, &record)? == Some(Offset::NONE) {
+            let mut records = Records::of(at, &header);
+            while let Some((at, record)) = reader.next(&mut records)? {
+                if reader.back_pointer(at, &record)? == Some(Offset::NONE) {
                     current.remove(record.oid);
                 } else {
                     current.insert(record.oid, at);
                 }
             }
         }
-        at = at + header.length + LENGTH_LEN;
+        at = reader.close(at, &header)?;
+        pack.moved(header.length);
     }
     Ok(Marks {
         gc: pack.gc,
@@ -132,187 +154,154 @@ struct Marker<'a> {
     log: &'a Log,
     end: Offset,
     marks: &'a mut Marks,
+    follower: Follower<'a>,
     /// Objects that were reached, and whose references nobody has looked at yet.
     unfollowed: Vec<Oid>,
     followed: u64,
+    /// Whether a reference to an object that does not exist is an error: where the original takes it
+    /// for one.
+    strict: bool,
 }
 
 impl Marker<'_> {
     fn mark_from_the_root(&mut self) -> Result<(), PackError> {
-        if self.marks.current.get(Oid::ROOT).is_none() {
-            // A pack to before the first transaction keeps what there is: nothing.
+        if !self.marks.reach(Oid::ROOT) {
+            // A file whose objects were all removed again has nothing to reach.
             return match self.marks.current.len() {
                 0 => Ok(()),
                 _ => Err(PackError::NoRoot),
             };
         }
-        self.marks.reached.insert(Oid::ROOT);
         self.unfollowed.push(Oid::ROOT);
         self.follow()
     }
 
     /// Follows references of current records until all are followed.
     fn follow(&mut self) -> Result<(), PackError> {
-        while let Some(oid) = self.unfollowed.pop() {
-            self.followed += 1;
-            self.pack
-                .tick(Stage::Marking, self.followed, self.marks.current.len())?;
-            if let Some(at) = self.marks.kept(oid) {
-                let strict = true;
-                self.follow_record(&Root { oid, at, strict })?;
+        while !self.unfollowed.is_empty() {
+            let total = self.marks.current.len();
+            self.pack.tick(Stage::Marking, self.followed, total)?;
+            // The last ones first: that keeps the list short.
+            let from = self.unfollowed.len().saturating_sub(FOLLOWED_AT_ONCE);
+            let current = &self.marks.current;
+            let mut records: Vec<(Offset, Oid)> = self
+                .unfollowed
+                .drain(from..)
+                .filter_map(|oid| Some((current.get(oid)?, oid)))
+                .collect();
+            self.followed += records.len() as u64;
+            // In the order of the file, as far as one knows it.
+            records.sort_unstable();
+            let (found, bytes) = self.follower.follow(&records, self.marks)?;
+            self.pack.moved(bytes);
+            for reference in found {
+                self.meet(&reference)?;
             }
         }
         Ok(())
     }
 
-    /// Marks what one record refers to.
-    fn follow_record(&mut self, root: &Root) -> Result<(), PackError> {
-        let parent = root.oid;
-        for oid in references(self.log, parent, root.at, self.end)? {
-            let marks = &mut *self.marks;
-            if marks.kept(oid).is_some() {
-                continue;
-            }
-            if marks.current.get(oid).is_some() {
-                marks.reached.insert(oid);
-                self.unfollowed.push(oid);
-            } else if root.strict && !self.is_stored_later(oid) {
-                let missing = oid;
-                return Err(PackError::Dangling { parent, missing });
-            }
+    fn meet(&mut self, reference: &Reference) -> Result<(), PackError> {
+        let oid = reference.to;
+        if self.marks.is_reached(oid) {
+            return Ok(());
+        }
+        if self.marks.reach(oid) {
+            self.unfollowed.push(oid);
+            return Ok(());
+        }
+        if self.strict && !self.marks.replaced.contains_key(&oid) && !self.is_stored_later(oid) {
+            return Err(PackError::Dangling {
+                parent: reference.from,
+                missing: oid,
+            });
         }
         Ok(())
     }
 
     /// Whether a transaction behind the pack time stored the object.
     fn is_stored_later(&self, oid: Oid) -> bool {
-        self.pack
-            .storage
-            .locate(oid)
-            .is_ok_and(|(_, at, _)| at >= self.marks.pack_end && at < self.end)
+        let place = self.pack.storage.locate(oid);
+        place.is_ok_and(|(_, at, _)| at >= self.marks.pack_end)
     }
 
     /// Marks what transactions behind the pack time need of those before.
     fn mark_from_later(&mut self) -> Result<(), PackError> {
         let mut roots = Vec::new();
-        self.each_later_record(|marker, at, record| marker.keep_target(at, record, &mut roots))?;
+        let mut reader = Reader::new(self.log, self.end);
+        self.each_later_record(&mut reader, |marker, reader, at, record| {
+            let pack_end = marker.marks.pack_end;
+            let target = reader.back_pointer(at, record)?.and_then(Offset::some);
+            if let Some(target) = target.filter(|target| *target < pack_end)
+                && !marker.marks.copies.contains_key(&target)
+            {
+                // As the original, not strict where only this keeps the object.
+                roots.push((target, record.oid, marker.marks.kept(record.oid).is_some()));
+                marker.marks.keep_target(record.oid, target);
+            }
+            Ok(())
+        })?;
         if !self.marks.gc {
             return Ok(());
         }
-        for root in roots {
-            self.follow_record(&root)?;
+        for (target, oid, strict) in roots {
+            let (found, bytes) = self.follower.follow(&[(target, oid)], self.marks)?;
+            self.pack.moved(bytes);
+            self.strict = strict;
+            found
+                .iter()
+                .try_for_each(|reference| self.meet(reference))?;
+            self.strict = true;
             self.follow()?;
         }
-        self.each_later_record(|marker, at, record| {
+        // What is missing here was missing before, and nothing that is kept depends on it.
+        self.strict = false;
+        let mut reader = Reader::of_all(self.log, self.end);
+        let mut references = References::default();
+        self.each_later_record(&mut reader, |marker, reader, at, record| {
             if record.data_length == 0 {
                 return Ok(());
             }
-            marker.follow_record(&Root {
-                oid: record.oid,
-                at,
-                strict: false,
-            })?;
-            marker.follow()
-        })
+            let data = reader.own_data(at, record)?;
+            let (found, _) = references
+                .read(data)
+                .map_err(|cause| PackError::Unreadable {
+                    oid: record.oid,
+                    tid: record.tid,
+                    cause,
+                })?;
+            for &to in found {
+                let from = record.oid;
+                marker.meet(&Reference { from, to })?;
+            }
+            if marker.unfollowed.len() >= FOLLOWED_AT_ONCE {
+                marker.follow()?;
+            }
+            Ok(())
+        })?;
+        self.follow()
     }
 
     fn each_later_record(
         &mut self,
-        mut visit: impl FnMut(&mut Self, Offset, &DataHeader) -> Result<(), PackError>,
+        reader: &mut Reader<'_>,
+        mut visit: impl FnMut(&mut Self, &mut Reader<'_>, Offset, &DataHeader) -> Result<(), PackError>,
     ) -> Result<(), PackError> {
-        let (log, mut at) = (self.log, self.marks.pack_end);
+        let mut at = self.marks.pack_end;
         while at < self.end {
             self.pack
                 .tick(Stage::Surveying, at.number(), self.end.number())?;
-            let header = transaction(log, at, self.end)?;
-            let mut records = Headers::of(at, &header);
-            while let Some((at, record)) = records.next(log)? {
-                visit(self, at, &record)?;
+            let header = reader.transaction(at)?;
+            let mut records = Records::of(at, &header);
+            while let Some((at, record)) = reader.next(&mut records)? {
+                visit(self, reader, at, &record)?;
             }
-            at = at + header.length + LENGTH_LEN;
+            at = reader.close(at, &header)?;
+            self.pack.moved(header.length);
         }
         Ok(())
     }
-
-    /// Keeps the record that a back pointer across the pack time leads to.
-    fn keep_target(
-        &mut self,
-        at: Offset,
-        record: &DataHeader,
-        roots: &mut Vec<Root>,
-    ) -> Result<(), PackError> {
-        let (oid, marks) = (record.oid, &mut *self.marks);
-        let target = back_pointer(self.log, at, record)?
-            .and_then(Offset::some)
-            .filter(|target| *target < marks.pack_end && !marks.copies.contains_key(target));
-        let Some(target) = target else {
-            return Ok(());
-        };
-        let strict = match marks.kept(oid) {
-            Some(kept) => {
-                marks.copies.insert(kept, Offset::NONE);
-                true
-            }
-            None => {
-                marks.replaced.insert(oid, target);
-                false
-            }
-        };
-        marks.copies.insert(target, Offset::NONE);
-        let at = target;
-        roots.push(Root { oid, at, strict });
-        Ok(())
-    }
 }
 
-/// The header of the transaction at that offset, whose closing length agrees with it.
-pub(super) fn transaction(
-    log: &Log,
-    at: Offset,
-    end: Offset,
-) -> Result<TransactionHeader, PackError> {
-    let header = log.transaction_header(at, end)?;
-    let after = at + header.length + LENGTH_LEN;
-    let closing = log.read_closing_length(after)?;
-    if closing != header.length {
-        let what = format!(
-            "the closing length is {closing}, the header says {}",
-            header.length
-        );
-        return Err(log.corrupt(at, what).into());
-    }
-    Ok(header)
-}
-
-/// Where the back pointer of a record leads that has one instead of data.
-pub(super) fn back_pointer(
-    log: &Log,
-    at: Offset,
-    record: &DataHeader,
-) -> Result<Option<Offset>, PackError> {
-    if record.data_length != 0 {
-        return Ok(None);
-    }
-    let pointer = log.read_array(at + DataHeader::LEN as u64)?;
-    Ok(Some(Offset::new(u64::from_be_bytes(pointer))))
-}
-
-/// The objects that the record of `oid` at that offset keeps alive.
-pub(super) fn references(
-    log: &Log,
-    oid: Oid,
-    at: Offset,
-    end: Offset,
-) -> Result<Vec<Oid>, PackError> {
-    let page = log.page(at, oid, end)?;
-    let Some(record) = log.stored_data(&page)?.record else {
-        return Ok(Vec::new());
-    };
-    let mut references = References::default();
-    let found = references.read(&record).map(|(found, _)| found.to_vec());
-    found.map_err(|cause| PackError::Unreadable {
-        oid,
-        tid: page.header.tid,
-        cause,
-    })
-}
+/// Enough to keep two threads busy, and to read the file in some order.
+const FOLLOWED_AT_ONCE: usize = 2048;

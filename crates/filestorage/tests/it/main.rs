@@ -16,6 +16,7 @@ mod damage;
 mod golden;
 mod history;
 mod pack;
+mod pack_faults;
 mod recovery;
 mod undo;
 

@@ -1,42 +1,43 @@
 //! Packing: what the original's pack makes of the same file, while reads and commits go on.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 
 use filestorage::{FileStorage, PackError, PackOptions, PackProgress, Stage, Status};
 use parking_lot::Mutex;
 use pickle::Pickles;
-use sim::{Fault, SimDisk};
-use storage::{CommitError, Oid, Record, Storage, StorageError, Tid, TransactionMeta};
+use sim::SimDisk;
+use storage::{Oid, Storage, StorageError, Tid, TransactionMeta};
 use vfs::Disk;
 
 use crate::{PATH, open, open_read_only, path};
 
-const UNPACKED: &[u8] = include_bytes!("../golden/unpacked.fs");
+pub(crate) const UNPACKED: &[u8] = include_bytes!("../golden/unpacked.fs");
 /// The golden files: number of the last transaction packed, whether garbage was collected.
-const PACKED: [(u64, bool, &[u8]); 4] = [
+pub(crate) const PACKED: [(u64, bool, &[u8]); 4] = [
     (12, true, include_bytes!("../golden/packed-late.fs")),
     (8, true, include_bytes!("../golden/packed-middle.fs")),
     (6, true, include_bytes!("../golden/packed-early.fs")),
     (12, false, include_bytes!("../golden/packed-no-gc.fs")),
 ];
 
-fn beside(suffix: &str) -> String {
+pub(crate) fn beside(suffix: &str) -> String {
     format!("{PATH}{suffix}")
 }
 
-fn contents(disk: &SimDisk, suffix: &str) -> Option<Vec<u8>> {
+pub(crate) fn contents(disk: &SimDisk, suffix: &str) -> Option<Vec<u8>> {
     disk.contents(beside(suffix).as_ref())
 }
 
-fn disk(bytes: &[u8]) -> SimDisk {
+pub(crate) fn disk(bytes: &[u8]) -> SimDisk {
     let disk = SimDisk::new();
     disk.put(path(), bytes);
     disk
 }
 
 /// Up to the golden transaction with that number.
-fn to(number: u64) -> PackOptions {
+pub(crate) fn to(number: u64) -> PackOptions {
     PackOptions {
         to: Tid::new(0x03f0_0000_0000_0000 + (number << 32)),
         ..PackOptions::default()
@@ -60,7 +61,7 @@ fn when_copying(act: impl FnOnce() + Send + 'static) -> PackOptions {
 }
 
 /// A record that refers to these objects.
-fn record(text: &str, references: &[u64]) -> Vec<u8> {
+pub(crate) fn record(text: &str, references: &[u64]) -> Vec<u8> {
     let mut pickles = Pickles::new();
     let class = pickles.global("test", "Thing");
     pickles.push_root(class);
@@ -75,14 +76,14 @@ fn record(text: &str, references: &[u64]) -> Vec<u8> {
     pickles.encode()
 }
 
-fn change(storage: &Arc<FileStorage>, oid: u64, text: &str, references: &[u64]) -> Tid {
+pub(crate) fn change(storage: &Arc<FileStorage>, oid: u64, text: &str, references: &[u64]) -> Tid {
     crate::change(storage, oid, &record(text, references))
 }
 
 /// Everything that iteration shows.
-type Content = Vec<(Tid, Status, TransactionMeta, Vec<filestorage::DataRecord>)>;
+pub(crate) type Content = Vec<(Tid, Status, TransactionMeta, Vec<filestorage::DataRecord>)>;
 
-fn read_all(storage: &FileStorage) -> Content {
+pub(crate) fn read_all(storage: &FileStorage) -> Content {
     let transactions = storage.transactions(Tid::ZERO, Tid::MAX).unwrap();
     transactions
         .map(|transaction| {
@@ -328,7 +329,7 @@ fn reads_and_commits_go_on_during_a_pack() {
 
 /// Nothing may be lost that a transaction needs which the pack did not know of when it decided.
 #[test]
-fn a_commit_that_takes_up_garbage_during_a_pack_stops_it() {
+fn a_commit_that_takes_up_garbage_during_a_pack_makes_it_begin_again() {
     let disk = disk(UNPACKED);
     let storage = open(&disk).unwrap();
     let options = when_copying({
@@ -337,37 +338,227 @@ fn a_commit_that_takes_up_garbage_during_a_pack_stops_it() {
             change(&storage, 0, "root, with garbage", &[3]);
         }
     });
-    let error = storage.pack(&options).unwrap_err();
-    let expected = (Oid::ROOT, Oid::new(3));
+    assert!(storage.pack(&options).unwrap().packed);
+    assert!(exists(&storage, 3));
+    check_currency(&storage, "after the second attempt");
+}
+
+/// Each time it comes to copying, a commit takes up some garbage.
+#[test]
+fn a_pack_that_is_overtaken_again_and_again_gives_up() {
+    let disk = SimDisk::new();
+    let storage = open(&disk).unwrap();
+    let garbage: Vec<u64> = (10..20).collect();
+    change(&storage, 0, "root", &garbage);
+    for &oid in &garbage {
+        change(&storage, oid, "some thing", &[]);
+    }
+    change(&storage, 0, "root, without them", &[]);
+    let before = disk.contents(path()).unwrap();
+    let attempts = Arc::new(Mutex::new(0));
+    let progress = {
+        let (storage, attempts) = (storage.clone(), attempts.clone());
+        move |progress: PackProgress| {
+            if progress.stage == Stage::Copying && progress.done == 4 {
+                let mut attempts = attempts.lock();
+                *attempts += 1;
+                let again: Vec<u64> = (10..10 + *attempts).collect();
+                change(&storage, 0, "root, with some", &again);
+            }
+        }
+    };
+    let error = storage
+        .pack(&PackOptions {
+            progress: Arc::new(progress),
+            ..PackOptions::default()
+        })
+        .unwrap_err();
+    let expected = (Oid::ROOT, Oid::new(12));
     assert!(
         matches!(error, PackError::Overtaken { parent, needed } if (parent, needed) == expected),
         "{error}"
     );
-    assert!(disk.contents(path()).unwrap().starts_with(UNPACKED));
+    assert_eq!(*attempts.lock(), 3);
+    assert!(disk.contents(path()).unwrap().starts_with(&before));
     assert_eq!(contents(&disk, ".pack"), None);
+    assert!(exists(&storage, 19), "nothing is lost");
     assert!(storage.pack(&PackOptions::default()).unwrap().packed);
-    assert!(exists(&storage, 3));
+    assert!(exists(&storage, 12) && !exists(&storage, 13));
+}
+
+fn undo(storage: &Arc<FileStorage>, tid: Tid) -> Tid {
+    let mut commit = storage.clone().begin(TransactionMeta::default()).unwrap();
+    commit.undo(tid).unwrap();
+    commit.vote().unwrap().finish(Box::new(|_| {})).unwrap()
+}
+
+fn shown(storage: &FileStorage, oid: u64, before: Tid) -> Vec<u8> {
+    let found = storage.load_before(Oid::new(oid), before).unwrap();
+    found.expect("it existed").record.to_vec()
 }
 
 /// The undo points back to a record that the pack has left out already.
 #[test]
-fn an_undo_that_needs_what_a_pack_drops_stops_the_pack() {
+fn an_undo_that_needs_what_a_pack_drops_makes_it_begin_again() {
     let storage = open(&SimDisk::new()).unwrap();
     change(&storage, 0, "root", &[1]);
     change(&storage, 1, "first", &[]);
     let second = change(&storage, 1, "second", &[]);
     let undoing = storage.clone();
-    let error = storage
-        .pack(&when_copying(move || {
-            let mut commit = undoing.begin(TransactionMeta::default()).unwrap();
-            commit.undo(second).unwrap();
-            commit.vote().unwrap().finish(Box::new(|_| {})).unwrap();
-        }))
-        .unwrap_err();
-    assert!(matches!(error, PackError::Overtaken { .. }), "{error}");
-    let shown = storage.load_before(Oid::new(1), Tid::MAX).unwrap().unwrap();
-    assert_eq!(&*shown.record, record("first", &[]));
-    check_currency(&storage, "after the refusal");
+    let report = storage.pack(&when_copying(move || {
+        undo(&undoing, second);
+    }));
+    assert!(report.unwrap().packed);
+    assert_eq!(shown(&storage, 1, Tid::MAX), record("first", &[]));
+    check_currency(&storage, "after the second attempt");
+}
+
+/// The undo points back to the one record that the pack has kept, over another one.
+#[test]
+fn an_undo_during_a_pack_of_what_was_committed_during_it_does_not_stop_it() {
+    let disk = SimDisk::new();
+    let storage = open(&disk).unwrap();
+    change(&storage, 0, "root", &[1]);
+    change(&storage, 1, "dropped", &[]);
+    change(&storage, 1, "kept", &[]);
+    let begins = Arc::new(Mutex::new(0));
+    let progress = {
+        let (storage, begins) = (storage.clone(), begins.clone());
+        move |progress: PackProgress| {
+            if progress.stage == Stage::Copying && progress.done == 4 {
+                *begins.lock() += 1;
+                let during = change(&storage, 1, "during", &[]);
+                change(&storage, 0, "root again", &[1]);
+                undo(&storage, during);
+            }
+        }
+    };
+    let report = storage.pack(&PackOptions {
+        progress: Arc::new(progress),
+        ..PackOptions::default()
+    });
+    assert!(report.unwrap().packed);
+    assert_eq!(*begins.lock(), 1, "one attempt is enough");
+    assert_eq!(shown(&storage, 1, Tid::MAX), record("kept", &[]));
+    check_currency(&storage, "after the pack");
+    disk.restart_process();
+    check_currency(&open(&disk).unwrap(), "after a restart");
+}
+
+/// Between the two the object had the state that was current at the pack time.
+#[test]
+fn an_object_that_was_taken_up_again_and_undone_later_keeps_both_states() {
+    let storage = open(&SimDisk::new()).unwrap();
+    change(&storage, 0, "root", &[1]);
+    change(&storage, 1, "first", &[]);
+    let second = change(&storage, 1, "second", &[2]);
+    change(&storage, 2, "only the second needs it", &[]);
+    let pack_time = change(&storage, 0, "root, without it", &[]);
+    change(&storage, 0, "root, with it again", &[1]);
+    let undone = undo(&storage, second);
+    let report = storage.pack(&PackOptions {
+        to: pack_time,
+        ..PackOptions::default()
+    });
+    assert!(report.unwrap().packed);
+    assert_eq!(shown(&storage, 1, Tid::MAX), record("first", &[]));
+    assert_eq!(shown(&storage, 1, undone), record("second", &[2]));
+    assert!(exists(&storage, 2));
+}
+
+/// It was stored behind the pack time, and once more while the pack looked around.
+#[test]
+fn a_reference_to_an_object_that_is_stored_again_during_the_pack_does_not_dangle() {
+    let storage = open(&SimDisk::new()).unwrap();
+    let pack_time = change(&storage, 0, "root", &[7]);
+    change(&storage, 7, "late", &[]);
+    change(&storage, 0, "root, changed", &[7]);
+    let act = Mutex::new(Some(storage.clone()));
+    let report = storage.pack(&PackOptions {
+        to: pack_time,
+        progress: Arc::new(move |_| {
+            if let Some(storage) = act.lock().take() {
+                change(&storage, 7, "later still", &[]);
+            }
+        }),
+        ..PackOptions::default()
+    });
+    assert!(!report.unwrap().packed, "there is nothing to take away");
+}
+
+/// What was garbage may have lost what it refers to, in a pack of long ago. That somebody takes it up
+/// again is no reason to refuse every pack from then on; the original does not look there at all.
+#[test]
+fn garbage_that_was_taken_up_again_may_have_lost_something() {
+    let storage = open(&SimDisk::new()).unwrap();
+    change(&storage, 0, "root", &[]);
+    change(&storage, 0, "root again", &[]);
+    change(&storage, 1, "garbage", &[99]);
+    let pack_time = change(&storage, 0, "root once more", &[]);
+    change(&storage, 0, "root, with it", &[1]);
+    let report = storage.pack(&PackOptions {
+        to: pack_time,
+        ..PackOptions::default()
+    });
+    assert!(report.unwrap().packed);
+    assert!(exists(&storage, 1));
+}
+
+#[test]
+fn a_pack_to_before_the_first_transaction_does_nothing() {
+    let disk = disk(UNPACKED);
+    let storage = open(&disk).unwrap();
+    let report = storage.pack(&to(0)).unwrap();
+    assert!(!report.packed);
+    assert_eq!(disk.contents(path()).unwrap(), UNPACKED);
+}
+
+#[test]
+fn a_pack_is_given_up_in_every_stage() {
+    for stage in [Stage::Surveying, Stage::Marking, Stage::Copying] {
+        let disk = disk(UNPACKED);
+        let storage = open(&disk).unwrap();
+        let mut options = to(8);
+        let cancel = options.cancel.clone();
+        options.progress = Arc::new(move |progress| {
+            if progress.stage == stage {
+                cancel.store(true, Ordering::Relaxed);
+            }
+        });
+        let error = storage.pack(&options).unwrap_err();
+        assert!(matches!(error, PackError::Cancelled), "{error}");
+        assert_eq!(disk.contents(path()).unwrap(), UNPACKED);
+        assert_eq!(contents(&disk, ".pack"), None);
+        options.cancel.store(false, Ordering::Relaxed);
+        options.progress = Arc::new(|_| {});
+        assert!(storage.pack(&options).unwrap().packed, "life goes on");
+    }
+}
+
+/// All that is read and written is told, in small portions, so that a caller can slow the pack down.
+#[test]
+fn the_pace_is_told_of_all_bytes() {
+    let storage = open(&SimDisk::new()).unwrap();
+    change(&storage, 0, "root", &[1]);
+    let text = "x".repeat(100_000);
+    for _ in 0..30 {
+        change(&storage, 1, &text, &[]);
+    }
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let report = storage.pack(&PackOptions {
+        pace: Arc::new({
+            let told = told.clone();
+            move |bytes| told.lock().push(bytes)
+        }),
+        ..PackOptions::default()
+    });
+    let report = report.unwrap();
+    let told = told.lock();
+    // Read twice, and written once.
+    let expected = report.bytes_before * 2 + report.bytes_after;
+    let sum: u64 = told.iter().sum();
+    assert!(sum.abs_diff(expected) < 600_000, "{sum} {expected}");
+    assert!(told.iter().all(|bytes| *bytes < 600_000), "{told:?}");
 }
 
 #[test]
@@ -411,121 +602,8 @@ fn a_storage_that_takes_no_commits_takes_no_pack() {
     ));
 }
 
-#[test]
-fn the_rest_of_an_interrupted_pack_is_cleared_up() {
-    let disk = disk(UNPACKED);
-    disk.put(beside(".pack").as_ref(), b"FS30 half a file");
-    drop(open_read_only(&disk).unwrap());
-    assert!(contents(&disk, ".pack").is_some(), "it may be another's");
-    drop(open(&disk).unwrap());
-    assert_eq!(contents(&disk, ".pack"), None);
-}
-
-/// The original renames twice, and may be killed in between.
-#[test]
-fn a_missing_file_is_not_replaced_by_an_empty_one() {
-    let disk = SimDisk::new();
-    disk.put(beside(".old").as_ref(), UNPACKED);
-    disk.put(beside(".pack").as_ref(), PACKED[0].2);
-    let refused = open(&disk).map(drop).unwrap_err();
-    assert!(refused.to_string().contains(".old"), "{refused}");
-    assert_eq!(disk.contents(path()), None);
-}
-
-/// Commits, packs, commits: the golden history, with an index that speaks of the unpacked file.
-fn eventful_pack(disk: &SimDisk, acknowledged: &mut Vec<Tid>) -> Result<(), CommitError> {
-    open(disk)?.close()?;
-    let storage = open(disk)?;
-    acknowledged.push(commit(&storage, "before")?);
-    match storage.pack(&to(8)) {
-        Ok(report) => assert!(report.packed),
-        Err(PackError::Storage(error)) => {
-            // A pack that failed costs nothing else, unless it no longer knows what is on the disk.
-            if storage.clone().begin(TransactionMeta::default()).is_ok() {
-                acknowledged.push(commit(&storage, "after a failed pack")?);
-            }
-            return Err(error.into());
-        }
-        Err(error) => panic!("{error}"),
-    }
-    acknowledged.push(commit(&storage, "after")?);
-    Ok(())
-}
-
-fn commit(storage: &Arc<FileStorage>, text: &str) -> Result<Tid, CommitError> {
-    let current = storage.load_before(Oid::new(1), Tid::MAX)?;
-    let base = current.map_or(Tid::ZERO, |current| current.tid);
-    let mut commit = storage.clone().begin(TransactionMeta::default())?;
-    let record = Record::from(record(text, &[8]));
-    commit.store(Oid::new(1), base, record)?;
-    commit.vote()?.finish(Box::new(|_| {}))
-}
-
-/// The content without what tells a packed transaction, and only of transactions behind the pack
-/// time, which no pack may change.
-fn later(content: &Content) -> Vec<(Tid, Vec<filestorage::DataRecord>)> {
-    let later = content.iter().filter(|(tid, ..)| *tid > to(8).to);
-    later
-        .map(|(tid, _, _, records)| (*tid, records.clone()))
-        .collect()
-}
-
-#[test]
-fn a_fault_at_any_operation_leaves_the_old_file_or_the_new_one() {
-    let whole = disk(UNPACKED);
-    eventful_pack(&whole, &mut Vec::new()).unwrap();
-    let operations = whole.operations();
-    let new = read_all(&open_again_on(&whole));
-    let old = {
-        let disk = disk(UNPACKED);
-        read_all(&open(&disk).unwrap())
-    };
-    let packed_count = new
-        .iter()
-        .filter(|(_, status, ..)| *status == Status::PACKED);
-    let packed_count = packed_count.count();
-    let mut outcomes = [0; 2];
-    for fault in [Fault::PowerLoss, Fault::Error, Fault::Full] {
-        for operation in 1..=operations {
-            for coin in 0..16 {
-                let context = format!("{fault:?} at {operation}, coin {coin}");
-                let disk = disk(UNPACKED);
-                disk.fail_at(operation, fault);
-                let mut acknowledged = Vec::new();
-                eventful_pack(&disk, &mut acknowledged).ok();
-                disk.restart(coin);
-                let storage = open(&disk).unwrap_or_else(|error| panic!("{context}: {error}"));
-                let found = read_all(&storage);
-                let is_new = found[0].1 == Status::PACKED;
-                let (whole, start) = if is_new {
-                    (&new, packed_count)
-                } else {
-                    (&old, 0)
-                };
-                outcomes[usize::from(is_new)] += 1;
-                assert_eq!(found[..start], whole[..start], "{context}");
-                let lost = |tid: &Tid| found.iter().all(|transaction| transaction.0 != *tid);
-                assert!(
-                    !acknowledged.iter().any(lost),
-                    "{context}: a commit is lost"
-                );
-                let (found, expected) = (later(&found), later(&old));
-                assert_eq!(found[..expected.len()], expected, "{context}");
-                check_currency(&storage, &context);
-                assert_eq!(contents(&disk, ".pack"), None, "{context}");
-                commit(&storage, "life goes on").unwrap();
-                assert!(
-                    storage.pack(&PackOptions::default()).unwrap().packed,
-                    "{context}"
-                );
-            }
-        }
-    }
-    assert!(outcomes.iter().all(|count| *count > 100), "{outcomes:?}");
-}
-
 /// What is loaded is what iteration shows last: the index speaks of this file.
-fn check_currency(storage: &FileStorage, context: &str) {
+pub(crate) fn check_currency(storage: &FileStorage, context: &str) {
     let content = read_all(storage);
     for oid in (0..9).map(Oid::new) {
         let mut newest_first = content.iter().rev().flat_map(|(.., records)| records);
@@ -543,43 +621,4 @@ fn check_currency(storage: &FileStorage, context: &str) {
             (found, last) => panic!("{context}: {found:?} and {last:?}"),
         }
     }
-}
-
-/// The old index may look right: where its last transaction is, there may be one of the same object
-/// again. So it must be gone before the new file has the name.
-#[test]
-fn the_index_of_the_old_file_is_not_taken_for_one_of_the_new() {
-    let mut failures = 0;
-    for operation in 1.. {
-        let disk = SimDisk::new();
-        let storage = open(&disk).unwrap();
-        change(&storage, 0, "root", &[1, 3]);
-        change(&storage, 1, "one, a", &[]);
-        change(&storage, 1, "one, b", &[]);
-        change(&storage, 3, "three", &[]);
-        change(&storage, 1, "one, c", &[]);
-        storage.close().unwrap();
-        let storage = open(&disk).unwrap();
-        let size = disk.contents(path()).unwrap().len();
-        disk.fail_at(disk.operations() + operation, Fault::Error);
-        match storage.pack(&PackOptions::default()) {
-            Ok(report) => assert!(report.packed),
-            Err(_) => continue,
-        }
-        if !disk.is_faultless() {
-            break;
-        }
-        failures += 1;
-        change(&storage, 1, "one, d", &[]);
-        change(&storage, 1, "one, e", &[]);
-        assert_eq!(disk.contents(path()).unwrap().len(), size, "it looks right");
-        disk.restart_process();
-        check_currency(&open(&disk).unwrap(), &format!("operation {operation}"));
-    }
-    assert!(failures > 2, "the new index was not written");
-}
-
-fn open_again_on(disk: &SimDisk) -> Arc<FileStorage> {
-    disk.restart_process();
-    open(disk).unwrap()
 }
