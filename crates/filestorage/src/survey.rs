@@ -16,6 +16,7 @@ use crate::log::Log;
 use crate::open::with_suffix;
 use crate::saved_index;
 use crate::scan::UncheckedTail;
+use crate::transactions;
 
 mod walk;
 
@@ -164,6 +165,26 @@ impl Survey {
     /// The transactions from that offset on, which is the beginning of one.
     pub fn walk_from(&self, offset: u64) -> Walk<'_> {
         Walk::new(&self.log, Offset::new(offset), self.size)
+    }
+
+    /// Where the first transaction begins that is not before that one, looked for from both ends of
+    /// what the positions were taken from.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`] where the file is damaged on the way there.
+    pub fn first_from(&self, positions: &Positions, tid: Tid) -> Result<u64, StorageError> {
+        Ok(transactions::find(&self.log, tid, Offset::new(positions.end))?.number())
+    }
+
+    /// The transaction of the object's record at that place.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`] where there is no record of the object.
+    pub fn tid_at(&self, oid: Oid, offset: u64) -> Result<Tid, StorageError> {
+        let page = self
+            .log
+            .page(Offset::new(offset), oid, Offset::new(u64::MAX))?;
+        Ok(page.header.tid)
     }
 
     /// The transactions that the positions were taken from.

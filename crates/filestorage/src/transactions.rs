@@ -67,7 +67,7 @@ impl Iterator for Transactions {
 
 /// Where the first transaction begins that is not before `from`. Looks from both ends at once, so
 /// that recent and early ones are both found quickly.
-fn find(log: &Log, from: Tid, end: Offset) -> Result<Offset, StorageError> {
+pub(crate) fn find(log: &Log, from: Tid, end: Offset) -> Result<Offset, StorageError> {
     let (mut front, mut back) = (LOG_START, end);
     while front < back {
         let header = log.transaction_header(front, end)?;

@@ -44,6 +44,7 @@ mod references;
 mod stamp;
 mod statistics;
 mod sweep;
+mod undo;
 mod verify;
 
 pub use btrees::BTreeLine;
@@ -55,4 +56,5 @@ pub use objects::objects;
 pub use references::{DanglingLine, Reason, references};
 pub use stamp::{Stamp, StampError};
 pub use statistics::statistics;
+pub use undo::{UndoObjectLine, UndoableLine, UndoneLine, undo, undo_preview, undoable};
 pub use verify::verify;

@@ -6,7 +6,7 @@ use filestorage::{Damage, SurveyedRecord, SurveyedTransaction, UnfinishedTail};
 use serde::{Serialize, Serializer};
 use storage::{Oid, Tid};
 
-use crate::{BTreeLine, DanglingLine, Stamp};
+use crate::{BTreeLine, DanglingLine, Stamp, UndoObjectLine, UndoableLine, UndoneLine};
 
 /// One thing that a tool found. As JSON an object whose `kind` says which. Ids are hexadecimal text,
 /// since 64 bits are more than JSON numbers hold everywhere; offsets and lengths are numbers.
@@ -71,6 +71,20 @@ pub enum Line {
     Class(ClassLine),
     /// What was verified.
     Verified(VerifyLine),
+    /// A transaction that may be undone.
+    Undoable(UndoableLine),
+    /// What an undo does to an object.
+    UndoObject(UndoObjectLine),
+    /// A transaction cannot be undone at all.
+    UndoRefused {
+        /// The transaction.
+        #[serde(serialize_with = "shown")]
+        tid: Tid,
+        /// Why not.
+        reason: String,
+    },
+    /// Transactions were taken back.
+    Undone(UndoneLine),
     /// What references were looked at.
     ReferencesChecked {
         /// Objects that were looked at.
@@ -311,6 +325,12 @@ impl fmt::Display for Line {
             Self::Btree(btree) => btree.fmt(f),
             Self::Class(class) => class.fmt(f),
             Self::Verified(verified) => verified.fmt(f),
+            Self::Undoable(undoable) => undoable.fmt(f),
+            Self::UndoObject(object) => object.fmt(f),
+            Self::UndoRefused { tid, reason } => {
+                write!(f, "transaction {tid} cannot be undone: {reason}")
+            }
+            Self::Undone(undone) => undone.fmt(f),
             Self::ReferencesChecked {
                 objects,
                 dangling,

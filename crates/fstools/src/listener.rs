@@ -2,7 +2,7 @@
 
 use std::io;
 
-use storage::StorageError;
+use storage::{CommitError, StorageError};
 
 use crate::Line;
 
@@ -53,6 +53,9 @@ pub enum ToolError {
     /// The file cannot be read, or not used in the way the tool needs it.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// A transaction was not committed. Nothing was written, unless the error says otherwise.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
     /// The listener hears nothing any more.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),

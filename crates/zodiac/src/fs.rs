@@ -16,6 +16,7 @@ mod progress;
 mod refs;
 mod stats;
 mod tail;
+mod undo;
 mod verify;
 
 /// `zodiac fs`
@@ -63,6 +64,8 @@ enum Tool {
     Verify(verify::Verify),
     /// Bytes and records by class, the largest first
     Stats(stats::Stats),
+    /// List what may be undone; say what an undo would change; undo
+    Undo(undo::Undo),
 }
 
 impl Tool {
@@ -75,6 +78,7 @@ impl Tool {
             Self::Refs(tool) => tool.run(),
             Self::Verify(tool) => tool.run(),
             Self::Stats(tool) => tool.run(),
+            Self::Undo(tool) => tool.run(),
         }
     }
 }

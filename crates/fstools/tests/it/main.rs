@@ -20,6 +20,7 @@ mod golden;
 mod graph;
 mod live;
 mod many;
+mod undo;
 
 const PLAIN: &[u8] = include_bytes!("../../../filestorage/tests/golden/plain.fs");
 const PLAIN_INDEX: &[u8] = include_bytes!("../../../filestorage/tests/golden/plain.fs.index");

@@ -63,6 +63,14 @@ pub(crate) fn last(text: &str) -> Result<Tid, String> {
     Ok(Stamp::parse(text).map_err(|error| error.to_string())?.1)
 }
 
+/// A transaction's id.
+pub(crate) fn tid(text: &str) -> Result<Tid, String> {
+    match Stamp::parse(text) {
+        Ok((first, last)) if first == last => Ok(first),
+        _ => Err("a transaction id is a number such as 0x03f0000100000000".to_owned()),
+    }
+}
+
 /// An object's id.
 pub(crate) fn oid(text: &str) -> Result<Oid, String> {
     let number = match text.strip_prefix("0x") {
