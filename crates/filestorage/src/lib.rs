@@ -44,6 +44,7 @@ mod log;
 mod open;
 mod pack;
 mod plan;
+mod rebuild;
 mod references;
 mod saved_index;
 mod scan;
@@ -55,6 +56,7 @@ pub use compress::Compression;
 pub use file_storage::FileStorage;
 pub use format::Status;
 pub use open::{Alarm, Clock, Options};
+pub use rebuild::Rebuild;
 pub use references::References;
 pub use storage::{DataRecord, PackError, PackOptions, PackProgress, PackReport, Stage};
 pub use survey::{

@@ -156,7 +156,7 @@ pub(crate) fn sync_parent(disk: &dyn Disk, path: &Path) -> Result<(), StorageErr
         .map_err(|error| StorageError::io(parent, "sync", error))
 }
 
-fn lock(disk: &dyn Disk, path: &Path) -> Result<Box<dyn DiskLock>, StorageError> {
+pub(crate) fn lock(disk: &dyn Disk, path: &Path) -> Result<Box<dyn DiskLock>, StorageError> {
     disk.lock(path).map_err(|error| match error {
         LockError::Held { pid } => StorageError::Locked {
             path: path.to_owned(),

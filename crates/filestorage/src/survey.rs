@@ -298,6 +298,10 @@ impl Positions {
         self.index.insert(record.oid, Offset::new(record.offset));
     }
 
+    pub(crate) fn index(&self) -> &Index {
+        &self.index
+    }
+
     /// How many objects there are, those whose creation was undone included.
     pub fn len(&self) -> u64 {
         self.index.len()

@@ -4,6 +4,7 @@ use filestorage::{Positions, Step, Survey, Walk};
 
 use crate::Stamp;
 use crate::dump::damage;
+use crate::index::Comparison;
 use crate::line::{IndexState, InfoLine, Line};
 use crate::listener::{Listener, ToolError, Verdict};
 
@@ -14,12 +15,12 @@ use crate::listener::{Listener, ToolError, Verdict};
 pub fn info(survey: &Survey, listener: &mut dyn Listener) -> Result<Verdict, ToolError> {
     let mut walk = survey.walk();
     let mut count = Count::new(survey);
-    count.compare(walk.next_offset());
+    count.comparison.at(walk.next_offset(), &count.positions);
     while let Some(step) = walk.next_step()? {
         match step {
             Step::Transaction(transaction) => {
                 count.info.transactions += 1;
-                count.behind_transactions += 1;
+                count.comparison.transaction();
                 count.info.first_tid.get_or_insert(transaction.tid);
                 count.info.last_tid = Some(transaction.tid);
                 count.take_records(&mut walk, listener)?;
@@ -36,7 +37,7 @@ pub fn info(survey: &Survey, listener: &mut dyn Listener) -> Result<Verdict, Too
             }
         }
         count.end = walk.next_offset();
-        count.compare(walk.next_offset());
+        count.comparison.at(walk.next_offset(), &count.positions);
         listener.reached(walk.next_offset());
     }
     let info = count.finish();
@@ -48,20 +49,12 @@ pub fn info(survey: &Survey, listener: &mut dyn Listener) -> Result<Verdict, Too
 struct Count {
     info: InfoLine,
     positions: Positions,
-    saved: Option<Positions>,
-    agrees: bool,
-    behind_transactions: u64,
+    comparison: Comparison,
     end: u64,
 }
 
 impl Count {
     fn new(survey: &Survey) -> Self {
-        let saved = survey.saved_index();
-        let index = if saved.is_none() && survey.has_index() {
-            IndexState::Broken
-        } else {
-            IndexState::Missing
-        };
         Self {
             info: InfoLine {
                 path: survey.path().display().to_string(),
@@ -75,14 +68,12 @@ impl Count {
                 objects: 0,
                 records: 0,
                 record_bytes: 0,
-                index,
+                index: IndexState::Missing,
                 unfinished_tail: false,
                 damages: 0,
             },
             positions: Positions::default(),
-            saved,
-            agrees: false,
-            behind_transactions: 0,
+            comparison: Comparison::new(survey),
             end: 0,
         }
     }
@@ -109,30 +100,11 @@ impl Count {
         }
     }
 
-    /// Where the saved index ends, the file has to say the same up to there.
-    fn compare(&mut self, at: u64) {
-        if let Some(saved) = &self.saved
-            && saved.end() == at
-        {
-            self.agrees = saved.agrees_with(&self.positions);
-            self.behind_transactions = 0;
-        }
-    }
-
     fn finish(mut self) -> InfoLine {
         self.info.objects = self.positions.len();
         self.info.first_time = self.info.first_tid.map(|tid| Stamp(tid).to_string());
         self.info.last_time = self.info.last_tid.map(|tid| Stamp(tid).to_string());
-        if let Some(saved) = &self.saved {
-            self.info.index = if self.agrees {
-                IndexState::Agrees {
-                    behind_transactions: self.behind_transactions,
-                    behind_bytes: self.end.saturating_sub(saved.end()),
-                }
-            } else {
-                IndexState::Disagrees
-            };
-        }
+        self.info.index = self.comparison.state(self.end);
         self.info
     }
 }

@@ -1,7 +1,7 @@
-//! Looking into a Data.fs: dump, verify, references, statistics.
+//! Tools for a Data.fs: dump, verify, references, statistics, undo, index.
 //!
-//! Every tool reads a [`filestorage::Survey`], takes no lock and writes nothing, so it may run beside
-//! a server that uses the file. It goes through the file once (few go twice), holds one record in
+//! A tool that looks reads a [`filestorage::Survey`], takes no lock and writes nothing, so it may run
+//! beside a server that uses the file. It goes through the file once (few go twice), holds one record in
 //! memory at a time and at most some twenty bytes an object, and tells a [`Listener`] of each thing
 //! as it is found.
 //!
@@ -33,6 +33,7 @@
 mod btrees;
 mod content;
 mod dump;
+mod index;
 mod info;
 mod line;
 mod listener;
@@ -49,6 +50,7 @@ mod verify;
 
 pub use btrees::BTreeLine;
 pub use dump::{Span, dump, tail};
+pub use index::{IndexLine, index_check, index_rebuild};
 pub use info::info;
 pub use line::{ClassLine, IndexState, InfoLine, Line, RecordLine, TransactionLine, VerifyLine};
 pub use listener::{Listener, ToolError, Verdict};

@@ -6,7 +6,7 @@ use filestorage::{Damage, SurveyedRecord, SurveyedTransaction, UnfinishedTail};
 use serde::{Serialize, Serializer};
 use storage::{Oid, Tid};
 
-use crate::{BTreeLine, DanglingLine, Stamp, UndoObjectLine, UndoableLine, UndoneLine};
+use crate::{BTreeLine, DanglingLine, IndexLine, Stamp, UndoObjectLine, UndoableLine, UndoneLine};
 
 /// One thing that a tool found. As JSON an object whose `kind` says which. Ids are hexadecimal text,
 /// since 64 bits are more than JSON numbers hold everywhere; offsets and lengths are numbers.
@@ -71,6 +71,8 @@ pub enum Line {
     Class(ClassLine),
     /// What was verified.
     Verified(VerifyLine),
+    /// The `.index` beside a file.
+    Index(IndexLine),
     /// A transaction that may be undone.
     Undoable(UndoableLine),
     /// What an undo does to an object.
@@ -325,6 +327,7 @@ impl fmt::Display for Line {
             Self::Btree(btree) => btree.fmt(f),
             Self::Class(class) => class.fmt(f),
             Self::Verified(verified) => verified.fmt(f),
+            Self::Index(index) => index.fmt(f),
             Self::Undoable(undoable) => undoable.fmt(f),
             Self::UndoObject(object) => object.fmt(f),
             Self::UndoRefused { tid, reason } => {

@@ -10,6 +10,7 @@ use fstools::{ToolError, Verdict};
 mod arguments;
 mod console;
 mod dump;
+mod index;
 mod info;
 mod oids;
 mod progress;
@@ -64,6 +65,8 @@ enum Tool {
     Verify(verify::Verify),
     /// Bytes and records by class, the largest first
     Stats(stats::Stats),
+    /// Check the .index beside the file, or make it anew
+    Index(index::Index),
     /// List what may be undone; say what an undo would change; undo
     Undo(undo::Undo),
 }
@@ -78,6 +81,7 @@ impl Tool {
             Self::Refs(tool) => tool.run(),
             Self::Verify(tool) => tool.run(),
             Self::Stats(tool) => tool.run(),
+            Self::Index(tool) => tool.run(),
             Self::Undo(tool) => tool.run(),
         }
     }

@@ -18,6 +18,7 @@ mod btrees;
 mod damaged;
 mod golden;
 mod graph;
+mod index;
 mod live;
 mod many;
 mod undo;

@@ -117,6 +117,23 @@ fn tools_say_what_is_wrong_by_their_exit_status() {
     let first = "damaged at offset 338, transaction 0x03f0000200000000, object 0x01: ";
     assert!(out.starts_with(first), "{out}");
 
+    let copy = directory.join("copy.fs");
+    std::fs::copy(&golden, &copy).expect("a copy");
+    let (status, out, _) = fs(&["index", "--check"], &copy);
+    assert_eq!(status, Some(1));
+    assert!(out.contains("missing"), "{out}");
+    assert_eq!(fs(&["index"], &copy).0, Some(0));
+    assert_eq!(fs(&["index", "--check"], &copy).0, Some(0));
+    let (status, out, _) = fs(&["undo", "--json", "-n", "1"], &copy);
+    assert_eq!((status, out.lines().count()), (Some(0), 1));
+    let line: serde_json::Value = serde_json::from_str(&out).expect("a line is JSON");
+    let tid = line["tid"].as_str().expect("an id");
+    let (preview, said, _) = fs(&["undo", tid, "--dry-run", "--json"], &copy);
+    let (status, out, errors) = fs(&["undo", tid, "--json"], &copy);
+    assert_eq!(status, preview, "{said}{out}{errors}");
+    assert_eq!(fs(&["undo", "--dry-run"], &copy).0, Some(2));
+    assert_eq!(fs(&["verify"], &copy).0, Some(0));
+
     let (status, out, errors) = fs(&["info"], &directory.join("absent.fs"));
     assert_eq!((status, out.as_str()), (Some(2), ""));
     assert!(errors.contains("absent.fs: cannot open"), "{errors}");
