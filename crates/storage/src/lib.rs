@@ -22,6 +22,8 @@
 //! ```
 
 mod blob;
+mod claims;
+mod draft;
 mod error;
 mod ids;
 mod iterate;
@@ -40,7 +42,7 @@ pub use iterate::{
     CurrentRecord, DataRecord, HistoryEntry, Iterate, RecordStream, TransactionEntry,
     TransactionStream,
 };
-pub use memory::MemoryStorage;
+pub use memory::{Clock, MemoryOptions, MemoryStorage, References};
 pub use pack::{Pack, PackOptions, PackProgress, PackReport, Stage};
 pub use pack_error::PackError;
 pub use resolve::{ConflictingStates, Resolver};

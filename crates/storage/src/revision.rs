@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::{Oid, Tid};
+use crate::Tid;
 
 /// The bytes of one revision of an object, shared and immutable.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -69,12 +69,4 @@ pub struct TransactionMeta {
     pub description: Vec<u8>,
     /// A pickled dict of further facts, or empty. Passed through untouched.
     pub extension: Vec<u8>,
-}
-
-/// One change of a transaction that is being filled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Stored {
-    pub(crate) oid: Oid,
-    pub(crate) base: Tid,
-    pub(crate) record: Record,
 }
