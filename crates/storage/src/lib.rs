@@ -4,7 +4,8 @@
 //! ([`Record`]) that the object had from that transaction on. The bytes are two Python pickles and
 //! stay opaque here. This crate holds the ids, the [`Storage`], [`Commit`] and [`Voted`] traits
 //! that every storage implements (a Data.fs, a ZEO server far away, a map in memory), the traits of
-//! what only some can do ([`Iterate`], [`Undo`], [`Pack`], [`Blobs`]), their errors, and [`MemoryStorage`].
+//! what only some can do ([`Iterate`], [`Undo`], [`Pack`], [`Blobs`]), their errors, and two
+//! storages that need no disk: [`MemoryStorage`], and [`OverlayStorage`] for changes over a base that stays as it is.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -28,6 +29,7 @@ mod error;
 mod ids;
 mod iterate;
 mod memory;
+mod overlay;
 mod pack;
 mod pack_error;
 mod resolve;
@@ -43,6 +45,7 @@ pub use iterate::{
     TransactionStream,
 };
 pub use memory::{Clock, MemoryOptions, MemoryStorage, References};
+pub use overlay::{OverlayOptions, OverlayStorage};
 pub use pack::{Pack, PackOptions, PackProgress, PackReport, Stage};
 pub use pack_error::PackError;
 pub use resolve::{ConflictingStates, Resolver};

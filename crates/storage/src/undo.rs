@@ -37,6 +37,8 @@ pub enum UndoRefusal {
     Unknown,
     /// A pack wrote it: the records it replaced are gone.
     Packed,
+    /// It is in the base of an overlay, which is only read.
+    Base,
     /// A ZODB of long ago has undone it already, in its own way.
     Undone,
 }
@@ -46,6 +48,7 @@ impl fmt::Display for UndoRefusal {
         f.write_str(match self {
             Self::Unknown => "it does not exist (a pack may have removed it)",
             Self::Packed => "a pack has removed what was before it",
+            Self::Base => "it belongs to the base of an overlay, which is only read",
             Self::Undone => "it was undone already",
         })
     }
