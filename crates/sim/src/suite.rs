@@ -1,7 +1,8 @@
 //! What every storage promises, one function each.
 //!
 //! Each function takes a [`World`] with an empty storage and panics where a promise is broken. The
-//! macros [`crate::storage_suite!`] and [`crate::local_storage_suite!`] make tests of them.
+//! macros [`crate::storage_suite!`], [`crate::local_storage_suite!`] and [`crate::capabilities!`] make
+//! tests of them.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,15 +15,27 @@ use std::sync::Arc;
 
 use storage::{CommitError, Oid, Record, Revision, Storage, StorageError, Tid, TransactionMeta};
 
+mod actions;
 mod commits;
 mod concurrency;
+mod copying;
+mod deleting;
 mod histories;
+mod iteration;
+mod packing;
 mod reads;
+mod undoing;
 
+pub use actions::*;
 pub use commits::*;
 pub use concurrency::*;
+pub use copying::*;
+pub use deleting::*;
 pub use histories::*;
+pub use iteration::*;
+pub use packing::*;
 pub use reads::*;
+pub use undoing::*;
 
 /// An empty storage, and whatever has to live as long as it does: a folder, a server.
 pub struct World {

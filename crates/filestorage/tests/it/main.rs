@@ -27,6 +27,7 @@ mod suite_sim {
         sim::World::new(super::open(&disk).unwrap())
     }
     sim::local_storage_suite!(make);
+    sim::capabilities! { make: iterate yes, undo yes, delete no, copy no, pack yes }
 }
 
 /// The suite with records that are compressed as zc.zlibstorage does it.

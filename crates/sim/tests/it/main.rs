@@ -1,12 +1,36 @@
-//! The suite over the storage in memory.
+//! The suite over the storages that need no disk, and what only they can do.
 
-use std::sync::Arc;
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use sim::World;
-use storage::MemoryStorage;
+mod overlaid;
+mod remembered;
 
-fn make() -> World {
-    World::new(Arc::new(MemoryStorage::new()))
+mod memory {
+    use std::sync::Arc;
+
+    use sim::World;
+    use storage::MemoryStorage;
+
+    fn make() -> World {
+        World::new(Arc::new(MemoryStorage::new()))
+    }
+
+    sim::local_storage_suite!(make);
+    sim::capabilities! { make: iterate yes, undo yes, delete yes, copy yes, pack yes }
 }
 
-sim::local_storage_suite!(make);
+/// Over a base in which nothing is, an overlay is a storage like others.
+mod overlay {
+    use std::sync::Arc;
+
+    use sim::World;
+    use storage::{MemoryStorage, OverlayStorage};
+
+    fn make() -> World {
+        let base = Arc::new(MemoryStorage::new());
+        World::new(OverlayStorage::over(base).unwrap())
+    }
+
+    sim::local_storage_suite!(make);
+    sim::capabilities! { make: iterate yes, undo yes, delete yes, copy yes, pack yes }
+}
