@@ -37,7 +37,10 @@ fn step(world: &World, model: &mut Model, rng: &mut fastrand::Rng) {
         if base > Tid::ZERO && rng.u8(..8) == 0 {
             base = Tid::new(base.number() - 1);
         }
-        let record = (0..rng.usize(1..600)).map(|_| rng.u8(..)).collect();
+        let mut record: Vec<u8> = (0..rng.usize(1..600)).map(|_| rng.u8(..)).collect();
+        if record.starts_with(COMPRESSED) {
+            record[0] = b'-';
+        }
         changes.insert(oid, (base, record));
     }
     for (oid, (base, _)) in &changes {
@@ -129,5 +132,8 @@ impl Model {
     }
 }
 
+/// What compressed records begin with. A storage may take it for that whoever wrote it, and pickles do
+/// not begin so.
+const COMPRESSED: &[u8] = b".z";
 const TRANSACTIONS: usize = 120;
 const OBJECTS: u64 = 12;
