@@ -4,6 +4,7 @@ mod alike;
 mod bad_input;
 mod conflicts;
 mod crash;
+mod differential;
 mod durability;
 mod judges;
 mod load;
@@ -19,6 +20,14 @@ use conformance::http::Request;
 /// Whether the long rounds are wanted: `cargo xtask conformance --full`.
 fn is_full() -> bool {
     std::env::var("ZODIAC_CONFORMANCE").is_ok_and(|value| value == "full")
+}
+
+/// A folder for many small files of which nothing has to last: in memory, where the system has such
+/// a place.
+fn folder_in_memory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .expect("there is room for temporary files")
 }
 
 /// A request by the site's manager whose password is stored as SSHA.

@@ -12,6 +12,7 @@ use sim::Image;
 use tempfile::TempDir;
 
 use super::stage::relative;
+use crate::folder_in_memory;
 
 /// What the original found on a disk.
 #[derive(Debug, PartialEq, Eq)]
@@ -92,12 +93,6 @@ impl Original {
     fn folder(&self, number: usize) -> PathBuf {
         self.folder.path().join(number.to_string())
     }
-}
-
-/// The disks are many and small, and nothing of them has to last: where the system has a folder in
-/// memory, they go there.
-fn folder_in_memory() -> TempDir {
-    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
 
 fn verdict(found: &Value) -> Verdict {
