@@ -19,6 +19,8 @@ Usage: cargo xtask <command>
   conformance [--full] [NAME]
                            the tests against the real binary and genuine Python; --full runs the
                            long rounds, NAME chooses tests
+  fuzz [TARGET [SECONDS]]  checks that the fuzz targets compile, or lets one run (with cargo-fuzz
+                           and a nightly compiler); `cargo test` replays their corpus
   bench [http|zeo|all]     timings side by side with Zope and ZEO, written to target/bench/
   bench storage [--size full|small|tiny] [--directory PATH] [--only ROW]
                            the same with FileStorage, on a file of 5 GB that is made once
@@ -31,6 +33,9 @@ fn main() -> ExitCode {
         ["ci"] => ci::run(),
         ["tidy"] => report(tidy::run()),
         ["conformance", rest @ ..] => report(conformance(rest)),
+        ["fuzz"] => report(succeeds(cargo().args(["check", "--manifest-path", FUZZ]))),
+        ["fuzz", target] => report(fuzz(target, "60")),
+        ["fuzz", target, seconds] => report(fuzz(target, seconds)),
         ["bench"] => report(bench(&["all"])),
         ["bench", "http" | "zeo" | "all"] | ["bench", "storage", ..] => report(bench(&words[1..])),
         ["-h" | "--help" | "help"] => {
@@ -70,6 +75,18 @@ fn conformance(arguments: &[&str]) -> Result<(), String> {
         }
     }
     succeeds(&mut command)
+}
+
+const FUZZ: &str = "fuzz/Cargo.toml";
+
+/// What it finds anew goes to the corpus, what breaks to `fuzz/artifacts/`.
+fn fuzz(target: &str, seconds: &str) -> Result<(), String> {
+    let limit = format!("-max_total_time={seconds}");
+    succeeds(
+        Command::new("cargo")
+            .current_dir(shell::root())
+            .args(["+nightly", "fuzz", "run", target, "--", &limit]),
+    )
 }
 
 fn bench(arguments: &[&str]) -> Result<(), String> {
