@@ -65,18 +65,28 @@ pub(crate) fn save(
 ) -> Result<(), StorageError> {
     let path = with_suffix(data_path, ".index");
     let draft = with_suffix(&path, ".index_tmp");
+    write(disk, &draft, index, end)?;
+    disk.rename(&draft, &path)
+        .map_err(|error| StorageError::io(path.as_path(), "replace", error))?;
+    sync_parent(disk, &path)
+}
+
+/// Writes the index under that name and makes its bytes durable.
+pub(crate) fn write(
+    disk: &dyn Disk,
+    path: &Path,
+    index: &Index,
+    end: Offset,
+) -> Result<(), StorageError> {
     let write = || -> io::Result<()> {
-        let file = disk.open(&draft, OpenMode::Truncate)?;
+        let file = disk.open(path, OpenMode::Truncate)?;
         let mut writer =
             BufWriter::with_capacity(BUFFER_BYTES, SequentialWriter::new(file.clone(), 0));
         encode(index, end, &mut writer)?;
         writer.flush()?;
         file.sync_data()
     };
-    write().map_err(|error| StorageError::io(draft.as_path(), "write", error))?;
-    disk.rename(&draft, &path)
-        .map_err(|error| StorageError::io(path.as_path(), "replace", error))?;
-    sync_parent(disk, &path)
+    write().map_err(|error| StorageError::io(path, "write", error))
 }
 
 fn encode(index: &Index, end: Offset, out: &mut impl Write) -> io::Result<()> {

@@ -105,6 +105,7 @@ pub struct SurveyedData {
 pub struct Positions {
     index: Index,
     end: u64,
+    last_tid: Option<Tid>,
 }
 
 impl Survey {
@@ -155,6 +156,16 @@ impl Survey {
     /// How long the file was when it was opened.
     pub fn size(&self) -> u64 {
         self.size.number()
+    }
+
+    /// Fills the buffer from that offset. All calls read the file that was opened, also when another
+    /// one gets its name.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`] where the file ends earlier, [`StorageError::Io`] where it cannot be
+    /// read.
+    pub fn read_exact(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError> {
+        self.log.read_exact(Offset::new(offset), buffer)
     }
 
     /// All transactions, oldest first.
@@ -245,6 +256,7 @@ impl Survey {
         Ok(Positions {
             index: checked.index,
             end,
+            last_tid: Some(checked.last_tid).filter(|tid| *tid != Tid::ZERO),
         })
     }
 
@@ -252,7 +264,11 @@ impl Survey {
     pub fn saved_index(&self) -> Option<Positions> {
         let (index, end) = index_file::load(&*self.disk, self.log.path())?;
         let end = end.number();
-        Some(Positions { index, end })
+        Some(Positions {
+            index,
+            end,
+            last_tid: None,
+        })
     }
 
     /// Whether there is an `.index` beside the file, readable or not.
@@ -315,6 +331,20 @@ impl Positions {
     /// Up to where in the file they hold.
     pub fn end(&self) -> u64 {
         self.end
+    }
+
+    /// The last transaction up to there; not known where the positions come from an index alone.
+    pub fn last_tid(&self) -> Option<Tid> {
+        self.last_tid
+    }
+
+    /// Writes them to a file of that name, in the form of an `.index`. Its bytes are durable then, its
+    /// name is not.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn save(&self, disk: &dyn Disk, path: &Path) -> Result<(), StorageError> {
+        index_file::write(disk, path, &self.index, Offset::new(self.end))
     }
 
     /// Whether both name the same record for every object.

@@ -1,4 +1,4 @@
-//! Tools for a Data.fs: dump, verify, references, statistics, undo, index.
+//! Tools for a Data.fs: dump, verify, references, statistics, undo, index, backups.
 //!
 //! A tool that looks reads a [`filestorage::Survey`], takes no lock and writes nothing, so it may run
 //! beside a server that uses the file. It goes through the file once (few go twice), holds one record in
@@ -30,6 +30,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod backup;
+mod backup_verify;
 mod btrees;
 mod content;
 mod dump;
@@ -42,12 +44,18 @@ mod oid_set;
 mod parents;
 mod paths;
 mod references;
+mod restore;
 mod stamp;
 mod statistics;
 mod sweep;
 mod undo;
 mod verify;
 
+pub use backup::catalog::{Repository, RepositoryError};
+pub use backup::lines::{BackupLine, BackupVerifyLine, BlobsLine, RestoreLine};
+pub use backup::names::{BackupDate, BackupDateError};
+pub use backup::{BackupOptions, backup};
+pub use backup_verify::{BackupVerifyOptions, backup_verify};
 pub use btrees::BTreeLine;
 pub use dump::{Span, dump, tail};
 pub use index::{IndexLine, index_check, index_rebuild};
@@ -56,6 +64,7 @@ pub use line::{ClassLine, IndexState, InfoLine, Line, RecordLine, TransactionLin
 pub use listener::{Listener, ToolError, Verdict};
 pub use objects::objects;
 pub use references::{DanglingLine, Reason, references};
+pub use restore::{RestoreOptions, Target, restore};
 pub use stamp::{Stamp, StampError};
 pub use statistics::statistics;
 pub use undo::{UndoObjectLine, UndoableLine, UndoneLine, undo, undo_preview, undoable};

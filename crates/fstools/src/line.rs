@@ -1,12 +1,14 @@
 //! What tools find: one thing a line, for people ([`std::fmt::Display`]) or as JSON (`serde`).
 
 use std::fmt;
+use std::path::PathBuf;
 
 use filestorage::{Damage, SurveyedRecord, SurveyedTransaction, UnfinishedTail};
 use serde::{Serialize, Serializer};
 use storage::{Oid, Tid};
 
-use crate::{BTreeLine, DanglingLine, IndexLine, Stamp, UndoObjectLine, UndoableLine, UndoneLine};
+use crate::{BTreeLine, BackupLine, BackupVerifyLine, DanglingLine, IndexLine, RestoreLine, Stamp};
+use crate::{UndoObjectLine, UndoableLine, UndoneLine};
 
 /// One thing that a tool found. As JSON an object whose `kind` says which. Ids are hexadecimal text,
 /// since 64 bits are more than JSON numbers hold everywhere; offsets and lengths are numbers.
@@ -87,6 +89,19 @@ pub enum Line {
     },
     /// Transactions were taken back.
     Undone(UndoneLine),
+    /// A backup was made.
+    Backup(BackupLine),
+    /// A backup was restored.
+    Restored(RestoreLine),
+    /// A repository was verified.
+    BackupVerified(BackupVerifyLine),
+    /// A file of a repository is not as it should be.
+    Broken {
+        /// The file.
+        path: String,
+        /// What was expected and found.
+        what: String,
+    },
     /// What references were looked at.
     ReferencesChecked {
         /// Objects that were looked at.
@@ -231,6 +246,15 @@ pub struct VerifyLine {
     pub btrees_not_compared: u64,
 }
 
+impl From<(PathBuf, String)> for Line {
+    fn from((path, what): (PathBuf, String)) -> Self {
+        Self::Broken {
+            path: path.display().to_string(),
+            what,
+        }
+    }
+}
+
 impl From<Damage> for Line {
     fn from(damage: Damage) -> Self {
         Self::Damage {
@@ -334,6 +358,10 @@ impl fmt::Display for Line {
                 write!(f, "transaction {tid} cannot be undone: {reason}")
             }
             Self::Undone(undone) => undone.fmt(f),
+            Self::Backup(backup) => backup.fmt(f),
+            Self::Restored(restored) => restored.fmt(f),
+            Self::BackupVerified(verified) => verified.fmt(f),
+            Self::Broken { path, what } => write!(f, "{path}: {what}"),
             Self::ReferencesChecked {
                 objects,
                 dangling,

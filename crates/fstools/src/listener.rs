@@ -4,7 +4,7 @@ use std::io;
 
 use storage::{CommitError, StorageError};
 
-use crate::Line;
+use crate::{Line, RepositoryError};
 
 /// Hears what a tool finds, as it finds it.
 pub trait Listener {
@@ -56,6 +56,9 @@ pub enum ToolError {
     /// A transaction was not committed. Nothing was written, unless the error says otherwise.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// A directory of backups cannot be used in the way that is asked for.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
     /// The listener hears nothing any more.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),

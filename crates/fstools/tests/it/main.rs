@@ -14,6 +14,8 @@ use sim::SimDisk;
 use storage::{Oid, Record, Storage, Tid, TransactionMeta};
 use zodb::{ClassName, Reference};
 
+mod backup;
+mod backup_crash;
 mod btrees;
 mod damaged;
 mod golden;
