@@ -1,6 +1,7 @@
 //! Zodiac against its judges: the real binary, genuine Python, real sockets, real signals.
 
 mod alike;
+mod backup;
 mod bad_input;
 mod conflicts;
 mod crash;

@@ -8,6 +8,8 @@ use clap::{Args, Subcommand};
 use fstools::{ToolError, Verdict};
 
 mod arguments;
+mod backup;
+mod backup_verify;
 mod console;
 mod dump;
 mod index;
@@ -15,6 +17,7 @@ mod info;
 mod oids;
 mod progress;
 mod refs;
+mod restore;
 mod stats;
 mod tail;
 mod undo;
@@ -46,7 +49,9 @@ Examples:
   zodiac fs dump var/Data.fs --from 2026-11-01 --to 2026-11-02
   zodiac fs tail var/Data.fs -n 3
   zodiac fs oids var/Data.fs 0x1f 31
-  zodiac fs stats var/Data.fs --json";
+  zodiac fs stats var/Data.fs --json
+  zodiac fs backup var/Data.fs --repository /backup/site
+  zodiac fs restore --repository /backup/site --output var/Data.fs";
 
 /// The tools.
 #[derive(Debug, Subcommand)]
@@ -69,6 +74,12 @@ enum Tool {
     Index(index::Index),
     /// List what may be undone; say what an undo would change; undo
     Undo(undo::Undo),
+    /// Back up into a repository as repozo does: all, or what was added since the last time
+    Backup(backup::Backup),
+    /// Make a Data.fs from its backup
+    Restore(restore::Restore),
+    /// Check that a backup can be restored
+    BackupVerify(backup_verify::BackupVerify),
 }
 
 impl Tool {
@@ -83,6 +94,9 @@ impl Tool {
             Self::Stats(tool) => tool.run(),
             Self::Index(tool) => tool.run(),
             Self::Undo(tool) => tool.run(),
+            Self::Backup(tool) => tool.run(),
+            Self::Restore(tool) => tool.run(),
+            Self::BackupVerify(tool) => tool.run(),
         }
     }
 }

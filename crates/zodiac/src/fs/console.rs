@@ -11,18 +11,28 @@ pub(super) struct Console {
     json: bool,
     heading: Option<&'static str>,
     to_terminal: bool,
-    out: BufWriter<io::StdoutLock<'static>>,
+    out: BufWriter<Box<dyn Write>>,
     progress: Progress,
 }
 
 impl Console {
     /// Prints for people, or JSON.
     pub(super) fn new(json: bool) -> Self {
+        let to_terminal = io::stdout().is_terminal();
+        Self::to(Box::new(io::stdout().lock()), to_terminal, json)
+    }
+
+    /// Prints on standard error, where standard output is taken.
+    pub(super) fn aside(json: bool) -> Self {
+        Self::to(Box::new(io::stderr()), true, json)
+    }
+
+    fn to(out: Box<dyn Write>, to_terminal: bool, json: bool) -> Self {
         Self {
             json,
             heading: None,
-            to_terminal: io::stdout().is_terminal(),
-            out: BufWriter::new(io::stdout().lock()),
+            to_terminal,
+            out: BufWriter::new(out),
             progress: Progress::new(),
         }
     }
