@@ -1,19 +1,20 @@
-//! Committing: stores are kept in memory, the vote writes them, the finish makes them count.
+//! Committing: stores are kept in memory, the vote checks them, the finish has them written.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use storage::{
     Commit, CommitError, Conflict, Oid, Publish, Record, StorageError, Tid, TransactionMeta, Voted,
 };
 
-use crate::commit_lock::CommitGuard;
 use crate::file_storage::FileStorage;
 use crate::format::{
-    DataHeader, LENGTH_LEN, Offset, RECORD_BYTES_MAX, Status, TEXT_BYTES_MAX, TransactionHeader,
+    LENGTH_LEN, Offset, RECORD_BYTES_MAX, Status, TEXT_BYTES_MAX, TransactionHeader,
 };
-use crate::plan::{Plan, PlannedBody, PlannedRecord};
+use crate::generation::Generation;
+use crate::object_locks::{Intent, ObjectGuard};
+use crate::plan::{Plan, PlannedBody, PlannedRecord, Undoing};
 
 /// A transaction being filled.
 pub(crate) struct FileCommit {
@@ -46,10 +47,37 @@ impl FileCommit {
         })
     }
 
-    /// Compares every base with what is current. Called with the commit lock held.
-    fn check_bases(&self) -> Result<(), CommitError> {
+    /// The transactions that it takes back, in order. What they changed is known before it is locked,
+    /// and stays.
+    fn undoings(&self) -> Result<Vec<Undoing>, CommitError> {
+        let tids = self.changes.iter().filter_map(|change| match change {
+            Change::Undo(tid) => Some(*tid),
+            Change::Store { .. } => None,
+        });
+        let generation = self.storage.generation();
+        tids.map(|tid| Undoing::find(&generation, tid)).collect()
+    }
+
+    /// The objects it touches.
+    fn objects(&self, undoings: &[Undoing]) -> Result<Vec<(Oid, Intent)>, StorageError> {
+        let checked = self.checked.iter().map(|(oid, _)| (*oid, Intent::Rely));
+        let stored = self.changes.iter().filter_map(|change| match change {
+            Change::Store { oid, .. } => Some((*oid, Intent::Change)),
+            Change::Undo(_) => None,
+        });
+        let mut objects: Vec<_> = checked.chain(stored).collect();
+        for undoing in undoings {
+            let oids = undoing.oids()?;
+            objects.extend(oids.into_iter().map(|oid| (oid, Intent::Change)));
+        }
+        Ok(objects)
+    }
+
+    /// Compares every base with what is current. Called with the objects locked.
+    fn check_bases(&self, generation: &Generation) -> Result<(), CommitError> {
         for &(oid, base) in &self.checked {
-            let (committed, exists) = self.current(oid)?.ok_or(StorageError::NotFound { oid })?;
+            let current = generation.current(oid)?;
+            let (committed, exists) = current.ok_or(StorageError::NotFound { oid })?;
             if !exists {
                 return Err(StorageError::NotFound { oid }.into());
             }
@@ -68,7 +96,7 @@ impl FileCommit {
             };
             // An object that was never stored takes any base, as in the original: that is how
             // copies of other databases come in.
-            if let Some((committed, _)) = self.current(oid)?
+            if let Some((committed, _)) = generation.current(oid)?
                 && committed != base
             {
                 conflicts.push(Conflict {
@@ -85,110 +113,22 @@ impl FileCommit {
         }
     }
 
-    /// The transaction that last changed the object, and whether it exists since.
-    fn current(&self, oid: Oid) -> Result<Option<(Tid, bool)>, StorageError> {
-        let (log, at, end) = match self.storage.locate(oid) {
-            Ok(place) => place,
-            Err(StorageError::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let page = log.page(at, oid, end)?;
-        Ok(Some((page.header.tid, !page.is_removal())))
-    }
-
-    /// The records it writes behind `end`. Called with the commit lock held.
-    fn plan(&self, end: Offset) -> Result<(Vec<PlannedRecord>, Vec<Oid>), CommitError> {
-        let mut plan = Plan::new(&self.storage, end);
+    /// The records it writes. Called with the objects locked.
+    fn plan(
+        &self,
+        generation: &Arc<Generation>,
+        undoings: Vec<Undoing>,
+    ) -> Result<(Vec<PlannedRecord>, Vec<Oid>), CommitError> {
+        let mut plan = Plan::new(generation);
+        let mut undoings = undoings.into_iter();
         for change in &self.changes {
             match change {
                 Change::Store { oid, record, .. } => plan.store(*oid, record.clone()),
-                Change::Undo(tid) => plan.undo(*tid)?,
+                Change::Undo(_) => plan.undo(undoings.next().expect("one for each"))?,
             }
         }
-        Ok(plan.finish())
+        Ok(plan.finish(self.storage.compression))
     }
-
-    /// The header of the transaction, with the length of the whole.
-    fn header(
-        &self,
-        tid: Tid,
-        records: &[PlannedRecord],
-    ) -> Result<TransactionHeader, StorageError> {
-        let mut header = TransactionHeader {
-            tid,
-            length: 0,
-            status: Status::UNFINISHED,
-            user_length: text_length(USER, &self.meta.user)?,
-            description_length: text_length(DESCRIPTION, &self.meta.description)?,
-            extension_length: text_length(EXTENSION, &self.meta.extension)?,
-        };
-        let lengths = records.iter().map(PlannedRecord::length);
-        header.length = header.records_start() + lengths.sum::<u64>();
-        Ok(header)
-    }
-
-    /// The transaction as it will be in the file at `start`.
-    fn encode(
-        &self,
-        tid: Tid,
-        start: Offset,
-        records: &[PlannedRecord],
-    ) -> Result<Encoded, StorageError> {
-        let header = self.header(tid, records)?;
-        let length =
-            usize::try_from(header.length + LENGTH_LEN).map_err(|_| StorageError::Limit {
-                what: "the length of a transaction",
-                found: header.length,
-                max: usize::MAX as u64,
-            })?;
-        let mut bytes = Vec::with_capacity(length);
-        bytes.extend_from_slice(&header.encode());
-        bytes.extend_from_slice(&self.meta.user);
-        bytes.extend_from_slice(&self.meta.description);
-        bytes.extend_from_slice(&self.meta.extension);
-        let mut places = Vec::with_capacity(records.len());
-        let state = self.storage.state.read();
-        for PlannedRecord { oid, body } in records {
-            places.push((*oid, start + bytes.len() as u64));
-            let (data_length, target);
-            let body: &[u8] = match body {
-                PlannedBody::Data(record) => {
-                    data_length = record.len() as u64;
-                    record
-                }
-                PlannedBody::BackPointer(offset) => {
-                    assert!(*offset < start, "a back pointer leads back");
-                    data_length = 0;
-                    target = offset.number().to_be_bytes();
-                    &target
-                }
-            };
-            let record_header = DataHeader {
-                oid: *oid,
-                tid,
-                previous: state.index.get(*oid).unwrap_or_default(),
-                transaction: start,
-                version_length: 0,
-                data_length,
-            };
-            bytes.extend_from_slice(&record_header.encode());
-            bytes.extend_from_slice(body);
-        }
-        bytes.extend_from_slice(&header.length.to_be_bytes());
-        assert_eq!(
-            bytes.len(),
-            length,
-            "the header's length is that of its bytes"
-        );
-        Ok(Encoded { bytes, places })
-    }
-}
-
-/// A transaction on its way to the file.
-struct Encoded {
-    bytes: Vec<u8>,
-    /// Where its records will be.
-    places: Vec<(Oid, Offset)>,
 }
 
 impl Commit for FileCommit {
@@ -218,41 +158,27 @@ impl Commit for FileCommit {
     }
 
     fn vote(self: Box<Self>) -> Result<Box<dyn Voted>, CommitError> {
-        let guard = self.storage.commit_lock.acquire();
         self.storage.check_writable()?;
-        self.check_bases()?;
-        let (start, last_tid) = {
-            let state = self.storage.state.read();
-            (state.end, state.last_tid)
-        };
-        let tid = Tid::after(last_tid, (self.storage.clock)());
-        assert!(tid > last_tid, "transaction ids rise");
-        let (records, undone) = self.plan(start)?;
-        let Encoded { bytes, places } = self.encode(tid, start, &records)?;
-        self.storage.append(start, &bytes)?;
+        let undoings = self.undoings()?;
+        let locks = self.storage.object_locks.acquire(self.objects(&undoings)?);
+        self.storage.check_writable()?;
+        let generation = self.storage.generation();
+        self.check_bases(&generation)?;
+        let (records, undone) = self.plan(&generation, undoings)?;
+        let ready = Ready::new(self.meta, records, generation, locks)?;
         Ok(Box::new(FileVoted {
-            start,
-            end: start + bytes.len() as u64,
-            tid,
-            places,
-            undone,
-            finish_begun: false,
             storage: self.storage,
-            _guard: guard,
+            ready,
+            undone,
         }))
     }
 }
 
-/// A transaction that is on the disk with the status `c`.
+/// A transaction that is checked. Nothing of it is in the file.
 struct FileVoted {
     storage: Arc<FileStorage>,
-    start: Offset,
-    end: Offset,
-    tid: Tid,
-    places: Vec<(Oid, Offset)>,
+    ready: Ready,
     undone: Vec<Oid>,
-    finish_begun: bool,
-    _guard: CommitGuard,
 }
 
 impl Voted for FileVoted {
@@ -260,109 +186,130 @@ impl Voted for FileVoted {
         &self.undone
     }
 
-    fn finish(mut self: Box<Self>, publish: Publish) -> Result<Tid, CommitError> {
-        self.storage.check_writable()?;
-        self.finish_begun = true;
-        if let Err(error) = self.storage.complete(self.start) {
-            tracing::error!(%error, tid = %self.tid, "whether the transaction counts is unknown");
-            return Err(CommitError::Unknown);
+    fn finish(self: Box<Self>, publish: Publish) -> Result<Tid, CommitError> {
+        self.storage.finish(self.ready, publish)
+    }
+}
+
+/// What is to be written of a transaction that was checked. Holds its objects.
+pub(crate) struct Ready {
+    meta: TransactionMeta,
+    /// As it will be, but for the id and the status.
+    header: TransactionHeader,
+    records: Vec<PlannedRecord>,
+    /// Where back pointers lead, if there are any.
+    generation: Option<Arc<Generation>>,
+    _locks: ObjectGuard,
+}
+
+impl Ready {
+    fn new(
+        meta: TransactionMeta,
+        records: Vec<PlannedRecord>,
+        generation: Arc<Generation>,
+        locks: ObjectGuard,
+    ) -> Result<Self, StorageError> {
+        let has_pointers = records.iter().any(PlannedRecord::is_pointer);
+        let mut ready = Self {
+            header: TransactionHeader {
+                tid: Tid::ZERO,
+                length: 0,
+                status: Status::COMPLETE,
+                user_length: text_length(USER, &meta.user)?,
+                description_length: text_length(DESCRIPTION, &meta.description)?,
+                extension_length: text_length(EXTENSION, &meta.extension)?,
+            },
+            meta,
+            records,
+            generation: has_pointers.then_some(generation),
+            _locks: locks,
+        };
+        ready.measure();
+        Ok(ready)
+    }
+
+    fn measure(&mut self) {
+        let lengths = self.records.iter().map(PlannedRecord::length);
+        self.header.length = self.header.records_start() + lengths.sum::<u64>();
+    }
+
+    /// Whether it comes with an id of its own.
+    pub(crate) fn brings_tid(&self) -> bool {
+        false
+    }
+
+    /// The id that it gets behind that one.
+    pub(crate) fn tid_after(&self, last: Tid, now: Duration) -> Result<Tid, StorageError> {
+        Ok(Tid::after(last, now))
+    }
+
+    /// Sees to it that its back pointers lead to records of that file: where a pack has come in
+    /// between, the data themselves take their place.
+    pub(crate) fn move_to(&mut self, generation: &Arc<Generation>) -> Result<(), StorageError> {
+        let Some(planned) = &self.generation else {
+            return Ok(());
+        };
+        if Arc::ptr_eq(planned, generation) {
+            return Ok(());
         }
-        {
-            let mut state = self.storage.state.write();
-            assert_eq!(
-                state.end, self.start,
-                "the commit lock keeps the end in place"
-            );
-            for &(oid, at) in &self.places {
-                assert!(
-                    self.start < at && at < self.end,
-                    "records lie in their transaction"
-                );
-                state.index.insert(oid, at);
+        for PlannedRecord { oid, body } in &mut self.records {
+            if let PlannedBody::BackPointer(target) = body
+                && let Some(at) = target.some()
+            {
+                let page = planned.log.page(at, *oid, planned.end())?;
+                *body = match planned.log.stored_data(&page)?.record {
+                    Some(data) => PlannedBody::Data(data),
+                    None => PlannedBody::BackPointer(Offset::NONE),
+                };
             }
-            state.end = self.end;
-            state.last_tid = self.tid;
         }
-        publish(self.tid);
-        Ok(self.tid)
+        self.generation = None;
+        self.measure();
+        Ok(())
     }
-}
 
-impl Drop for FileVoted {
-    fn drop(&mut self) {
-        if !self.finish_begun {
-            self.storage.cut(self.start);
-        }
+    pub(crate) fn meta(&self) -> &TransactionMeta {
+        &self.meta
     }
-}
 
-impl FileStorage {
-    /// Puts an unfinished transaction durably behind the end.
-    fn append(&self, start: Offset, bytes: &[u8]) -> Result<(), StorageError> {
-        let log = self.log();
-        let written = log.file.write_at(bytes, start.number());
-        match written {
-            Ok(()) => self.sync(),
-            // The system took no more, and said so before anything was synced: what the file held
-            // is untouched, and without the part that was written it is what it was.
-            Err(error) if is_full(&error) && self.cut(start) => Err(log.io("write", error)),
-            Err(error) => {
-                let error = self.poison_with("write", error);
-                self.cut(start);
-                Err(error)
-            }
+    /// The status that it ends with.
+    pub(crate) fn status(&self) -> Status {
+        self.header.status
+    }
+
+    pub(crate) fn header(&self, tid: Tid, status: Status) -> TransactionHeader {
+        TransactionHeader {
+            tid,
+            status,
+            ..self.header
         }
     }
 
-    /// Writes the byte that makes the transaction at that offset count, durably.
-    fn complete(&self, start: Offset) -> Result<(), StorageError> {
-        let status = [Status::COMPLETE.byte()];
-        let at = start + TransactionHeader::STATUS_OFFSET;
-        self.log()
-            .file
-            .write_at(&status, at.number())
-            .map_err(|error| self.poison_with("write", error))?;
-        self.sync()
+    /// The length of the whole in the file.
+    pub(crate) fn length(&self) -> u64 {
+        self.header.length + LENGTH_LEN
     }
 
-    fn sync(&self) -> Result<(), StorageError> {
-        self.log()
-            .file
-            .sync_data()
-            .map_err(|error| self.poison_with("sync", error))
+    pub(crate) fn records(&self) -> &[PlannedRecord] {
+        &self.records
     }
 
-    /// Takes an unfinished transaction away again. That need not be durable: whoever opens the file
-    /// cuts it off, and the next vote writes over it. False, and poisoned, where that fails.
-    fn cut(&self, start: Offset) -> bool {
-        let cut = self.log().file.set_len(start.number());
-        if let Err(error) = cut {
-            let error = self.poison_with("cut", error);
-            tracing::error!(%error, "an aborted transaction stays at the end of the file");
-            return false;
-        }
-        true
+    /// Where its records are when it begins there.
+    pub(crate) fn places(&self, start: Offset) -> Vec<(Oid, Offset)> {
+        let mut at = start + self.header.records_start();
+        let place = |record: &PlannedRecord| {
+            let place = (record.oid, at);
+            at = at + record.length();
+            place
+        };
+        self.records.iter().map(place).collect()
     }
 
-    /// After a failed write nobody knows what is on the disk, and after a failed sync a second one
-    /// proves nothing: so the first failure is the last write.
-    pub(crate) fn poison_with(&self, operation: &'static str, error: io::Error) -> StorageError {
-        let error = StorageError::io(self.path.as_path(), operation, error);
-        tracing::error!(%error, "nothing is written any more until the storage is reopened");
-        // Only the first cause is kept.
-        if self.poison.set(error.to_string()).is_ok() {
-            (self.on_poison)();
-        }
-        error
+    /// Called when they are in the file.
+    pub(crate) fn forget_records(&mut self) {
+        self.records = Vec::new();
+        self.generation = None;
     }
-}
-
-/// Whether there was no room for a write, on the disk or in a quota.
-fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-    )
 }
 
 fn check_length(what: &'static str, bytes: &[u8], max: u64) -> Result<(), StorageError> {

@@ -1,10 +1,13 @@
 //! The storage: reads, ids, listings. Opening is in `open`, writing in `commit`.
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::{Mutex, RwLock};
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use storage::{
     Changes, Commit, Iterate, Oid, Pack, Record, Revision, Storage, StorageError, StorageStats,
     Tid, TransactionMeta, Undo,
@@ -12,14 +15,15 @@ use storage::{
 use vfs::{Disk, DiskLock};
 
 use crate::commit::FileCommit;
-use crate::commit_lock::CommitLock;
 use crate::compress::Compression;
 use crate::format::{LOG_START, Offset, Status};
-use crate::index::Index;
+use crate::generation::Generation;
 use crate::index_file;
 use crate::log::Log;
-use crate::open::{Alarm, Clock};
+use crate::object_locks::ObjectLocks;
+use crate::open::{Alarm, Clock, Durability};
 use crate::transactions::Transactions;
+use crate::writer::Writer;
 
 /// A Data.fs that is open.
 pub struct FileStorage {
@@ -28,10 +32,17 @@ pub struct FileStorage {
     pub(crate) read_only: bool,
     pub(crate) clock: Clock,
     pub(crate) compression: Compression,
-    pub(crate) state: RwLock<State>,
+    /// The file as it is now. Replaced by a pack, while the writer pauses.
+    pub(crate) generation: ArcSwap<Generation>,
     /// The newest id handed out or stored, as a number; the root counts as handed out.
     pub(crate) last_oid: AtomicU64,
-    pub(crate) commit_lock: Arc<CommitLock>,
+    pub(crate) durability: Durability,
+    pub(crate) object_locks: Arc<ObjectLocks>,
+    pub(crate) writer: Writer,
+    /// Whether something was finished without a sync.
+    pub(crate) unsynced: AtomicBool,
+    /// Keeps the thread going that syncs from time to time.
+    pub(crate) housekeeper: Mutex<Option<Sender<()>>>,
     /// Held by a pack from its beginning to its end.
     pub(crate) pack_lock: Mutex<()>,
     /// Why nothing is written any more.
@@ -40,56 +51,44 @@ pub struct FileStorage {
     pub(crate) disk_lock: Mutex<Option<Box<dyn DiskLock>>>,
 }
 
-/// What a finish or a pack changes, all at once. Whoever reads takes the file and an offset in it
-/// from the same state: a pack puts another file in its place, and those who began to read the old
-/// one finish there.
-pub(crate) struct State {
-    pub(crate) log: Log,
-    pub(crate) index: Index,
-    /// Behind the last finished transaction; nothing beyond is ever read.
-    pub(crate) end: Offset,
-    pub(crate) last_tid: Tid,
-}
-
 impl FileStorage {
     /// The path it was opened with.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Ends the writing: waits for a commit under way, gives up a pack, writes the `.index` that makes the next open
-    /// quick, and releases the lock file. Later commits report [`StorageError::Poisoned`]; reads go
-    /// on as long as somebody holds the storage. A second call does nothing.
+    /// Ends the writing: waits for the transactions that are being finished, gives up a pack, writes
+    /// the `.index` that makes the next open quick, and releases the lock file. Later votes and
+    /// finishes report [`StorageError::Poisoned`]; reads go on as long as somebody holds the storage.
+    /// A second call does nothing.
     ///
-    /// Dropping without closing loses nothing but the `.index`.
+    /// Dropping without closing loses nothing but the `.index`, except with [`Durability::Async`].
     ///
     /// # Errors
-    /// The `.index` could not be written. The storage is closed all the same.
+    /// The `.index` could not be written, or the file not be synced. The storage is closed all the
+    /// same.
     pub fn close(&self) -> Result<(), StorageError> {
-        let commits_are_over = self.commit_lock.acquire();
-        let closed_before = self
-            .poison
-            .set("the storage was closed".to_owned())
-            .is_err();
-        drop(commits_are_over);
+        let closed_before = self.writer.close();
         // A pack gives up when it sees that. Until then the lock file must stay ours.
         let _pack_is_over = self.pack_lock.lock();
+        drop(self.housekeeper.lock().take());
         let disk_lock = self.disk_lock.lock().take();
-        if self.read_only || closed_before {
+        if self.read_only || closed_before || self.poison.get().is_some() {
             return Ok(());
         }
-        let result = self.save_index();
+        let result = self.sync_if_due().and_then(|()| self.save_index());
         drop(disk_lock);
         result
     }
 
     pub(crate) fn save_index(&self) -> Result<(), StorageError> {
-        let state = self.state.read();
-        if state.index.len() == 0 && state.end > LOG_START {
+        let generation = self.generation.load();
+        let (index, end) = (&generation.index, generation.end());
+        if index.len() == 0 && end > LOG_START {
             // Beside an index without entries the original cannot open a file of empty transactions.
             return Ok(());
         }
-        index_file::save(&*self.disk, &self.path, &state.index, state.end)
+        index_file::save(&*self.disk, &self.path, index, end)
     }
 
     /// The data that `oid` got in the transaction `tid`.
@@ -97,11 +96,12 @@ impl FileStorage {
     /// # Errors
     /// [`StorageError::NotFound`] when that transaction did not change the object, or removed it.
     pub fn load_serial(&self, oid: Oid, tid: Tid) -> Result<Record, StorageError> {
-        let (log, mut at, end) = self.locate(oid)?;
+        let generation = self.generation.load();
+        let (mut at, limit) = generation.locate(oid)?;
         loop {
-            let page = log.page(at, oid, end)?;
+            let page = generation.log.page(at, oid, limit)?;
             if page.header.tid == tid {
-                let data = log.data(&page)?;
+                let data = generation.log.data(&page)?;
                 return data.record.ok_or(StorageError::NotFound { oid });
             }
             at = page
@@ -123,33 +123,52 @@ impl FileStorage {
         Transactions::between(log, from, to, end)
     }
 
-    /// The log, where the current record of the object is in it, and where it ends.
-    pub(crate) fn locate(&self, oid: Oid) -> Result<(Log, Offset, Offset), StorageError> {
-        let state = self.state.read();
-        let at = state.index.get(oid).ok_or(StorageError::NotFound { oid })?;
-        Ok((state.log.clone(), at, state.end))
+    /// The file as it is now.
+    pub(crate) fn generation(&self) -> Arc<Generation> {
+        self.generation.load_full()
     }
 
     /// The log, and where it ends.
     pub(crate) fn log_and_end(&self) -> (Log, Offset) {
-        let state = self.state.read();
-        (state.log.clone(), state.end)
-    }
-
-    /// The log as it is now. It stays the log as long as the commit lock is held.
-    pub(crate) fn log(&self) -> Log {
-        self.state.read().log.clone()
+        let generation = self.generation.load();
+        (generation.log.clone(), generation.end())
     }
 
     pub(crate) fn check_writable(&self) -> Result<(), StorageError> {
         if self.read_only {
             return Err(StorageError::ReadOnly);
         }
+        if self.writer.is_closed() {
+            return Err(closed());
+        }
+        self.check_poison()
+    }
+
+    pub(crate) fn check_poison(&self) -> Result<(), StorageError> {
         match self.poison.get() {
             Some(cause) => Err(StorageError::Poisoned {
                 cause: cause.clone(),
             }),
             None => Ok(()),
+        }
+    }
+
+    /// After a failed write nobody knows what is on the disk, and after a failed sync a second one
+    /// proves nothing: so the first failure is the last write.
+    pub(crate) fn poison_with(&self, operation: &'static str, error: io::Error) -> StorageError {
+        let error = StorageError::io(self.path.as_path(), operation, error);
+        self.poison(&error.to_string());
+        error
+    }
+
+    pub(crate) fn poison(&self, cause: &str) {
+        tracing::error!(
+            cause,
+            "nothing is written any more until the storage is reopened"
+        );
+        // Only the first cause is kept.
+        if self.poison.set(cause.to_owned()).is_ok() {
+            (self.on_poison)();
         }
     }
 
@@ -183,17 +202,18 @@ impl Storage for FileStorage {
     }
 
     fn last_tid(&self) -> Tid {
-        self.state.read().last_tid
+        self.generation.load().last_tid()
     }
 
     fn load_before(&self, oid: Oid, before: Tid) -> Result<Option<Revision>, StorageError> {
-        let (log, mut at, end) = self.locate(oid)?;
+        let generation = self.generation.load();
+        let (mut at, limit) = generation.locate(oid)?;
         let mut next = None;
         loop {
-            let page = log.page(at, oid, end)?;
+            let page = generation.log.page(at, oid, limit)?;
             let tid = page.header.tid;
             if tid < before {
-                let data = log.data(&page)?;
+                let data = generation.log.data(&page)?;
                 let record = data.record.ok_or(StorageError::NotFound { oid })?;
                 return Ok(Some(Revision { tid, next, record }));
             }
@@ -231,10 +251,10 @@ impl Storage for FileStorage {
     }
 
     fn stats(&self) -> StorageStats {
-        let state = self.state.read();
+        let generation = self.generation.load();
         StorageStats {
-            objects: state.index.len(),
-            bytes: state.end.number(),
+            objects: generation.index.len(),
+            bytes: generation.end().number(),
         }
     }
 
@@ -266,5 +286,12 @@ impl Storage for FileStorage {
 
     fn packer(&self) -> Option<&dyn Pack> {
         Some(self)
+    }
+}
+
+/// What who comes too late is told.
+pub(crate) fn closed() -> StorageError {
+    StorageError::Poisoned {
+        cause: "the storage was closed".to_owned(),
     }
 }

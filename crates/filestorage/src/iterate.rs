@@ -28,7 +28,8 @@ impl Iterate for FileStorage {
     }
 
     fn history(&self, oid: Oid, revisions_max: usize) -> Result<Vec<HistoryEntry>, StorageError> {
-        let (log, at, end) = self.locate(oid)?;
+        let generation = self.generation.load();
+        let (log, (at, end)) = (&generation.log, generation.locate(oid)?);
         let mut found = Vec::new();
         let mut next = Some(at);
         while let Some(at) = next.take_if(|_| found.len() < revisions_max) {
@@ -46,11 +47,12 @@ impl Iterate for FileStorage {
 
     fn current_record(&self, from: Oid) -> Result<Option<CurrentRecord>, StorageError> {
         let (oid, next) = {
-            let state = self.state.read();
-            let Some((oid, _)) = state.index.first_from(from) else {
+            let generation = self.generation.load();
+            let index = &generation.index;
+            let Some((oid, _)) = index.first_from(from) else {
                 return Ok(None);
             };
-            let after = (oid.next() > oid).then(|| state.index.first_from(oid.next()));
+            let after = (oid.next() > oid).then(|| index.first_from(oid.next()));
             (oid, after.flatten().map(|(oid, _)| oid))
         };
         let found = self.load_before(oid, Tid::MAX)?;

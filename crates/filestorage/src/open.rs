@@ -2,22 +2,24 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use storage::{StorageError, Tid};
 use vfs::{Disk, DiskLock, File, LockError, OpenMode, RealDisk};
 
-use crate::commit_lock::CommitLock;
 use crate::compress::Compression;
-use crate::file_storage::{FileStorage, State};
+use crate::file_storage::FileStorage;
 use crate::format::{LOG_START, MAGIC_NEW, MAGICS, Offset};
+use crate::generation::Generation;
 use crate::log::Log;
-use crate::pack;
-use crate::saved_index;
+use crate::object_locks::ObjectLocks;
 use crate::scan::{CheckedLog, UncheckedTail, Unfinished};
+use crate::writer::Writer;
+use crate::{housekeeping, pack, saved_index};
 
 /// Tells the time since 1970, UTC.
 pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
@@ -40,6 +42,8 @@ pub struct Options {
     pub compress: Compression,
     /// Where the file is.
     pub disk: Arc<dyn Disk>,
+    /// What is on the disk when a finish returns.
+    pub durability: Durability,
     /// Called once when a write or sync has failed, so that nothing is written any more until the
     /// file is reopened. It must not call the storage.
     pub on_poison: Alarm,
@@ -54,9 +58,29 @@ impl Default for Options {
             clock: Arc::new(vfs::unix_time),
             compress: Compression::None,
             disk: Arc::new(RealDisk),
+            durability: Durability::Strict,
             on_poison: Arc::new(|| {}),
         }
     }
+}
+
+/// What is on the disk when a finish returns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// The transaction: first its data, and then, after a sync, the byte that makes it count. What
+    /// recovery finds is whole.
+    #[default]
+    Strict,
+    /// The transaction, written and synced at once, as the original does it: after a power loss a
+    /// transaction that was not acknowledged may look finished and not be whole.
+    Compat,
+    /// Nothing for sure. It is synced after the interval, and when the storage is closed: a power
+    /// loss costs what was finished since, and may leave a file that has to be recovered. For
+    /// filling a database that can be filled again.
+    Async {
+        /// How often to sync.
+        interval: Duration,
+    },
 }
 
 impl FileStorage {
@@ -103,6 +127,7 @@ impl FileStorage {
             }
         }
         warn_of_the_future(&log, checked.last_tid, (options.clock)());
+        let durability = options.durability;
         let storage = Self::assemble(log, options, checked, disk_lock);
         if !index_was_used
             && !storage.read_only
@@ -110,7 +135,14 @@ impl FileStorage {
         {
             tracing::warn!(%error, "the index is not saved; the next open reads the whole file");
         }
-        Ok(Arc::new(storage))
+        let storage = Arc::new(storage);
+        if let Durability::Async { interval } = durability
+            && !storage.read_only
+        {
+            housekeeping::start(&storage, interval)
+                .map_err(|error| StorageError::io(path, "start syncing", error))?;
+        }
+        Ok(storage)
     }
 
     fn assemble(
@@ -126,14 +158,18 @@ impl FileStorage {
             read_only: options.read_only,
             clock: options.clock,
             compression: options.compress,
-            state: RwLock::new(State {
+            durability: options.durability,
+            generation: ArcSwap::from_pointee(Generation::new(
                 log,
-                index: checked.index,
-                end: checked.end,
-                last_tid: checked.last_tid,
-            }),
+                checked.index,
+                checked.end,
+                checked.last_tid,
+            )),
             last_oid: AtomicU64::new(last_oid),
-            commit_lock: Arc::new(CommitLock::default()),
+            object_locks: Arc::new(ObjectLocks::default()),
+            writer: Writer::default(),
+            unsynced: AtomicBool::new(false),
+            housekeeper: Mutex::new(None),
             pack_lock: Mutex::new(()),
             poison: OnceLock::new(),
             on_poison: options.on_poison,

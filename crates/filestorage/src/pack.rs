@@ -20,6 +20,7 @@
 use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use storage::{Oid, PackError, PackOptions, PackProgress, PackReport, Stage, StorageError, Tid};
@@ -28,6 +29,7 @@ use vfs::{Disk, OpenMode};
 use crate::checkpoint;
 use crate::file_storage::FileStorage;
 use crate::format::LOG_START;
+use crate::generation::Generation;
 use crate::log::Log;
 use crate::open::{sync_parent, with_suffix};
 
@@ -130,7 +132,7 @@ impl Pack<'_> {
 
     fn run(&self) -> Result<Outcome, PackError> {
         let (log, end) = self.storage.log_and_end();
-        if self.storage.state.read().index.len() == 0 {
+        if self.storage.generation.load().index.len() == 0 {
             return Ok(self.nothing_done());
         }
         let marks = mark(self, &log, end)?;
@@ -182,9 +184,10 @@ impl Pack<'_> {
     /// Puts the new file in the place of the old one, while no transaction is under way.
     fn switch(&self, mut copier: Copier<'_>) -> Result<Outcome, PackError> {
         let storage = self.storage;
-        let commits_wait = storage.commit_lock.acquire();
+        let commits_wait = storage.writer.pause();
         storage.check_writable()?;
-        let (_, end) = storage.log_and_end();
+        let before = storage.generation();
+        let end = before.end();
         copier.copy_in_haste(end)?;
         assert_eq!(copier.copied_to, end, "everything is copied");
         let (records_dropped, transactions_dropped) =
@@ -197,22 +200,17 @@ impl Pack<'_> {
             log.transaction_before(new_end)?;
         }
         self.replace_file()?;
-        let mut state = storage.state.write();
         let report = PackReport {
             packed: true,
             bytes_before: end.number(),
             bytes_after: new_end.number(),
-            objects_removed: state.index.len().saturating_sub(index.len()),
+            objects_removed: before.index.len().saturating_sub(index.len()),
             records_dropped,
             transactions_dropped,
         };
-        state.log = log;
-        state.end = new_end;
-        let old_index = std::mem::replace(&mut state.index, index);
-        drop(state);
+        let after = Generation::new(log, index, new_end, before.last_tid());
+        storage.generation.store(Arc::new(after));
         drop(commits_wait);
-        // Freeing it takes a while; nobody need wait for that.
-        drop(old_index);
         Ok((report, blobs_dropped))
     }
 

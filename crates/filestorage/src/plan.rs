@@ -1,23 +1,25 @@
-//! The records of a transaction that is about to be written. What an undo writes depends on all that
-//! is current when the commit lock is held, and on what the same transaction has done before.
+//! The records of a transaction that is about to be written. What an undo writes depends on what is
+//! current when its objects are locked, and on what the same transaction has done before.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use storage::{
     CommitError, Oid, Record, StorageError, Tid, UndoObstacle, UndoReason, UndoRefusal,
     is_blob_record,
 };
 
-use crate::file_storage::FileStorage;
+use crate::compress::Compression;
 use crate::format::{DataHeader, LENGTH_LEN, LOG_START, Offset, Status, TransactionHeader};
+use crate::generation::Generation;
 use crate::log::Log;
 use crate::transactions::Headers;
 
 /// A transaction's records, in the order they will have in the file.
 pub(crate) struct Plan<'a> {
-    storage: &'a FileStorage,
-    /// The log and where it ends. The commit lock keeps both as they are.
-    log: Log,
+    /// The file that its back pointers lead into.
+    generation: &'a Arc<Generation>,
+    /// Where the log ended when the objects were locked: what is later has nothing of them.
     end: Offset,
     records: Vec<PlannedRecord>,
     /// The last record of each object.
@@ -48,15 +50,67 @@ impl PlannedRecord {
         };
         DataHeader::LEN as u64 + body
     }
+
+    /// Whether it refers to an older record.
+    pub(crate) fn is_pointer(&self) -> bool {
+        matches!(self.body, PlannedBody::BackPointer(target) if target != Offset::NONE)
+    }
+}
+
+/// A transaction that is to be taken back.
+pub(crate) struct Undoing {
+    tid: Tid,
+    /// The file that it was found in.
+    generation: Arc<Generation>,
+    start: Offset,
+    header: TransactionHeader,
+}
+
+impl Undoing {
+    /// Looks for the transaction. Ids rise along the file, so the search ends at the first one that
+    /// is older.
+    pub(crate) fn find(generation: &Arc<Generation>, tid: Tid) -> Result<Self, CommitError> {
+        let refused = |reason| CommitError::NotUndoable { tid, reason };
+        let mut after = generation.end();
+        while after > LOG_START {
+            let (start, header) = generation.log.transaction_before(after)?;
+            if header.tid == tid {
+                return match header.status {
+                    Status::COMPLETE => Ok(Self {
+                        tid,
+                        generation: Arc::clone(generation),
+                        start,
+                        header,
+                    }),
+                    Status::PACKED => Err(refused(UndoRefusal::Packed)),
+                    _ => Err(refused(UndoRefusal::Undone)),
+                };
+            }
+            if header.tid < tid {
+                break;
+            }
+            after = start;
+        }
+        Err(refused(UndoRefusal::Unknown))
+    }
+
+    /// The objects that it changed.
+    pub(crate) fn oids(&self) -> Result<Vec<Oid>, StorageError> {
+        let mut records = Headers::of(self.start, &self.header);
+        let mut oids = Vec::new();
+        while let Some((_, record)) = records.next(&self.generation.log)? {
+            oids.push(record.oid);
+        }
+        Ok(oids)
+    }
 }
 
 impl<'a> Plan<'a> {
-    /// Called with the commit lock held.
-    pub(crate) fn new(storage: &'a FileStorage, end: Offset) -> Self {
+    /// Called with the objects locked.
+    pub(crate) fn new(generation: &'a Arc<Generation>) -> Self {
         Self {
-            storage,
-            log: storage.log(),
-            end,
+            generation,
+            end: generation.end(),
             records: Vec::new(),
             newest: HashMap::new(),
             undone: Vec::new(),
@@ -68,9 +122,11 @@ impl<'a> Plan<'a> {
     }
 
     /// Adds the records that take the transaction back, or says what stands in the way.
-    pub(crate) fn undo(&mut self, tid: Tid) -> Result<(), CommitError> {
-        let (start, header) = self.find(tid)?;
-        let mut records = Headers::of(start, &header);
+    pub(crate) fn undo(&mut self, mut undoing: Undoing) -> Result<(), CommitError> {
+        if !Arc::ptr_eq(&undoing.generation, self.generation) {
+            undoing = Undoing::find(self.generation, undoing.tid)?;
+        }
+        let mut records = Headers::of(undoing.start, &undoing.header);
         let mut undoing = Vec::new();
         let mut obstacles: Vec<UndoObstacle> = Vec::new();
         while let Some((at, DataHeader { oid, previous, .. })) = records.next(self.log())? {
@@ -92,10 +148,10 @@ impl<'a> Plan<'a> {
     }
 
     /// The records as they will be written, and which objects were undone.
-    pub(crate) fn finish(mut self) -> (Vec<PlannedRecord>, Vec<Oid>) {
+    pub(crate) fn finish(mut self, compression: Compression) -> (Vec<PlannedRecord>, Vec<Oid>) {
         for PlannedRecord { body, .. } in &mut self.records {
             if let PlannedBody::Data(record) = body {
-                *record = self.storage.compression.pack(record.clone());
+                *record = compression.pack(record.clone());
             }
         }
         self.undone.sort_unstable();
@@ -109,29 +165,7 @@ impl<'a> Plan<'a> {
     }
 
     fn log(&self) -> &Log {
-        &self.log
-    }
-
-    /// Where the transaction begins that is to be undone. Ids rise along the file, so the search ends
-    /// at the first one that is older.
-    fn find(&self, tid: Tid) -> Result<(Offset, TransactionHeader), CommitError> {
-        let refused = |reason| CommitError::NotUndoable { tid, reason };
-        let mut after = self.end;
-        while after > LOG_START {
-            let (start, header) = self.log().transaction_before(after)?;
-            if header.tid == tid {
-                return match header.status {
-                    Status::COMPLETE => Ok((start, header)),
-                    Status::PACKED => Err(refused(UndoRefusal::Packed)),
-                    _ => Err(refused(UndoRefusal::Undone)),
-                };
-            }
-            if header.tid < tid {
-                break;
-            }
-            after = start;
-        }
-        Err(refused(UndoRefusal::Unknown))
+        &self.generation.log
     }
 
     /// What takes back the record at `at`, whose object had the record at `previous` before.
@@ -145,7 +179,7 @@ impl<'a> Plan<'a> {
             .newest
             .get(&oid)
             .map(|index| &self.records[*index].body);
-        let committed = self.storage.state.read().index.get(oid);
+        let committed = self.generation.index.get(oid);
         if planned.is_some() || committed != Some(at) {
             let current = match (planned, committed) {
                 (Some(body), _) => body.clone(),

@@ -126,7 +126,7 @@ impl Scan<'_> {
         } else {
             "the last transaction has no sound header"
         };
-        if let Some(later) = self.sound_transaction_at_the_end()? {
+        if let Some(later) = self.finished_transaction_behind(&header)? {
             if header.status == Status::NEVER_WRITTEN
                 && fits
                 && header.length >= header.records_start()
@@ -134,7 +134,7 @@ impl Scan<'_> {
                 return Ok(Verdict::Transaction(header));
             }
             let what = format!(
-                "{why}, if this is the last one; but the file ends with a sound transaction at {}. \
+                "{why}, if this is the last one; but a finished one follows it at {}. \
                  Nothing was cut off: keep a copy of the file and run a recovery tool",
                 later.number()
             );
@@ -154,30 +154,96 @@ impl Scan<'_> {
         Ok(closing >= TransactionHeader::LEN as u64 && closing <= size - self.at)
     }
 
-    /// Whether the file ends with a whole transaction that begins behind the current place. Then
-    /// what is broken here is not the unfinished end of the log, and cutting it would lose
-    /// transactions that somebody was told are safe.
-    fn sound_transaction_at_the_end(&self) -> Result<Option<Offset>, StorageError> {
-        let log = self.window.log;
-        let (start, header) = match log.transaction_before(self.window.size) {
-            Ok(found) => found,
-            Err(StorageError::Corrupt { .. }) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let known = header.status.is_finished() || header.status == Status::UNFINISHED;
-        if start <= self.at || !known || header.tid <= self.last_tid {
-            return Ok(None);
+    /// The first finished transaction behind the current place whose finish may have been told to
+    /// somebody. Then what is broken here is not the unfinished end of the log, and cutting it would
+    /// lose transactions that are thought to be safe.
+    ///
+    /// What a crash leaves of transactions that were written together looks much like it: some of
+    /// them have got their final status and others have not. Nobody was told of any of those; their ids
+    /// follow each other without a gap.
+    fn finished_transaction_behind(
+        &self,
+        first: &TransactionHeader,
+    ) -> Result<Option<Offset>, StorageError> {
+        let (log, size) = (self.window.log, self.window.size);
+        let (mut at, mut header) = (self.at, *first);
+        loop {
+            let after = at + header.length.saturating_add(LENGTH_LEN).min(size - at);
+            if !self.is_whole(at, &header, after)? {
+                return self.finished_transaction_at_the_end(at);
+            }
+            if after == size || size - after < TransactionHeader::LEN as u64 {
+                return Ok(None);
+            }
+            let next = TransactionHeader::decode(&log.read_array(after)?);
+            let together = next.tid == header.tid.next();
+            if next.status.is_finished() && !together {
+                // Behind what was never finished there is none, except by damage.
+                let end = after + next.length.saturating_add(LENGTH_LEN).min(size - after);
+                if self.is_whole(after, &next, end)? && self.is_own(after, &next)? {
+                    return Ok(Some(after));
+                }
+                return self.finished_transaction_at_the_end(after);
+            }
+            (at, header) = (after, next);
         }
+    }
+
+    /// Whether the transaction has both its lengths, and a status that transactions are written with.
+    fn is_whole(
+        &self,
+        at: Offset,
+        header: &TransactionHeader,
+        after: Offset,
+    ) -> Result<bool, StorageError> {
+        let written = header.status == Status::UNFINISHED || header.status.is_finished();
+        let fits = after - at >= header.length.saturating_add(LENGTH_LEN);
+        Ok(written
+            && fits
+            && header.length >= header.records_start()
+            && self.window.log.read_closing_length(after)? == header.length)
+    }
+
+    /// A finished transaction behind that place, after which only whole ones follow to the end of the
+    /// file.
+    fn finished_transaction_at_the_end(
+        &self,
+        behind: Offset,
+    ) -> Result<Option<Offset>, StorageError> {
+        let log = self.window.log;
+        let mut after = self.window.size;
+        loop {
+            let (start, header) = match log.transaction_before(after) {
+                Ok(found) => found,
+                Err(StorageError::Corrupt { .. }) => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            if start <= behind || header.tid <= self.last_tid || !self.is_own(start, &header)? {
+                return Ok(None);
+            }
+            if header.status.is_finished() {
+                return Ok(Some(start));
+            }
+            if header.status != Status::UNFINISHED {
+                return Ok(None);
+            }
+            after = start;
+        }
+    }
+
+    /// Whether the first record agrees that it belongs there. Stored bytes may look like a log; but a
+    /// copy of one has other offsets in it.
+    fn is_own(&self, start: Offset, header: &TransactionHeader) -> Result<bool, StorageError> {
         let records = header.length - header.records_start();
         if records == 0 {
-            return Ok(Some(start));
+            return Ok(true);
         }
         if records < DataHeader::LEN as u64 {
-            return Ok(None);
+            return Ok(false);
         }
-        // Stored bytes may look like a log; but a copy of one has other offsets in it.
-        let first = DataHeader::decode(&log.read_array(start + header.records_start())?);
-        Ok((first.transaction == start && first.tid == header.tid).then_some(start))
+        let at = start + header.records_start();
+        let first = DataHeader::decode(&self.window.log.read_array(at)?);
+        Ok(first.transaction == start && first.tid == header.tid)
     }
 
     /// Enters the records of the transaction at the current place and moves behind it.

@@ -30,14 +30,15 @@ macro_rules! storage_suite {
 }
 
 /// Makes the tests of [`storage_suite!`], and those that only a storage can pass which owns its
-/// commit lock and its log itself.
+/// locks and its log itself.
 #[macro_export]
 macro_rules! local_storage_suite {
     ($make:path) => {
         $crate::storage_suite!($make);
         $crate::storage_tests! { $make:
             all_conflicts_are_listed
-            publish_runs_under_the_commit_lock
+            publish_comes_before_others_have_the_object
+            publish_tells_ids_in_order
         }
     };
 }

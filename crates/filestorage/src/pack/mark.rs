@@ -221,8 +221,8 @@ impl Marker<'_> {
 
     /// Whether a transaction behind the pack time stored the object.
     fn is_stored_later(&self, oid: Oid) -> bool {
-        let place = self.pack.storage.locate(oid);
-        place.is_ok_and(|(_, at, _)| at >= self.marks.pack_end)
+        let place = self.pack.storage.generation().locate(oid);
+        place.is_ok_and(|(at, _)| at >= self.marks.pack_end)
     }
 
     /// Marks what transactions behind the pack time need of those before.

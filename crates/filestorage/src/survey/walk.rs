@@ -318,6 +318,7 @@ impl<'a> Walk<'a> {
     ) -> Result<Step, StorageError> {
         let (start, size) = (self.at, self.window.size);
         let resumed = match next {
+            _ if may_be_tail => self.finished_behind(tid, next)?,
             Some(next) if next == size => None,
             Some(next) if self.is_sound(next, false)? => Some(next),
             _ => self.search(start + 1)?,
@@ -337,6 +338,40 @@ impl<'a> Walk<'a> {
             what,
             resumed: Some(self.at.number()),
         }))
+    }
+
+    /// The first finished transaction behind the current place that was not written together with
+    /// the one there. Of those that were, some may be finished; their ids follow without a gap.
+    fn finished_behind(
+        &mut self,
+        mut tid: Option<Tid>,
+        mut next: Option<Offset>,
+    ) -> Result<Option<Offset>, StorageError> {
+        let size = self.window.size;
+        let mut from = self.at + 1;
+        while let Some(at) = next
+            && at < size
+            && self.is_sound(at, false)?
+        {
+            let header = TransactionHeader::decode(&self.window.log.read_array(at)?);
+            if header.status.is_finished() && Some(header.tid) != tid.map(Tid::next) {
+                return Ok(Some(at));
+            }
+            tid = Some(header.tid);
+            from = at + header.length + LENGTH_LEN;
+            next = Some(from);
+        }
+        if next == Some(size) {
+            return Ok(None);
+        }
+        while let Some(at) = self.search(from)? {
+            let header = TransactionHeader::decode(&self.window.log.read_array(at)?);
+            if header.status.is_finished() {
+                return Ok(Some(at));
+            }
+            from = at + header.length + LENGTH_LEN;
+        }
+        Ok(None)
     }
 
     /// The first place from there on where a transaction begins beyond doubt.

@@ -289,15 +289,15 @@ fn the_data_is_synced_before_the_byte_that_makes_it_count() {
         let record = Record::from(vec![7; 5000]);
         commit.store(Oid::ROOT, Tid::ZERO, record.clone()).unwrap();
         let voted = commit.vote().unwrap();
-        // The write of the status byte, and then the power goes off before it is synced.
-        disk.fail_at(disk.operations() + 2, Fault::PowerLoss);
+        // The data, their sync, the status byte, and then the power goes off before that is synced.
+        disk.fail_at(disk.operations() + 4, Fault::PowerLoss);
         assert!(matches!(
             voted.finish(Box::new(|_| panic!("published"))),
             Err(CommitError::Unknown)
         ));
         disk.restart(coin);
         let size = disk.contents(path()).unwrap().len();
-        assert!(size > 5000, "the vote was durable at {PATH}");
+        assert!(size > 5000, "the data were durable at {PATH}");
         match open(&disk).unwrap().load_before(Oid::ROOT, Tid::MAX) {
             Ok(found) => assert_eq!(found.unwrap().record, record),
             Err(error) => assert!(matches!(error, StorageError::NotFound { .. }), "{error}"),
@@ -326,7 +326,7 @@ fn what_an_opened_storage_shows_survives_a_power_loss() {
             commit.store(Oid::new(1), Tid::ZERO, record).unwrap();
             let voted = commit.vote().unwrap();
             // The status byte is written; the sync behind it never happens.
-            disk.fail_at(disk.operations() + 2, Fault::Error);
+            disk.fail_at(disk.operations() + 4, Fault::Error);
             let unknown = voted.finish(Box::new(|_| {})).unwrap_err();
             assert!(matches!(unknown, CommitError::Unknown), "{unknown}");
             drop(storage);
@@ -357,7 +357,11 @@ fn a_full_disk_refuses_one_transaction_and_takes_the_next() {
     let record = Record::from(&b"does not fit"[..]);
     commit.store(Oid::new(1), Tid::ZERO, record).unwrap();
     disk.fail_at(disk.operations() + 1, Fault::Full);
-    assert!(commit.vote().is_err());
+    let refused = commit.vote().unwrap().finish(Box::new(|_| {}));
+    assert!(matches!(
+        refused,
+        Err(CommitError::Storage(StorageError::Io { .. }))
+    ));
     assert_eq!(storage.last_tid(), before);
     crate::change(&storage, 2, b"after");
     disk.restart(7);
@@ -385,7 +389,7 @@ fn a_failed_write_ends_all_writing_and_raises_the_alarm_once() {
     let record = Record::from(&b"lost"[..]);
     commit.store(Oid::new(1), Tid::ZERO, record).unwrap();
     disk.fail_at(disk.operations() + 1, Fault::Error);
-    assert!(commit.vote().is_err());
+    assert!(commit.vote().unwrap().finish(Box::new(|_| {})).is_err());
     for _ in 0..2 {
         let refused = storage.clone().begin(TransactionMeta::default());
         assert!(matches!(refused, Err(StorageError::Poisoned { .. })));

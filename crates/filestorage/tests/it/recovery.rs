@@ -1,6 +1,6 @@
 //! Opening: locks, read-only, tails, the index.
 
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use filestorage::{FileStorage, Options};
@@ -25,14 +25,16 @@ fn five_transactions() -> (SimDisk, Vec<u8>) {
     (disk, bytes)
 }
 
-/// Votes and dies.
+/// Dies when the data are on the disk, before the status byte.
 fn leave_unfinished(disk: &SimDisk) {
     let storage = open(disk).unwrap();
     let mut commit = storage.begin(TransactionMeta::default()).unwrap();
     commit
         .store(Oid::new(9), Tid::ZERO, Record::from(&b"unfinished"[..]))
         .unwrap();
-    std::mem::forget(commit.vote().unwrap());
+    let voted = commit.vote().unwrap();
+    disk.fail_at(disk.operations() + 3, Fault::Error);
+    voted.finish(Box::new(|_| {})).unwrap_err();
     disk.restart_process();
 }
 
@@ -67,7 +69,7 @@ fn a_new_file_is_durable_even_where_its_index_cannot_be_saved() {
 }
 
 #[test]
-fn an_abort_after_the_vote_leaves_the_file_as_it_was() {
+fn a_vote_and_an_abort_behind_it_leave_the_file_as_it_was() {
     let (disk, bytes) = five_transactions();
     let storage = open(&disk).unwrap();
     let mut commit = storage.clone().begin(TransactionMeta::default()).unwrap();
@@ -75,7 +77,7 @@ fn an_abort_after_the_vote_leaves_the_file_as_it_was() {
         .store(Oid::new(9), Tid::ZERO, Record::from(&b"x"[..]))
         .unwrap();
     let voted = commit.vote().unwrap();
-    assert!(disk.contents(path()).unwrap().len() > bytes.len());
+    assert_eq!(disk.contents(path()).unwrap(), bytes);
     drop(voted);
     assert_eq!(disk.contents(path()).unwrap(), bytes);
 }
@@ -136,23 +138,47 @@ fn a_closed_storage_writes_no_more() {
 }
 
 #[test]
-fn closing_waits_for_a_vote_to_end() {
+fn a_vote_does_not_hold_up_closing_and_finishes_no_more() {
     let (disk, bytes) = five_transactions();
     let storage = open(&disk).unwrap();
-    let voted = storage
-        .clone()
-        .begin(TransactionMeta::default())
-        .unwrap()
-        .vote()
-        .unwrap();
-    let closing = std::thread::spawn({
-        let storage = storage.clone();
-        move || storage.close().unwrap()
-    });
-    voted.finish(Box::new(|_| {})).unwrap();
-    closing.join().unwrap();
-    assert!(disk.contents(path()).unwrap().len() > bytes.len());
-    assert_eq!(open(&disk).unwrap().recent_changes(9).unwrap().len(), 6);
+    let commit = storage.clone().begin(TransactionMeta::default()).unwrap();
+    let voted = commit.vote().unwrap();
+    storage.close().unwrap();
+    let refused = voted.finish(Box::new(|_| panic!("published"))).unwrap_err();
+    assert!(
+        matches!(refused, CommitError::Storage(StorageError::Poisoned { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(disk.contents(path()).unwrap(), bytes);
+}
+
+/// Who is told that a transaction is finished finds it in the file, whenever it was closed.
+#[test]
+fn closing_waits_for_what_is_being_finished() {
+    for _ in 0..20 {
+        let disk = SimDisk::new();
+        let storage = open(&disk).unwrap();
+        let start = Barrier::new(5);
+        let finished: usize = std::thread::scope(|scope| {
+            let finishing: Vec<_> = (0..4)
+                .map(|_| {
+                    let commit = storage.clone().begin(TransactionMeta::default()).unwrap();
+                    let (voted, start) = (commit.vote().unwrap(), &start);
+                    scope.spawn(move || {
+                        start.wait();
+                        voted.finish(Box::new(|_| {})).is_ok()
+                    })
+                })
+                .collect();
+            start.wait();
+            storage.close().unwrap();
+            let finished = finishing.into_iter().map(|thread| thread.join().unwrap());
+            finished.filter(|finished| *finished).count()
+        });
+        drop(storage);
+        let found = open(&disk).unwrap().recent_changes(9).unwrap();
+        assert_eq!(found.len(), finished);
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A file that a server has open for writing.
 
 use fstools::Verdict;
+use sim::Fault;
 use storage::{Oid, Storage, Tid, TransactionMeta};
 
 use crate::{Heard, PATH, PLAIN, commit, disk, open, record, run, strong, survey};
@@ -14,7 +15,10 @@ fn a_transaction_under_way_is_an_unfinished_tail() {
     let missing = record("Root", &[("gone", strong(99))]);
     let base = storage.last_tid();
     begun.store(Oid::ROOT, base, missing).unwrap();
+    // The data are written, and the status byte is not.
+    disk.fail_at(disk.operations() + 3, Fault::Error);
     let voted = begun.vote().unwrap();
+    voted.finish(Box::new(|_tid| {})).unwrap_err();
 
     let before = survey(&disk);
     for tool in [fstools::verify, fstools::references, fstools::statistics] {
@@ -28,7 +32,10 @@ fn a_transaction_under_way_is_an_unfinished_tail() {
     );
     assert_eq!(heard.kinds(), ["transaction", "record", "unfinished-tail"]);
 
-    voted.finish(Box::new(|_tid| {})).unwrap();
+    drop(storage);
+    disk.restart_process();
+    let storage = open(&disk);
+    commit(&storage, &[(0, record("Root", &[("gone", strong(99))]))]);
     let (verdict, _) = run(fstools::references, &survey(&disk));
     assert_eq!(verdict, Verdict::Wrong, "now it counts");
 }

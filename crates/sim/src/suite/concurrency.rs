@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use storage::{CommitError, Oid, Record, Storage, StorageError, Tid};
+use storage::{Commit, CommitError, Oid, Record, Storage, StorageError, Tid};
 
 use super::{World, commit, meta};
 
@@ -87,7 +87,8 @@ fn check_snapshot(storage: &Arc<dyn Storage>, oids: &[Oid]) {
     }
 }
 
-/// While one transaction has voted, others wait, and get their turn in the order they came.
+/// While one transaction has voted, others that change the same object wait, and get their turn in the
+/// order they came.
 pub fn waiting_votes_are_served_in_order(world: &World) {
     // Whether a thread already waits cannot be seen from outside, so it is given time to; a storage
     // that keeps the order passes as soon as the time was long enough.
@@ -102,48 +103,88 @@ pub fn waiting_votes_are_served_in_order(world: &World) {
 }
 
 fn order_of_service(world: &World, patience: Duration) -> [usize; 3] {
-    let begin = || Arc::clone(&world.storage).begin(meta("", "")).unwrap();
-    let first = begin().vote().unwrap();
+    let first = change_of(&world.storage, CONTESTED).vote().unwrap();
     let (sender, served) = channel();
     thread::scope(|scope| {
         for number in IN_ORDER {
-            let (sender, commit) = (sender.clone(), begin());
+            let (sender, commit) = (sender.clone(), change_of(&world.storage, CONTESTED));
             scope.spawn(move || {
-                let voted = commit.vote().unwrap();
+                let _voted = commit.vote().unwrap();
                 sender.send(number).unwrap();
-                voted.finish(Box::new(|_| {})).unwrap();
             });
             let early = served.recv_timeout(patience);
             assert_eq!(early, Err(RecvTimeoutError::Timeout), "a vote did not wait");
         }
-        first.finish(Box::new(|_| {})).unwrap();
+        drop(first);
         IN_ORDER.map(|_| served.recv().unwrap())
     })
 }
 
-/// Until `publish` has returned, nobody else gets through the vote.
-pub fn publish_runs_under_the_commit_lock(world: &World) {
-    let begin = || Arc::clone(&world.storage).begin(meta("", "")).unwrap();
-    let voted = begin().vote().unwrap();
+/// A transaction that changes this object, from what is current.
+fn change_of(storage: &Arc<dyn Storage>, oid: Oid) -> Box<dyn Commit> {
+    let base = match storage.load_before(oid, Tid::MAX) {
+        Ok(current) => current.unwrap().tid,
+        Err(StorageError::NotFound { .. }) => Tid::ZERO,
+        Err(error) => panic!("{error}"),
+    };
+    let mut commit = Arc::clone(storage).begin(meta("", "")).unwrap();
+    commit
+        .store(oid, base, Record::from(&b"changed"[..]))
+        .unwrap();
+    commit
+}
+
+/// Until `publish` has returned, nobody else gets through the vote with the same object, and nothing
+/// later is shown.
+pub fn publish_comes_before_others_have_the_object(world: &World) {
+    let voted = change_of(&world.storage, CONTESTED).vote().unwrap();
     let (sender, got_through) = channel();
-    let waiting = begin();
     let publish = {
-        let (sender, storage) = (sender.clone(), Arc::clone(&world.storage));
-        move |_| {
+        let storage = Arc::clone(&world.storage);
+        move |tid| {
+            assert_eq!(storage.last_tid(), tid);
             let (first_to_see, sees) = channel();
+            let later = Arc::clone(&storage);
             thread::spawn(move || {
-                let waiting = storage.begin(meta("", "")).unwrap();
-                drop(waiting.vote().unwrap());
+                let voted = change_of(&later, CONTESTED).vote().unwrap();
                 first_to_see.send(()).ok();
-                sender.send(()).unwrap();
+                sender
+                    .send(voted.finish(Box::new(|_| {})).unwrap())
+                    .unwrap();
             });
             let early = sees.recv_timeout(Duration::from_millis(100));
             assert_eq!(early, Err(RecvTimeoutError::Timeout), "a vote did not wait");
+            assert_eq!(storage.last_tid(), tid);
         }
     };
-    voted.finish(Box::new(publish)).unwrap();
-    got_through.recv().unwrap();
-    drop(waiting.vote().unwrap());
+    let tid = voted.finish(Box::new(publish)).unwrap();
+    assert!(got_through.recv().unwrap() > tid);
+}
+
+/// Many threads change objects of their own: what `publish` tells comes in the order of the ids, and
+/// each time the last transaction shown is the one told.
+pub fn publish_tells_ids_in_order(world: &World) {
+    let storage = &world.storage;
+    let told = Arc::new(Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for number in 1..=WRITERS {
+            let told = Arc::clone(&told);
+            scope.spawn(move || {
+                for _ in 0..ROUNDS {
+                    let voted = change_of(storage, Oid::new(number)).vote().unwrap();
+                    let (told, storage) = (Arc::clone(&told), Arc::clone(storage));
+                    let publish = move |tid| {
+                        assert_eq!(storage.last_tid(), tid, "nothing later is shown yet");
+                        told.lock().unwrap().push(tid);
+                    };
+                    voted.finish(Box::new(publish)).unwrap();
+                }
+            });
+        }
+    });
+    let told = told.lock().unwrap();
+    assert_eq!(told.len() as u64, WRITERS * ROUNDS);
+    assert!(told.is_sorted(), "{told:?}");
 }
 
 /// Eight threads count up one number, each again and again until its change is accepted.
@@ -194,3 +235,6 @@ const WRITES: u32 = 100;
 const COUNTERS: usize = 8;
 const INCREMENTS: usize = 25;
 const IN_ORDER: [usize; 3] = [1, 2, 3];
+const CONTESTED: Oid = Oid::new(77);
+const WRITERS: u64 = 6;
+const ROUNDS: u64 = 20;

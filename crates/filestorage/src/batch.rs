@@ -1,0 +1,409 @@
+//! Batches: transactions that reach the disk together.
+//!
+//! One round of the [writer](crate::writer) does, in this order:
+//!
+//! 1. writes batch n behind the end of the log, each transaction with the status `c`,
+//! 2. writes the status bytes of batch n-1, whose data the last round has synced,
+//! 3. syncs once: the data of batch n are durable, and batch n-1 counts,
+//! 4. shows, publishes and acknowledges the transactions of batch n-1, in the order of their ids.
+//!
+//! So a status byte that makes a transaction count never reaches the disk before its data, and what a
+//! crash leaves is cut by whoever opens the file: everything from the first status `c` on. Nothing
+//! behind it was acknowledged. Where nobody else commits, a transaction takes two rounds with a
+//! sync each; where many do, each sync serves two batches.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use storage::{CommitError, Oid, Publish, StorageError, Tid};
+
+use crate::commit::Ready;
+use crate::file_storage::FileStorage;
+use crate::format::{DataHeader, Offset, Status, TransactionHeader};
+use crate::generation::Generation;
+use crate::log::Log;
+use crate::open::Durability;
+use crate::plan::PlannedBody;
+use crate::writer::{Queued, Seat};
+
+/// Transactions with their places in the file. There is at least one.
+pub(crate) struct Batch {
+    generation: Arc<Generation>,
+    transactions: Vec<Placed>,
+}
+
+/// A transaction that knows its place.
+struct Placed {
+    ready: Ready,
+    tid: Tid,
+    start: Offset,
+    end: Offset,
+    /// Where its records will be.
+    places: Vec<(Oid, Offset)>,
+    publish: Publish,
+    seat: Arc<Seat>,
+}
+
+impl Batch {
+    /// Gives ids and places to what is queued, behind the batch in flight. The clock is read once:
+    /// the ids of a batch follow each other, by which the next one who opens the file knows it.
+    fn place(storage: &FileStorage, in_flight: Option<&Self>, queued: Vec<Queued>) -> Option<Self> {
+        let generation = storage.generation();
+        let mut last = in_flight.map_or_else(|| generation.last_tid(), Self::last_tid);
+        let mut start = in_flight.map_or_else(|| generation.end(), Self::end);
+        let now = (storage.clock)();
+        let mut transactions = Vec::with_capacity(queued.len());
+        for Queued {
+            mut ready,
+            publish,
+            seat,
+        } in queued
+        {
+            let placed = ready
+                .tid_after(last, now)
+                .and_then(|tid| ready.move_to(&generation).map(|()| tid));
+            let tid = match placed {
+                Ok(tid) => tid,
+                Err(error) => {
+                    seat.settle(Err(error.into()));
+                    continue;
+                }
+            };
+            assert!(tid > last, "transaction ids rise");
+            let end = start + ready.length();
+            let places = ready.places(start);
+            transactions.push(Placed {
+                ready,
+                tid,
+                start,
+                end,
+                places,
+                publish,
+                seat,
+            });
+            (last, start) = (tid, end);
+        }
+        (!transactions.is_empty()).then_some(Self {
+            generation,
+            transactions,
+        })
+    }
+
+    /// Where somebody waits for it.
+    pub(crate) fn first_seat(&self) -> &Arc<Seat> {
+        &self.transactions[0].seat
+    }
+
+    pub(crate) fn seats(&self) -> impl Iterator<Item = &Arc<Seat>> {
+        self.transactions.iter().map(|placed| &placed.seat)
+    }
+
+    fn log(&self) -> &Log {
+        &self.generation.log
+    }
+
+    fn start(&self) -> Offset {
+        self.transactions[0].start
+    }
+
+    fn end(&self) -> Offset {
+        self.last().end
+    }
+
+    fn last_tid(&self) -> Tid {
+        self.last().tid
+    }
+
+    fn last(&self) -> &Placed {
+        self.transactions.last().expect("a batch is never empty")
+    }
+
+    fn settle(self, outcome: &CommitError) {
+        for placed in self.transactions {
+            placed.seat.settle(Err(outcome.clone()));
+        }
+    }
+
+    /// Writes all of it. `None`: with the status that says that it does not count yet.
+    fn write(&self, status: Option<Status>) -> io::Result<()> {
+        let mut out = Out::new(self.log(), self.start(), self.end());
+        for placed in &self.transactions {
+            let status = status.unwrap_or_else(|| placed.ready.status());
+            placed.encode(status, &self.generation, &mut out)?;
+            assert_eq!(out.position(), placed.end, "the length was known before");
+        }
+        out.flush()
+    }
+
+    /// Writes the bytes that make its transactions count. After an error, how many of them may.
+    fn complete(&self) -> Result<(), (usize, io::Error)> {
+        for (number, placed) in self.transactions.iter().enumerate() {
+            let status = [placed.ready.status().byte()];
+            let at = placed.start + TransactionHeader::STATUS_OFFSET;
+            let written = self.log().file.write_at(&status, at.number());
+            written.map_err(|error| (number + 1, error))?;
+        }
+        Ok(())
+    }
+}
+
+impl Placed {
+    /// Writes the transaction as it is in the file.
+    fn encode(&self, status: Status, generation: &Generation, out: &mut Out<'_>) -> io::Result<()> {
+        let header = self.ready.header(self.tid, status);
+        let meta = self.ready.meta();
+        out.write(&header.encode())?;
+        out.write(&meta.user)?;
+        out.write(&meta.description)?;
+        out.write(&meta.extension)?;
+        for record in self.ready.records() {
+            let (data_length, target);
+            let body: &[u8] = match &record.body {
+                PlannedBody::Data(data) => {
+                    data_length = data.len() as u64;
+                    data
+                }
+                PlannedBody::BackPointer(offset) => {
+                    assert!(*offset < self.start, "a back pointer leads back");
+                    data_length = 0;
+                    target = offset.number().to_be_bytes();
+                    &target
+                }
+            };
+            let record_header = DataHeader {
+                oid: record.oid,
+                tid: self.tid,
+                // Nobody changes it: the batch in flight has no object of this transaction.
+                previous: generation.index.get(record.oid).unwrap_or_default(),
+                transaction: self.start,
+                version_length: 0,
+                data_length,
+            };
+            out.write(&record_header.encode())?;
+            out.write(body)?;
+        }
+        out.write(&header.length.to_be_bytes())
+    }
+
+    /// Shows the transaction, tells whoever wants to know, and frees its objects.
+    fn publish(self, generation: &Generation) {
+        generation.show(self.start, self.end, self.tid, &self.places);
+        let (tid, publish) = (self.tid, self.publish);
+        let published = catch_unwind(AssertUnwindSafe(|| publish(tid)));
+        drop(self.ready);
+        match published {
+            Ok(()) => self.seat.settle(Ok(tid)),
+            Err(payload) => {
+                tracing::error!(%tid, "a panic while the transaction was published; it is finished");
+                self.seat.panicked(payload);
+            }
+        }
+    }
+}
+
+impl FileStorage {
+    /// Lands the batch in flight and launches the next one, which is returned.
+    pub(crate) fn round(&self, in_flight: Option<Batch>, queued: Vec<Queued>) -> Option<Batch> {
+        if let Err(error) = self.check_poison() {
+            let error = CommitError::from(error);
+            for queued in queued {
+                queued.seat.settle(Err(error.clone()));
+            }
+            in_flight.into_iter().for_each(|batch| batch.settle(&error));
+            return None;
+        }
+        let batch = Batch::place(self, in_flight.as_ref(), queued);
+        match self.durability {
+            Durability::Strict => self.strict_round(in_flight, batch),
+            Durability::Compat | Durability::Async { .. } => {
+                batch.into_iter().for_each(|batch| self.quick_round(batch));
+                None
+            }
+        }
+    }
+
+    fn strict_round(&self, in_flight: Option<Batch>, batch: Option<Batch>) -> Option<Batch> {
+        let batch = match batch.map(|batch| self.launch(batch)) {
+            None | Some(Ok(None)) => None,
+            Some(Ok(Some(batch))) => Some(batch),
+            Some(Err(error)) => {
+                // It was synced with the status that does not count, and gets no other.
+                in_flight.into_iter().for_each(|batch| batch.settle(&error));
+                return None;
+            }
+        };
+        if in_flight.is_none() && batch.is_none() {
+            return None;
+        }
+        if let Some(landing) = &in_flight
+            && let Err((doubtful, error)) = landing.complete()
+        {
+            let error = CommitError::from(self.poison_with("write", error));
+            let landing = in_flight.into_iter().flat_map(|batch| batch.transactions);
+            for (number, placed) in landing.enumerate() {
+                let outcome = if number < doubtful {
+                    unknown(placed.tid)
+                } else {
+                    error.clone()
+                };
+                placed.seat.settle(Err(outcome));
+            }
+            batch.into_iter().for_each(|batch| batch.settle(&error));
+            return None;
+        }
+        let log = in_flight.as_ref().or(batch.as_ref())?.log();
+        if let Err(error) = log.file.sync_data() {
+            let error = CommitError::from(self.poison_with("sync", error));
+            let landing = in_flight.into_iter().flat_map(|batch| batch.transactions);
+            landing.for_each(|placed| placed.seat.settle(Err(unknown(placed.tid))));
+            batch.into_iter().for_each(|batch| batch.settle(&error));
+            return None;
+        }
+        in_flight.into_iter().for_each(publish);
+        batch
+    }
+
+    /// Writes a batch that does not count yet. Nothing where the disk was full, which costs the
+    /// batch and nothing else.
+    fn launch(&self, mut batch: Batch) -> Result<Option<Batch>, CommitError> {
+        match batch.write(Some(Status::UNFINISHED)) {
+            Ok(()) => {
+                let written = batch.transactions.iter_mut();
+                written.for_each(|placed| placed.ready.forget_records());
+                Ok(Some(batch))
+            }
+            // The system took no more, and said so before anything was synced: what the file held
+            // is untouched, and without the part that was written it is what it was.
+            Err(error) if is_full(&error) && self.cut(&batch) => {
+                let error = CommitError::from(batch.log().io("write", error));
+                batch.settle(&error);
+                Ok(None)
+            }
+            Err(error) => {
+                let error = CommitError::from(self.poison_with("write", error));
+                self.cut(&batch);
+                batch.settle(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes a batch that counts at once, with one sync or none.
+    fn quick_round(&self, batch: Batch) {
+        if let Err(error) = batch.write(None) {
+            // Statuses that count were written: they must be known to be gone.
+            if is_full(&error) && self.cut(&batch) && self.sync(batch.log()).is_ok() {
+                let error = CommitError::from(batch.log().io("write", error));
+                return batch.settle(&error);
+            }
+            self.poison_with("write", error);
+            return batch.settle(&CommitError::Unknown);
+        }
+        if self.durability == Durability::Compat && self.sync(batch.log()).is_err() {
+            return batch.settle(&CommitError::Unknown);
+        }
+        self.unsynced.store(true, Ordering::Release);
+        publish(batch);
+    }
+
+    fn sync(&self, log: &Log) -> Result<(), StorageError> {
+        log.file
+            .sync_data()
+            .map_err(|error| self.poison_with("sync", error))
+    }
+
+    /// Makes durable what was finished without a sync, if there is something.
+    pub(crate) fn sync_if_due(&self) -> Result<(), StorageError> {
+        let is_async = matches!(self.durability, Durability::Async { .. });
+        if is_async && self.unsynced.swap(false, Ordering::AcqRel) {
+            self.check_poison()?;
+            // A pack that comes in between has synced the file that it puts in the place.
+            return self.sync(&self.generation().log);
+        }
+        Ok(())
+    }
+
+    /// Takes a batch away again that does not count. That need not be durable: whoever opens the
+    /// file cuts it off, and the next batch is written over it. False, and poisoned, where that
+    /// fails.
+    fn cut(&self, batch: &Batch) -> bool {
+        let cut = batch.log().file.set_len(batch.start().number());
+        if let Err(error) = cut {
+            let error = self.poison_with("cut", error);
+            tracing::error!(%error, "an unfinished transaction stays at the end of the file");
+            return false;
+        }
+        true
+    }
+}
+
+/// Shows the transactions of a batch that counts.
+fn publish(batch: Batch) {
+    for placed in batch.transactions {
+        placed.publish(&batch.generation);
+    }
+}
+
+fn unknown(tid: Tid) -> CommitError {
+    tracing::error!(%tid, "whether the transaction counts is unknown");
+    CommitError::Unknown
+}
+
+/// Whether there was no room for a write, on the disk or in a quota.
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}
+
+/// The end of the log, written in pieces.
+struct Out<'a> {
+    log: &'a Log,
+    /// Where the buffer begins in the file.
+    at: Offset,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Out<'a> {
+    fn new(log: &'a Log, start: Offset, end: Offset) -> Self {
+        let bytes =
+            usize::try_from(end - start).map_or(PIECE_BYTES, |bytes| bytes.min(PIECE_BYTES));
+        Self {
+            log,
+            at: start,
+            buffer: Vec::with_capacity(bytes),
+        }
+    }
+
+    fn position(&self) -> Offset {
+        self.at + self.buffer.len() as u64
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.buffer.len() + bytes.len() > PIECE_BYTES {
+            self.flush()?;
+            if bytes.len() >= PIECE_BYTES {
+                self.log.file.write_at(bytes, self.at.number())?;
+                self.at = self.at + bytes.len() as u64;
+                return Ok(());
+            }
+        }
+        self.buffer.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if !self.buffer.is_empty() {
+            self.log.file.write_at(&self.buffer, self.at.number())?;
+            self.at = self.position();
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+}
+
+/// How much is written with one call.
+const PIECE_BYTES: usize = 1 << 20;

@@ -1,0 +1,263 @@
+//! Who writes, and when: group commit without a thread of its own.
+//!
+//! A transaction that is to be finished joins a queue. Where nobody leads, its thread does: it takes
+//! what is queued as a batch and writes it, round after round (see [`crate::batch`]), until its own
+//! transaction is settled. Then it hands the lead to a thread that still waits, so that nobody works
+//! for others for ever, and with nobody waiting there is no lead.
+//!
+//! A [pause](Writer::pause) lets the batch on its way come to its end and keeps the next one from
+//! beginning. Votes go on meanwhile.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::{Condvar, Mutex};
+use storage::{CommitError, Publish, Tid};
+
+use crate::batch::Batch;
+use crate::commit::Ready;
+use crate::file_storage::{FileStorage, closed};
+
+/// The queue of those who want to be written, and the lead.
+#[derive(Default)]
+pub(crate) struct Writer {
+    state: Mutex<State>,
+    /// Told when nobody leads, and when a pause ends.
+    idle: Condvar,
+    closed: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Queued>,
+    /// The batch that is on the disk, and does not count yet. Only while somebody leads.
+    in_flight: Option<Batch>,
+    leading: bool,
+    paused: bool,
+}
+
+/// A transaction in the queue.
+pub(crate) struct Queued {
+    pub(crate) ready: Ready,
+    pub(crate) publish: Publish,
+    pub(crate) seat: Arc<Seat>,
+}
+
+/// Where the thread that finishes a transaction waits.
+#[derive(Default)]
+pub(crate) struct Seat {
+    mail: Mutex<Option<Mail>>,
+    has_mail: Condvar,
+}
+
+enum Mail {
+    /// Its turn to lead.
+    Lead,
+    /// Its transaction is settled.
+    Settled(Result<Tid, CommitError>),
+    /// Its transaction is finished, and to publish it made a panic, which is its own business.
+    Panicked(Box<dyn Any + Send>),
+}
+
+impl Seat {
+    /// Tells the owner what became of the transaction. The first word counts.
+    pub(crate) fn settle(&self, outcome: Result<Tid, CommitError>) {
+        self.send(Mail::Settled(outcome));
+    }
+
+    pub(crate) fn panicked(&self, payload: Box<dyn Any + Send>) {
+        self.send(Mail::Panicked(payload));
+    }
+
+    fn send(&self, sent: Mail) {
+        self.mail.lock().get_or_insert(sent);
+        self.has_mail.notify_one();
+    }
+
+    fn has_mail(&self) -> bool {
+        self.mail.lock().is_some()
+    }
+
+    fn wait(&self) -> Mail {
+        let mut mail = self.mail.lock();
+        loop {
+            match mail.take() {
+                Some(received) => return received,
+                None => self.has_mail.wait(&mut mail),
+            }
+        }
+    }
+}
+
+impl Writer {
+    /// Refuses what is not queued yet, and waits until the rest is settled. Whether it was closed
+    /// before.
+    pub(crate) fn close(&self) -> bool {
+        let mut state = self.state.lock();
+        let closed_before = self.closed.swap(true, Ordering::Relaxed);
+        while state.leading || state.paused || !state.queue.is_empty() {
+            self.idle.wait(&mut state);
+        }
+        closed_before
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Keeps everybody from writing into the file until the pause is dropped. Waits for the batch
+    /// on its way, and for other pauses.
+    pub(crate) fn pause(&self) -> Pause<'_> {
+        let mut state = self.state.lock();
+        while state.paused {
+            self.idle.wait(&mut state);
+        }
+        state.paused = true;
+        while state.leading {
+            self.idle.wait(&mut state);
+        }
+        assert!(state.in_flight.is_none(), "who leads lands the batch");
+        Pause { writer: self }
+    }
+
+    /// How many transactions wait to be written.
+    #[cfg(test)]
+    pub(crate) fn queued(&self) -> usize {
+        self.state.lock().queue.len()
+    }
+}
+
+/// As long as this lives, nothing is written into the file by commits.
+pub(crate) struct Pause<'a> {
+    writer: &'a Writer,
+}
+
+impl Drop for Pause<'_> {
+    fn drop(&mut self) {
+        let mut state = self.writer.state.lock();
+        assert!(!state.leading, "nobody leads during a pause");
+        state.paused = false;
+        state.pass_lead_on();
+        self.writer.idle.notify_all();
+    }
+}
+
+impl State {
+    /// Gives the lead to somebody whose transaction is not settled, if there is something to do.
+    fn pass_lead_on(&mut self) {
+        let in_flight = self.in_flight.as_ref().map(Batch::first_seat);
+        let queued = self.queue.front().filter(|_| !self.paused);
+        let next = in_flight.or_else(|| Some(&queued?.seat));
+        self.leading = next.is_some();
+        if let Some(seat) = next {
+            seat.send(Mail::Lead);
+        }
+    }
+
+    /// The next batch: as many of the queue as go together, at least one if there is one. Whoever
+    /// brings an id of its own goes alone, so that the ids of a batch follow each other.
+    fn take_batch(&mut self) -> Vec<Queued> {
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        while let Some(next) = self.queue.front().filter(|_| !self.paused) {
+            let alone = next.ready.brings_tid();
+            bytes += next.ready.length();
+            let fits = batch.len() < BATCH_TRANSACTIONS_MAX && bytes <= BATCH_BYTES_MAX && !alone;
+            if !fits && !batch.is_empty() {
+                break;
+            }
+            batch.extend(self.queue.pop_front());
+            if alone {
+                break;
+            }
+        }
+        batch
+    }
+}
+
+impl FileStorage {
+    /// Writes a transaction that has voted, together with others, and waits until it is settled.
+    pub(crate) fn finish(&self, ready: Ready, publish: Publish) -> Result<Tid, CommitError> {
+        let seat = Arc::new(Seat::default());
+        let mut leads = {
+            let mut state = self.writer.state.lock();
+            if self.writer.is_closed() {
+                return Err(closed().into());
+            }
+            state.queue.push_back(Queued {
+                ready,
+                publish,
+                seat: Arc::clone(&seat),
+            });
+            let leads = !state.leading && !state.paused;
+            state.leading |= leads;
+            leads
+        };
+        loop {
+            if leads {
+                self.lead(&seat);
+            }
+            match seat.wait() {
+                Mail::Lead => leads = true,
+                Mail::Settled(outcome) => return outcome,
+                Mail::Panicked(payload) => resume_unwind(payload),
+            }
+        }
+    }
+
+    /// Writes batches until the own transaction is settled, or a pause keeps it in the queue.
+    fn lead(&self, own: &Seat) {
+        let writer = &self.writer;
+        loop {
+            let (in_flight, queued) = {
+                let mut state = writer.state.lock();
+                (state.in_flight.take(), state.take_batch())
+            };
+            if in_flight.is_none() && queued.is_empty() {
+                break;
+            }
+            let in_flight = self.guarded_round(in_flight, queued);
+            writer.state.lock().in_flight = in_flight;
+            if own.has_mail() {
+                break;
+            }
+        }
+        let mut state = writer.state.lock();
+        state.pass_lead_on();
+        if !state.leading {
+            writer.idle.notify_all();
+        }
+    }
+
+    /// A round whose panic leaves nobody waiting for ever.
+    fn guarded_round(&self, in_flight: Option<Batch>, queued: Vec<Queued>) -> Option<Batch> {
+        let mut seats: Vec<_> = queued
+            .iter()
+            .map(|queued| Arc::clone(&queued.seat))
+            .collect();
+        seats.extend(in_flight.iter().flat_map(Batch::seats).cloned());
+        let round = AssertUnwindSafe(|| self.round(in_flight, queued));
+        match catch_unwind(round) {
+            Ok(in_flight) => in_flight,
+            Err(_) => {
+                // The panic itself was reported by the hook. What it left half done is unknown.
+                self.poison("a panic while a batch was written");
+                for seat in seats {
+                    seat.settle(Err(CommitError::Unknown));
+                }
+                None
+            }
+        }
+    }
+}
+
+/// How many bytes a batch has at most, unless it is a single transaction.
+pub(crate) const BATCH_BYTES_MAX: u64 = 16 << 20;
+/// How many transactions a batch has at most.
+const BATCH_TRANSACTIONS_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests;
