@@ -63,6 +63,7 @@ struct State {
     before_sync: Option<Box<dyn FnOnce() + Send>>,
     locks: Vec<PathBuf>,
     operations: u64,
+    syncs: u64,
     fault: Option<(u64, Fault)>,
     power_is_off: bool,
     /// Counts restarts: handles of an earlier life are dead.
@@ -93,6 +94,11 @@ impl SimDisk {
     /// syncs, and changes of names.
     pub fn operations(&self) -> u64 {
         self.state.lock().operations
+    }
+
+    /// How often a file was synced.
+    pub fn syncs(&self) -> u64 {
+        self.state.lock().syncs
     }
 
     /// Lets a fault happen at the operation with that number; the next one has the number
@@ -484,6 +490,7 @@ impl File for SimFile {
             if let Some(fault) = state.next_operation() {
                 return Err(fault.into_error());
             }
+            state.syncs += 1;
             state.medium.sync_file(self.file);
             state.trace_event(|| Event::SyncFile(self.file));
             Ok(())

@@ -1,6 +1,7 @@
 //! The histories.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
 
 use filestorage::FileStorage;
 use storage::{Oid, PackOptions, Storage, Tid};
@@ -60,6 +61,63 @@ fn abort(stage: &Stage, storage: &Arc<FileStorage>, rng: &mut fastrand::Rng) {
     let voted = commit.vote().unwrap();
     drop(voted);
 }
+
+/// Several transactions wait for the disk at the same time, so that one sync serves many.
+#[test]
+fn batches_survive_power_losses() {
+    let mut proof = Proof::of("group commit");
+    let syncs_spared = AtomicU64::new(0);
+    for seed in seeds(24) {
+        proof.meets(&format!("seed {seed}"), 0, |stage, _| {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let storage = stage.open();
+            stage.create(&storage, &(1..=WRITERS).collect::<Vec<_>>());
+            for _ in 0..3 {
+                let before = stage.disk().syncs();
+                finish_together(stage, &storage, &mut rng);
+                let syncs = stage.disk().syncs() - before;
+                let spared = (2 * WRITERS).saturating_sub(syncs);
+                syncs_spared.fetch_add(spared, Ordering::Relaxed);
+            }
+        });
+    }
+    let syncs_spared = syncs_spared.into_inner();
+    assert!(syncs_spared > 10 * WRITERS, "there were batches");
+    proof.ends(2_000);
+}
+
+/// Votes one after the other; finishes at the same time, all but the first while that one syncs.
+fn finish_together(stage: &Stage, storage: &Arc<FileStorage>, rng: &mut fastrand::Rng) {
+    let voted = (1..=WRITERS).map(|number| {
+        let oid = Oid::new(number);
+        let mut commit = stage.begin(storage, "together");
+        let record = record(&text(rng, "together"), &[]);
+        commit.store(oid, base(storage, oid), record).unwrap();
+        commit.vote().unwrap()
+    });
+    let mut voted: Vec<_> = voted.collect();
+    let first = voted.remove(0);
+    let syncs = Arc::new(Barrier::new(WRITERS_LATER + 1));
+    let first_syncs = Arc::clone(&syncs);
+    stage.disk().before_next_sync(move || {
+        first_syncs.wait();
+        // The others are about to finish, and the sync may last as long as they take for that.
+        (0..1_000).for_each(|_| std::thread::yield_now());
+    });
+    std::thread::scope(|scope| {
+        scope.spawn(|| stage.finish_voted(first));
+        for later in voted {
+            let syncs = &syncs;
+            scope.spawn(move || {
+                syncs.wait();
+                stage.finish_voted(later);
+            });
+        }
+    });
+}
+
+const WRITERS: u64 = 6;
+const WRITERS_LATER: usize = 5;
 
 #[test]
 fn undos_survive_power_losses() {

@@ -9,7 +9,7 @@ use filestorage::{FileStorage, Options};
 use pickle::Pickles;
 use sha1::{Digest, Sha1};
 use sim::SimDisk;
-use storage::{Commit, Oid, Record, Storage, StorageError, Tid, TransactionMeta};
+use storage::{Commit, Oid, Record, Storage, StorageError, Tid, TransactionMeta, Voted};
 
 /// The transactions of a storage: of each its id, and its records; no data where the object ceased to
 /// exist.
@@ -109,7 +109,11 @@ impl Stage {
     }
 
     pub(super) fn finish(&self, commit: Box<dyn Commit>) -> Tid {
-        let tid = commit.vote().unwrap().finish(Box::new(|_| {})).unwrap();
+        self.finish_voted(commit.vote().unwrap())
+    }
+
+    pub(super) fn finish_voted(&self, voted: Box<dyn Voted>) -> Tid {
+        let tid = voted.finish(Box::new(|_| {})).unwrap();
         self.disk.note(tid.number());
         tid
     }
