@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use conformance::{Stopwatch, memory};
 use filestorage::{FileStorage, Options, Survey};
-use fstools::{Line, Listener, Verdict};
+use fstools::{BackupOptions, Line, Listener, Repository, Verdict};
 use serde_json::{Value, json};
 use storage::{Oid, Storage, Tid};
 use vfs::RealDisk;
@@ -44,6 +44,7 @@ fn perform(task: &Value) -> Result<Value> {
         "refs" => look(task, |survey, listener| {
             fstools::references(survey, listener)
         }),
+        "backup" => backup(task),
         other => bail!("an unknown task: {other}"),
     }
 }
@@ -161,6 +162,22 @@ fn look(
     let verdict = tool(&survey, &mut Deaf)?;
     if verdict != Verdict::Sound {
         bail!("the file is not sound");
+    }
+    Ok(json!({ "seconds": watch.elapsed().as_secs_f64() }))
+}
+
+fn backup(task: &Value) -> Result<Value> {
+    let repository = Repository::open(text(task, "directory")?, Arc::new(RealDisk))?;
+    let options = BackupOptions {
+        full: true,
+        now: vfs::unix_time(),
+        ..BackupOptions::default()
+    };
+    let watch = Stopwatch::start();
+    let path = Path::new(text(task, "path")?);
+    let verdict = fstools::backup(path, &repository, &options, &mut Deaf)?;
+    if verdict != Verdict::Sound {
+        bail!("something is wrong with the file or its backup");
     }
     Ok(json!({ "seconds": watch.elapsed().as_secs_f64() }))
 }
