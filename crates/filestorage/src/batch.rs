@@ -215,13 +215,18 @@ impl FileStorage {
             return None;
         }
         let batch = Batch::place(self, in_flight.as_ref(), queued);
-        match self.durability {
+        let in_flight = match self.durability {
             Durability::Strict => self.strict_round(in_flight, batch),
             Durability::Compat | Durability::Async { .. } => {
                 batch.into_iter().for_each(|batch| self.quick_round(batch));
                 None
             }
+        };
+        if !matches!(self.durability, Durability::Async { .. }) {
+            // Nothing is shown that was not synced before.
+            self.checkpoint_if_due(self.moment());
         }
+        in_flight
     }
 
     fn strict_round(&self, in_flight: Option<Batch>, batch: Option<Batch>) -> Option<Batch> {
@@ -319,8 +324,10 @@ impl FileStorage {
         let is_async = matches!(self.durability, Durability::Async { .. });
         if is_async && self.unsynced.swap(false, Ordering::AcqRel) {
             self.check_poison()?;
+            let moment = self.moment();
             // A pack that comes in between has synced the file that it puts in the place.
-            return self.sync(&self.generation().log);
+            self.sync(&self.generation().log)?;
+            self.checkpoint_if_due(moment);
         }
         Ok(())
     }

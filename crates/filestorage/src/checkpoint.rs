@@ -47,6 +47,7 @@ use crate::index::Index;
 use crate::log::Log;
 use crate::open::{sync_parent, with_suffix};
 
+mod background;
 mod format;
 mod load;
 mod tree;
@@ -132,11 +133,18 @@ impl Checkpointer {
     ) -> Result<(), StorageError> {
         // What was said before counts no more, should this fail.
         let mut tree = self.tree.lock();
+        if self.is_retired.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let (mut next, is_new) = match tree.take() {
             Some(known) => (known, false),
             None => (Tree::new(self.open_draft()?), true),
         };
         let written = next.renew(log, index, end, last_tid, &self.is_retired);
+        if is_new && !matches!(written, Ok(true)) {
+            // The room may be what is missing. If that fails too, the next one empties the file.
+            self.disk.remove(&self.draft_path()).ok();
+        }
         if !written.map_err(|failure| failure.at(&self.path))? {
             return Ok(());
         }
@@ -151,17 +159,25 @@ impl Checkpointer {
         Ok(())
     }
 
-    /// Takes the checkpoint away, durably, and writes no other: the log is about to be replaced.
-    /// Waits for one that is being written, which hurries.
+    /// Takes the checkpoint away and writes no other: the log is about to be replaced, once the
+    /// directory is synced. Waits for one that is being written, which is given up.
     pub(crate) fn retire(&self) -> Result<(), StorageError> {
         self.is_retired.store(true, Ordering::Relaxed);
         let mut tree = self.tree.lock();
         *tree = None;
         match self.disk.remove(&self.path) {
-            Ok(()) => sync_parent(&*self.disk, &self.path),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(StorageError::io(self.path.as_path(), "remove", error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(StorageError::io(self.path.as_path(), "remove", error))
+            }
+            _ => Ok(()),
         }
+    }
+
+    /// Writes no other; one that is being written is given up or finished when this returns. What
+    /// is on the disk stays.
+    pub(crate) fn stop(&self) {
+        self.is_retired.store(true, Ordering::Relaxed);
+        *self.tree.lock() = None;
     }
 
     /// Goes on after all: the log was not replaced.

@@ -14,6 +14,7 @@ use storage::{
 };
 use vfs::{Disk, DiskLock};
 
+use crate::checkpoint::Checkpointer;
 use crate::commit::FileCommit;
 use crate::compress::Compression;
 use crate::format::{LOG_START, Offset, Status};
@@ -21,7 +22,7 @@ use crate::generation::Generation;
 use crate::index_file;
 use crate::log::Log;
 use crate::object_locks::ObjectLocks;
-use crate::open::{Alarm, Clock, Durability};
+use crate::open::{Alarm, Background, Clock, Durability};
 use crate::transactions::Transactions;
 use crate::writer::Writer;
 
@@ -31,6 +32,8 @@ pub struct FileStorage {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) read_only: bool,
     pub(crate) clock: Clock,
+    pub(crate) checkpoint_every: Option<u64>,
+    pub(crate) background: Background,
     pub(crate) compression: Compression,
     /// The file as it is now. Replaced by a pack, while the writer pauses.
     pub(crate) generation: ArcSwap<Generation>,
@@ -74,11 +77,27 @@ impl FileStorage {
         drop(self.housekeeper.lock().take());
         let disk_lock = self.disk_lock.lock().take();
         if self.read_only || closed_before || self.poison.get().is_some() {
+            self.generation().checkpointer.stop();
             return Ok(());
         }
         let result = self.sync_if_due().and_then(|()| self.save_index());
+        if result.is_ok() {
+            self.last_checkpoint();
+        }
+        // Two processes must not write one checkpoint.
+        self.generation().checkpointer.stop();
         drop(disk_lock);
         result
+    }
+
+    /// For a new log, of which the next open would read what is behind `saved_to`.
+    pub(crate) fn new_checkpointer(&self, saved_to: Offset) -> Checkpointer {
+        Checkpointer::new(
+            self.disk.clone(),
+            &self.path,
+            self.checkpoint_every,
+            saved_to,
+        )
     }
 
     pub(crate) fn save_index(&self) -> Result<(), StorageError> {
@@ -193,6 +212,13 @@ impl FileStorage {
         }
         let read = |start: Offset| Transactions::changes_of(&log, start, end);
         found.into_iter().rev().map(read).collect()
+    }
+}
+
+impl Drop for FileStorage {
+    /// The lock file is released behind this, and two processes must not write one checkpoint.
+    fn drop(&mut self) {
+        self.generation().checkpointer.stop();
     }
 }
 

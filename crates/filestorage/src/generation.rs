@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use storage::{Oid, StorageError, Tid};
 
+use crate::checkpoint::Checkpointer;
 use crate::format::Offset;
 use crate::index::Index;
 use crate::log::Log;
@@ -21,6 +22,7 @@ use crate::log::Log;
 pub(crate) struct Generation {
     pub(crate) log: Log,
     pub(crate) index: Index,
+    pub(crate) checkpointer: Checkpointer,
     /// Nothing that the index names reaches beyond.
     limit: AtomicU64,
     /// Behind the last transaction that is wholly in the index.
@@ -29,10 +31,17 @@ pub(crate) struct Generation {
 }
 
 impl Generation {
-    pub(crate) fn new(log: Log, index: Index, end: Offset, last_tid: Tid) -> Self {
+    pub(crate) fn new(
+        log: Log,
+        index: Index,
+        checkpointer: Checkpointer,
+        end: Offset,
+        last_tid: Tid,
+    ) -> Self {
         Self {
             log,
             index,
+            checkpointer,
             limit: AtomicU64::new(end.number()),
             end: AtomicU64::new(end.number()),
             last_tid: AtomicU64::new(last_tid.number()),

@@ -63,7 +63,7 @@ mod writer;
 pub use compress::Compression;
 pub use file_storage::FileStorage;
 pub use format::Status;
-pub use open::{Alarm, Clock, Durability, Options};
+pub use open::{Alarm, Background, Clock, Durability, Options};
 pub use rebuild::Rebuild;
 pub use references::References;
 pub use storage::{DataRecord, PackError, PackOptions, PackProgress, PackReport, Stage};

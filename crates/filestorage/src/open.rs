@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -11,6 +12,7 @@ use parking_lot::Mutex;
 use storage::{StorageError, Tid};
 use vfs::{Disk, DiskLock, File, LockError, OpenMode, RealDisk};
 
+use crate::checkpoint::{CHECKPOINT_EVERY_BYTES, Checkpointer};
 use crate::compress::Compression;
 use crate::file_storage::FileStorage;
 use crate::format::{LOG_START, MAGIC_NEW, MAGICS, Offset};
@@ -26,6 +28,9 @@ pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// Called when something must be known at once.
 pub type Alarm = Arc<dyn Fn() + Send + Sync>;
+
+/// Gets work that may be done later, beside what the caller does.
+pub type Background = Arc<dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync>;
 
 /// How a Data.fs is opened.
 #[derive(Clone)]
@@ -44,6 +49,11 @@ pub struct Options {
     pub disk: Arc<dyn Disk>,
     /// What is on the disk when a finish returns.
     pub durability: Durability,
+    /// How many bytes of log may come before the index is saved again, beside the commits, in
+    /// `<path>.zidx`: an open after a crash reads that much. Never where there is nothing.
+    pub checkpoint_every: Option<u64>,
+    /// Gets the work of saving it: a thread for each time, unless a test wants it otherwise.
+    pub background: Background,
     /// Called once when a write or sync has failed, so that nothing is written any more until the
     /// file is reopened. It must not call the storage.
     pub on_poison: Alarm,
@@ -59,6 +69,8 @@ impl Default for Options {
             compress: Compression::None,
             disk: Arc::new(RealDisk),
             durability: Durability::Strict,
+            checkpoint_every: Some(CHECKPOINT_EVERY_BYTES),
+            background: Arc::new(on_a_thread),
             on_poison: Arc::new(|| {}),
         }
     }
@@ -86,7 +98,8 @@ pub enum Durability {
 impl FileStorage {
     /// Opens the file.
     ///
-    /// The `.index` beside it is used where it agrees with the file; else the whole file is read.
+    /// The `.index` or `.zidx` beside it, whichever is newer, is used where it agrees with the file;
+    /// else the whole file is read.
     /// Bytes behind the last finished transaction are copied to `<path>.tr0` (or the first number
     /// that is free) and cut off.
     ///
@@ -114,7 +127,10 @@ impl FileStorage {
         };
         let saved = saved_index::newest(&log, disk, mode)?;
         let index_was_used = saved.is_some();
-        let tail = saved.map_or_else(UncheckedTail::everything, |saved| saved.tail);
+        let (tail, checkpoint) = saved.map_or_else(
+            || (UncheckedTail::everything(), None),
+            |saved| (saved.tail, saved.tree),
+        );
         let trusted = tail.start;
         let checked = tail.check(&log)?;
         if !options.read_only {
@@ -128,7 +144,13 @@ impl FileStorage {
         }
         warn_of_the_future(&log, checked.last_tid, (options.clock)());
         let durability = options.durability;
-        let storage = Self::assemble(log, options, checked, disk_lock);
+        let saved_to = if index_was_used { trusted } else { checked.end };
+        let every = options.checkpoint_every;
+        let checkpointer = Checkpointer::new(options.disk.clone(), path, every, saved_to);
+        if let Some(checkpoint) = checkpoint {
+            checkpointer.adopt(checkpoint);
+        }
+        let storage = Self::assemble(log, options, checked, checkpointer, disk_lock);
         if !index_was_used
             && !storage.read_only
             && let Err(error) = storage.save_index()
@@ -149,6 +171,7 @@ impl FileStorage {
         log: Log,
         options: Options,
         checked: CheckedLog,
+        checkpointer: Checkpointer,
         disk_lock: Option<Box<dyn DiskLock>>,
     ) -> Self {
         let last_oid = checked.index.last_oid().map_or(0, |oid| oid.number());
@@ -157,11 +180,14 @@ impl FileStorage {
             disk: options.disk,
             read_only: options.read_only,
             clock: options.clock,
+            checkpoint_every: options.checkpoint_every,
+            background: options.background,
             compression: options.compress,
             durability: options.durability,
             generation: ArcSwap::from_pointee(Generation::new(
                 log,
                 checked.index,
+                checkpointer,
                 checked.end,
                 checked.last_tid,
             )),
@@ -175,6 +201,13 @@ impl FileStorage {
             on_poison: options.on_poison,
             disk_lock: Mutex::new(disk_lock),
         }
+    }
+}
+
+fn on_a_thread(work: Box<dyn FnOnce() + Send>) {
+    let thread = thread::Builder::new().name("zodiac-checkpoint".to_owned());
+    if let Err(error) = thread.spawn(work) {
+        tracing::warn!(%error, "no thread for work in the background, which is left out");
     }
 }
 

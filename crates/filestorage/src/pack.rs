@@ -26,7 +26,6 @@ use std::sync::atomic::Ordering;
 use storage::{Oid, PackError, PackOptions, PackProgress, PackReport, Stage, StorageError, Tid};
 use vfs::{Disk, OpenMode};
 
-use crate::checkpoint;
 use crate::file_storage::FileStorage;
 use crate::format::LOG_START;
 use crate::generation::Generation;
@@ -154,8 +153,15 @@ impl Pack<'_> {
             return Ok(self.nothing_done());
         }
         self.catch_up(&mut copier)?;
-        self.remove_sidecars()?;
-        self.switch(copier)
+        let before = self.storage.generation();
+        let switched = match self.remove_sidecars(&before) {
+            Ok(()) => self.switch(copier, &before),
+            Err(error) => Err(error),
+        };
+        if switched.is_err() {
+            before.checkpointer.resume();
+        }
+        switched
     }
 
     /// Copies what is committed meanwhile, until little is left that commits would have to wait for.
@@ -174,19 +180,18 @@ impl Pack<'_> {
 
     /// What speaks of the old file goes, durably, before the new file has the name. It takes a while,
     /// and no commit need wait for that.
-    fn remove_sidecars(&self) -> Result<(), PackError> {
+    fn remove_sidecars(&self, before: &Generation) -> Result<(), PackError> {
         let (disk, path) = (&*self.storage.disk, self.storage.path.as_path());
         remove(disk, &with_suffix(path, ".index"))?;
-        remove(disk, &checkpoint::path_of(path))?;
+        before.checkpointer.retire()?;
         Ok(sync_parent(disk, path)?)
     }
 
     /// Puts the new file in the place of the old one, while no transaction is under way.
-    fn switch(&self, mut copier: Copier<'_>) -> Result<Outcome, PackError> {
+    fn switch(&self, mut copier: Copier<'_>, before: &Generation) -> Result<Outcome, PackError> {
         let storage = self.storage;
         let commits_wait = storage.writer.pause();
         storage.check_writable()?;
-        let before = storage.generation();
         let end = before.end();
         copier.copy_in_haste(end)?;
         assert_eq!(copier.copied_to, end, "everything is copied");
@@ -208,7 +213,8 @@ impl Pack<'_> {
             records_dropped,
             transactions_dropped,
         };
-        let after = Generation::new(log, index, new_end, before.last_tid());
+        let checkpointer = storage.new_checkpointer(new_end);
+        let after = Generation::new(log, index, checkpointer, new_end, before.last_tid());
         storage.generation.store(Arc::new(after));
         drop(commits_wait);
         Ok((report, blobs_dropped))

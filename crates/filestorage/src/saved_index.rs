@@ -16,7 +16,6 @@ pub(crate) struct Saved {
     /// What it leaves to be checked.
     pub(crate) tail: UncheckedTail,
     /// The checkpoint, where it was that.
-    #[allow(dead_code, reason = "see the module `checkpoint`")]
     pub(crate) tree: Option<checkpoint::Tree>,
 }
 
