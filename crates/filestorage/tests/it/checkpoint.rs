@@ -193,6 +193,29 @@ fn a_pack_takes_the_checkpoint_of_the_old_file_away() {
     assert_eq!(found, read_all(&open(&disk).unwrap()));
 }
 
+/// The original knows nothing of checkpoints: its pack leaves that of the old file in the place.
+#[test]
+fn a_checkpoint_is_not_believed_behind_a_pack_of_the_original() {
+    let old = SimDisk::new();
+    old.put(path(), include_bytes!("../golden/unpacked.fs"));
+    let storage = open(&old).unwrap();
+    crate::change(&storage, 3, &[1; 500]);
+    drop(storage);
+    let stale = old.contents(Path::new(&beside(".zidx"))).unwrap();
+
+    let disk = SimDisk::new();
+    disk.put(path(), include_bytes!("../golden/packed-late.fs"));
+    let storage = crate::open(&disk).unwrap();
+    // As long as the old one, and longer.
+    while storage.stats().bytes < 2 * old.contents(path()).unwrap().len() as u64 {
+        crate::change(&storage, 3, &[2; 100]);
+        disk.remove(Path::new(&beside(".index"))).ok();
+        disk.put(Path::new(&beside(".zidx")), &stale);
+        let look = crate::open_read_only(&disk).unwrap();
+        assert_eq!(read_all(&look), read_all(&storage));
+    }
+}
+
 /// What was not synced may be lost, and must not be in a checkpoint.
 #[test]
 fn without_syncs_there_is_no_checkpoint_before_the_next_one() {
