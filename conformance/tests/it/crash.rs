@@ -14,6 +14,7 @@ use storage::Tid;
 
 use crate::is_full;
 
+mod backups;
 mod original;
 mod scripts;
 mod stage;

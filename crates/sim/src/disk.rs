@@ -327,6 +327,7 @@ impl Disk for SimDisk {
         state.check_power()?;
         let missing: Vec<PathBuf> = path
             .ancestors()
+            .take_while(|directory| directory.parent().is_some())
             .take_while(|directory| !state.names.has_directory(directory))
             .map(Path::to_owned)
             .collect();

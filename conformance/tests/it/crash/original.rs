@@ -64,14 +64,14 @@ impl Original {
     /// original again.
     pub(super) fn judge(self) -> Vec<Verdict> {
         let mut found: Vec<_> = (0..self.seen.len()).collect();
-        let mut first = self.run(&found);
+        let mut first = self.run("crash_images.py", &found);
         found.retain(|number| first[*number]["error"].is_string());
         for number in &found {
             let path = self.folder(*number).join("Data.fs");
             let storage = FileStorage::open(path, Options::default()).unwrap();
             storage.close().unwrap();
         }
-        let second = self.run(&found);
+        let second = self.run("crash_images.py", &found);
         for (number, mut second) in found.into_iter().zip(second) {
             second["refusal"] = first[number]["error"].take();
             first[number] = second;
@@ -79,10 +79,21 @@ impl Original {
         first.iter().map(verdict).collect()
     }
 
-    fn run(&self, numbers: &[usize]) -> Vec<Value> {
+    /// Lets the original restore all repositories: digests of what it restored, or why it did not.
+    pub(super) fn restore_backups(self) -> Vec<Result<String, String>> {
+        let all: Vec<_> = (0..self.seen.len()).collect();
+        let found = self.run("crash_backups.py", &all);
+        let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
+        found
+            .iter()
+            .map(|found| text(&found["digest"]).ok_or_else(|| found["error"].to_string()))
+            .collect()
+    }
+
+    fn run(&self, script: &str, numbers: &[usize]) -> Vec<Value> {
         let folders = numbers.iter().map(|number| self.folder(*number));
         let folders: Vec<_> = folders.collect();
-        let found = judge::run("crash_images.py", &json!({ "folders": folders })).unwrap();
+        let found = judge::run(script, &json!({ "folders": folders })).unwrap();
         let Value::Array(found) = found else {
             panic!("no list: {found}");
         };

@@ -10,12 +10,12 @@ use super::Proof;
 use super::stage::{Stage, base, record};
 use crate::is_full;
 
-fn seeds(few: u64) -> std::ops::Range<u64> {
+pub(super) fn seeds(few: u64) -> std::ops::Range<u64> {
     0..if is_full() { few * 10 } else { few }
 }
 
 /// Texts from a few bytes to several sectors.
-fn text(rng: &mut fastrand::Rng, words: &str) -> String {
+pub(super) fn text(rng: &mut fastrand::Rng, words: &str) -> String {
     let times = [1, 1, 10, 60, 300][rng.usize(..5)];
     format!("{words} {} ", rng.u16(..)).repeat(times)
 }
@@ -195,7 +195,7 @@ fn meanwhile(stage: &Stage, storage: &Arc<FileStorage>) {
     });
 }
 
-fn pack(storage: &FileStorage, to: Tid, keep_old: bool) {
+pub(super) fn pack(storage: &FileStorage, to: Tid, keep_old: bool) {
     let options = PackOptions {
         to,
         keep_old,

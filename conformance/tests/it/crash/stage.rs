@@ -185,11 +185,11 @@ pub(super) fn digest(content: &Content) -> String {
             digest.update(bytes);
         }
     }
-    digest
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(&digest.finalize())
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A record with a text in it that refers to these objects.
