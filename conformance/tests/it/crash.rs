@@ -25,6 +25,7 @@ use stage::{Content, Stage, digest, read_all};
 /// Histories under proof.
 struct Proof {
     name: &'static str,
+    stage: fn() -> Stage,
     original: Original,
     /// What our engine saw on each disk that the original gets, and how that disk came about.
     seen: Vec<(Content, String)>,
@@ -33,8 +34,13 @@ struct Proof {
 
 impl Proof {
     fn of(name: &'static str) -> Self {
+        Self::on(name, Stage::new)
+    }
+
+    fn on(name: &'static str, stage: fn() -> Stage) -> Self {
         Self {
             name,
+            stage,
             original: Original::new(),
             seen: Vec::new(),
             count: CrashCount::default(),
@@ -46,7 +52,7 @@ impl Proof {
     /// ones: `play` is told how many to make.
     fn meets(&mut self, context: &str, packs: usize, play: impl Fn(&Stage, usize)) {
         let stages = (0..=packs).map(|packs| {
-            let stage = Stage::new();
+            let stage = (self.stage)();
             play(&stage, packs);
             stage
         });

@@ -62,6 +62,32 @@ fn abort(stage: &Stage, storage: &Arc<FileStorage>, rng: &mut fastrand::Rng) {
     drop(voted);
 }
 
+/// The index is saved beside the log again and again, and a pack makes another log.
+#[test]
+fn checkpoints_survive_power_losses() {
+    let mut proof = Proof::on("checkpoint", Stage::with_checkpoints);
+    for seed in seeds(10) {
+        proof.meets(&format!("seed {seed}"), 1, |stage, packs| {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let storage = stage.open();
+            stage.create(&storage, &(1..6).collect::<Vec<_>>());
+            (0..5).for_each(|_| change(stage, &storage, &mut rng));
+            let storage = stage.reopen(storage);
+            (0..3).for_each(|_| change(stage, &storage, &mut rng));
+            if packs > 0 {
+                pack(&storage, Tid::MAX, true);
+            }
+            (0..4).for_each(|_| change(stage, &storage, &mut rng));
+            let path = std::path::Path::new("/db/Data.fs.zidx");
+            assert!(
+                stage.disk().contents(path).is_some(),
+                "a checkpoint was made"
+            );
+        });
+    }
+    proof.ends(1_500);
+}
+
 /// Several transactions wait for the disk at the same time, so that one sync serves many.
 #[test]
 fn batches_survive_power_losses() {

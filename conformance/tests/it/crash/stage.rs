@@ -50,9 +50,20 @@ impl Stage {
         }
     }
 
+    /// The same with a checkpoint of the index after every few transactions, made at once.
+    pub(super) fn with_checkpoints() -> Self {
+        let mut stage = Self::new();
+        stage.options.checkpoint_every = Some(CHECKPOINT_EVERY);
+        stage.options.background = Arc::new(|work| work());
+        stage
+    }
+
     /// Another disk at a later time.
     pub(super) fn on(&self, disk: &SimDisk) -> Self {
-        Self::of(disk.clone(), self.seconds.load(Ordering::Relaxed) + 1)
+        let mut stage = Self::of(disk.clone(), self.seconds.load(Ordering::Relaxed) + 1);
+        stage.options.checkpoint_every = self.options.checkpoint_every;
+        stage.options.background = Arc::clone(&self.options.background);
+        stage
     }
 
     pub(super) fn disk(&self) -> &SimDisk {
@@ -209,6 +220,9 @@ pub(super) fn record(text: &str, references: &[u64]) -> Record {
     pickles.push_root(state);
     Record::from(pickles.encode())
 }
+
+/// In bytes of the file.
+const CHECKPOINT_EVERY: u64 = 1_500;
 
 /// The scripts use smaller ids.
 const OBJECTS_MAX: u64 = 40;
