@@ -84,7 +84,7 @@ fn play(stage: &Stage, seed: u64) -> Vec<Vec<u8>> {
             pack(&storage, storage::Tid::MAX, true);
         }
         let options = BackupOptions {
-            compress: seed % 2 == 0,
+            compress: seed.is_multiple_of(2),
             kill_old: number == 3,
             ..BackupOptions::default()
         };
