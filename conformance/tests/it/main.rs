@@ -11,6 +11,7 @@ mod judges;
 mod load;
 mod outage;
 mod relay;
+mod tools;
 mod undo;
 mod up;
 mod writing;

@@ -32,6 +32,7 @@ mod node;
 mod walk;
 
 pub(crate) use node::NodeClass;
+pub(crate) use walk::children_of;
 use walk::{Complaint, TreeWalk};
 
 /// Something that is wrong with a BTree.

@@ -70,6 +70,19 @@ impl Content {
         name
     }
 
+    /// The first object that it refers to under that name.
+    pub(crate) fn named(&self, name: &str) -> Option<Oid> {
+        let mut found = None;
+        self.visit(|reference, label| match reference {
+            Reference::Strong { oid, .. } if label.as_deref() == Some(name) => {
+                found = Some(oid);
+                false
+            }
+            _ => true,
+        });
+        found
+    }
+
     /// Every reference, with the text key it is nearest to, until `wanted` says no.
     fn visit(&self, mut wanted: impl FnMut(Reference, Option<Cow<'_, str>>) -> bool) {
         let mut seen = HashSet::new();

@@ -7,8 +7,8 @@ use filestorage::{Damage, SurveyedRecord, SurveyedTransaction, UnfinishedTail};
 use serde::{Serialize, Serializer};
 use storage::{Oid, Tid};
 
-use crate::{BTreeLine, BackupLine, BackupVerifyLine, DanglingLine, IndexLine, RestoreLine, Stamp};
-use crate::{UndoObjectLine, UndoableLine, UndoneLine};
+use crate::{BTreeLine, BackupLine, BackupVerifyLine, DanglingLine, ExportLine, ImportLine};
+use crate::{IndexLine, RestoreLine, Stamp, UndoObjectLine, UndoableLine, UndoneLine};
 
 /// One thing that a tool found. As JSON an object whose `kind` says which. Ids are hexadecimal text,
 /// since 64 bits are more than JSON numbers hold everywhere; offsets and lengths are numbers.
@@ -73,6 +73,21 @@ pub enum Line {
     Class(ClassLine),
     /// What was verified.
     Verified(VerifyLine),
+    /// Objects were exported.
+    Exported(ExportLine),
+    /// Objects were imported.
+    Imported(ImportLine),
+    /// The file of a blob is missing.
+    BlobAbsent {
+        /// The blob.
+        #[serde(serialize_with = "shown")]
+        oid: Oid,
+        /// The transaction whose revision it is.
+        #[serde(serialize_with = "shown")]
+        tid: Tid,
+        /// What was expected and found.
+        what: String,
+    },
     /// The `.index` beside a file.
     Index(IndexLine),
     /// A transaction that may be undone.
@@ -329,20 +344,7 @@ impl fmt::Display for Line {
                 oid,
                 what,
                 resumed,
-            } => {
-                write!(f, "damaged at offset {offset}")?;
-                if let Some(tid) = tid {
-                    write!(f, ", transaction {tid}")?;
-                }
-                if let Some(oid) = oid {
-                    write!(f, ", object {oid}")?;
-                }
-                write!(f, ": {what}")?;
-                match resumed {
-                    Some(at) => write!(f, "; reading goes on at {at}"),
-                    None => Ok(()),
-                }
-            }
+            } => fmt_damage(f, *offset, (*tid, *oid), what, *resumed),
             Self::UnfinishedTail { offset, bytes, why } => write!(
                 f,
                 "unfinished tail at offset {offset}, {bytes} bytes: {why}; a server is writing it, \
@@ -351,6 +353,11 @@ impl fmt::Display for Line {
             Self::Btree(btree) => btree.fmt(f),
             Self::Class(class) => class.fmt(f),
             Self::Verified(verified) => verified.fmt(f),
+            Self::Exported(exported) => exported.fmt(f),
+            Self::Imported(imported) => imported.fmt(f),
+            Self::BlobAbsent { oid, tid, what } => {
+                write!(f, "blob {oid} of transaction {tid}: {what}")
+            }
             Self::Index(index) => index.fmt(f),
             Self::Undoable(undoable) => undoable.fmt(f),
             Self::UndoObject(object) => object.fmt(f),
@@ -373,6 +380,27 @@ impl fmt::Display for Line {
                  objects, {damages} damaged places"
             ),
         }
+    }
+}
+
+fn fmt_damage(
+    f: &mut fmt::Formatter<'_>,
+    offset: u64,
+    (tid, oid): (Option<Tid>, Option<Oid>),
+    what: &str,
+    resumed: Option<u64>,
+) -> fmt::Result {
+    write!(f, "damaged at offset {offset}")?;
+    if let Some(tid) = tid {
+        write!(f, ", transaction {tid}")?;
+    }
+    if let Some(oid) = oid {
+        write!(f, ", object {oid}")?;
+    }
+    write!(f, ": {what}")?;
+    match resumed {
+        Some(at) => write!(f, "; reading goes on at {at}"),
+        None => Ok(()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 
 use storage::{CommitError, StorageError};
 
-use crate::{Line, RepositoryError};
+use crate::{ImportError, Line, PlaceError, RepositoryError};
 
 /// Hears what a tool finds, as it finds it.
 pub trait Listener {
@@ -59,6 +59,12 @@ pub enum ToolError {
     /// A directory of backups cannot be used in the way that is asked for.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
+    /// A path names no object.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// An export file cannot be imported. Nothing was committed.
+    #[error(transparent)]
+    Import(#[from] ImportError),
     /// The listener hears nothing any more.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),

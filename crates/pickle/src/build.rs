@@ -252,6 +252,21 @@ impl Pickles {
         true
     }
 
+    /// Replaces the persistent id of a reference. False if `reference` is none.
+    ///
+    /// Panics if the id is itself a reference.
+    pub fn set_persistent(&mut self, reference: NodeId, id: NodeId) -> bool {
+        assert!(
+            !matches!(self.node(id), Node::Persistent(_)),
+            "a reference is no persistent id"
+        );
+        let is_reference = matches!(self.node(reference), Node::Persistent(_));
+        if is_reference {
+            self.nodes[reference.index()] = Node::Persistent(id);
+        }
+        is_reference
+    }
+
     /// Where the last entry with this key stands in the run of a dict.
     pub(crate) fn position(&self, run: Run, key: &str) -> Option<usize> {
         let pair = self

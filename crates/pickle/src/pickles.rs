@@ -70,6 +70,14 @@ impl Pickles {
         })
     }
 
+    /// All references in the pickles, as [`Pickles::persistent_ids`] has their ids.
+    pub fn references(&self) -> impl Iterator<Item = Value<'_>> {
+        let nodes = self.nodes.iter().zip(0u32..);
+        nodes
+            .filter(|(node, _)| matches!(node, Node::Persistent(_)))
+            .map(|(_, index)| Value::new(self, NodeId(index)))
+    }
+
     /// A view of a node of this arena.
     ///
     /// Panics if the id was made by a larger arena.

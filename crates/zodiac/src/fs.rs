@@ -12,6 +12,8 @@ mod backup;
 mod backup_verify;
 mod console;
 mod dump;
+mod export;
+mod import;
 mod index;
 mod info;
 mod oids;
@@ -19,6 +21,7 @@ mod progress;
 mod refs;
 mod restore;
 mod stats;
+mod storages;
 mod tail;
 mod undo;
 mod verify;
@@ -70,6 +73,10 @@ enum Tool {
     Verify(verify::Verify),
     /// Bytes and records by class, the largest first
     Stats(stats::Stats),
+    /// Write an object and all that it holds to an export file (.zexp)
+    Export(export::Export),
+    /// Take the objects of an export file in
+    Import(import::Import),
     /// Check the .index beside the file, or make it anew
     Index(index::Index),
     /// List what may be undone; say what an undo would change; undo
@@ -92,6 +99,8 @@ impl Tool {
             Self::Refs(tool) => tool.run(),
             Self::Verify(tool) => tool.run(),
             Self::Stats(tool) => tool.run(),
+            Self::Export(tool) => tool.run(),
+            Self::Import(tool) => tool.run(),
             Self::Index(tool) => tool.run(),
             Self::Undo(tool) => tool.run(),
             Self::Backup(tool) => tool.run(),

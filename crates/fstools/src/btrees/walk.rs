@@ -256,21 +256,26 @@ fn wrong_child(pending: &Pending, parent: NodeClass, class: NodeClass) -> Option
     }
 }
 
-/// The children of a tree that are trees of its own class.
+/// The children of the object, where it is a tree.
 pub(super) fn children(
     survey: &Survey,
     positions: &Positions,
     oid: Oid,
 ) -> Result<Vec<Oid>, StorageError> {
     let content = parents::content(survey, positions, oid)?;
-    let read = |content: &Content| {
-        let class = NodeClass::parse(&content.class()?).filter(|class| class.is_tree)?;
-        match Node::read(class, content).ok()? {
-            Node::Tree { children, .. } => Some(children),
-            Node::Leaf(_) => None,
-        }
-    };
-    Ok(content.as_ref().and_then(read).unwrap_or_default())
+    let found = content.as_ref().and_then(|content| {
+        let class = NodeClass::parse(&content.class()?)?;
+        children_of(class, content)
+    });
+    Ok(found.unwrap_or_default())
+}
+
+/// The children of a tree: trees or buckets. Nothing of other nodes, and of a tree in one record.
+pub(crate) fn children_of(class: NodeClass, content: &Content) -> Option<Vec<Oid>> {
+    match Node::read(class, content).ok()? {
+        Node::Tree { children, .. } => Some(children),
+        Node::Leaf(_) => None,
+    }
 }
 
 /// How a key has to compare to another.

@@ -23,6 +23,7 @@ mod graph;
 mod index;
 mod live;
 mod many;
+mod transfer;
 mod undo;
 
 const PLAIN: &[u8] = include_bytes!("../../../filestorage/tests/golden/plain.fs");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use filestorage::Survey;
-use fstools::{Listener, Stamp, ToolError, Verdict};
+use fstools::{Listener, Place, Stamp, ToolError, Verdict};
 use storage::{Oid, StorageError, Tid};
 use vfs::RealDisk;
 
@@ -69,6 +69,15 @@ pub(crate) fn tid(text: &str) -> Result<Tid, String> {
         Ok((first, last)) if first == last => Ok(first),
         _ => Err("a transaction id is a number such as 0x03f0000100000000".to_owned()),
     }
+}
+
+/// An object, by its id or its path.
+pub(crate) fn place(text: &str) -> Result<Place, String> {
+    if text.starts_with('/') {
+        return Ok(Place::Path(text.to_owned()));
+    }
+    let wrong = |_| "an object is a path such as /news/2026, or an id such as 0x1f".to_owned();
+    oid(text).map(Place::Oid).map_err(wrong)
 }
 
 /// An object's id.

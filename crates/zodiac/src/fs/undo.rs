@@ -1,14 +1,13 @@
 //! `zodiac fs undo`
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use filestorage::{FileStorage, Options};
 use fstools::{Listener, ToolError, Verdict};
 use storage::{Storage, Tid, TransactionMeta};
 
 use super::arguments::{Target, tid};
+use super::storages;
 
 /// `zodiac fs undo`
 #[derive(Debug, Args)]
@@ -63,12 +62,7 @@ impl Undo {
     }
 
     fn list(&self, listener: &mut dyn Listener) -> Result<Verdict, ToolError> {
-        let options = Options {
-            create: false,
-            read_only: true,
-            ..Options::default()
-        };
-        let storage = FileStorage::open(&self.target.file, options)?;
+        let storage = storages::open_for_reading(&self.target.file)?;
         fstools::undoable(&*storage, self.count, listener)
     }
 
@@ -82,7 +76,7 @@ impl Undo {
             description: description.into_bytes(),
             extension: Vec::new(),
         };
-        let file = open_for_writing(&self.target.file)?;
+        let file = storages::open_for_writing(&self.target.file)?;
         let storage: Arc<dyn Storage> = Arc::clone(&file) as _;
         let verdict = fstools::undo(&storage, &self.tids, meta, listener);
         let closed = file.close();
@@ -90,13 +84,4 @@ impl Undo {
         closed?;
         Ok(verdict)
     }
-}
-
-/// An existing file, with its lock.
-pub(super) fn open_for_writing(path: &PathBuf) -> Result<Arc<FileStorage>, ToolError> {
-    let options = Options {
-        create: false,
-        ..Options::default()
-    };
-    Ok(FileStorage::open(path, options)?)
 }

@@ -1,0 +1,197 @@
+//! An object with all that it holds, as a file: what `exportFile` of ZODB writes.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use filestorage::References;
+use serde::Serialize;
+use storage::{Oid, Storage, StorageError, Tid, is_blob_record};
+use vfs::{Disk, OpenMode, SequentialReader, SequentialWriter};
+
+use crate::content::class_of;
+use crate::line::{Line, named, shown};
+use crate::listener::{Listener, ToolError, Verdict};
+use crate::oid_set::OidSet;
+use crate::zexp::Exporter;
+
+/// An export was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ExportLine {
+    /// The object.
+    #[serde(serialize_with = "shown")]
+    pub oid: Oid,
+    /// Its class.
+    pub class: Option<String>,
+    /// How many objects are in the file, blobs included.
+    pub objects: u64,
+    /// How many of them are blobs.
+    pub blobs: u64,
+    /// How many were referred to and are not there.
+    pub absent: u64,
+    /// The length of the file.
+    pub bytes: u64,
+}
+
+/// Writes the object, and all objects that can be reached from it, as they are before that
+/// transaction, to a file; an older file of that name is replaced when the new one is whole. Objects
+/// that do not exist are told and left out, as the original does it.
+///
+/// # Errors
+/// The storage cannot be read or the file not written, or the object itself does not exist.
+pub fn export(
+    storage: &dyn Storage,
+    before: Tid,
+    oid: Oid,
+    disk: &dyn Disk,
+    target: &Path,
+    listener: &mut dyn Listener,
+) -> Result<Verdict, ToolError> {
+    let mut draft = target.as_os_str().to_owned();
+    draft.push(".part");
+    let draft = Path::new(&draft);
+    let written =
+        |result: io::Result<()>| result.map_err(|error| StorageError::io(target, "write", error));
+    let file = disk
+        .open(draft, OpenMode::Truncate)
+        .map_err(|error| StorageError::io(draft, "make", error))?;
+    let mut out = BufWriter::with_capacity(BUFFER_BYTES, SequentialWriter::new(file.clone(), 0));
+    let mut export = Export {
+        storage,
+        before,
+        disk,
+        target,
+        line: ExportLine {
+            oid,
+            class: None,
+            objects: 0,
+            blobs: 0,
+            absent: 0,
+            bytes: 0,
+        },
+        unread_blobs: 0,
+    };
+    let result = export.run(&mut out, listener);
+    if let Err(error) = result {
+        drop(out);
+        // What cannot be removed is no worse than the first error.
+        let _ = disk.remove(draft);
+        return Err(error);
+    }
+    written(out.flush())?;
+    written(file.sync_data())?;
+    let mut line = export.line;
+    line.bytes = file
+        .len()
+        .map_err(|error| StorageError::io(target, "measure", error))?;
+    written(disk.rename(draft, target))?;
+    let wrong = line.absent + export.unread_blobs;
+    listener.tell(Line::Exported(line))?;
+    Ok(Verdict::of(wrong))
+}
+
+struct Export<'a> {
+    storage: &'a dyn Storage,
+    before: Tid,
+    disk: &'a dyn Disk,
+    target: &'a Path,
+    line: ExportLine,
+    /// Blobs whose files are not in the export.
+    unread_blobs: u64,
+}
+
+impl Export<'_> {
+    fn run(&mut self, out: &mut dyn Write, listener: &mut dyn Listener) -> Result<(), ToolError> {
+        let target = self.target;
+        let write = |error| StorageError::io(target, "write", error);
+        let mut exporter = Exporter::begin(out).map_err(write)?;
+        let mut references = References::default();
+        // The original has objects that are referred to several times in its list several times, and
+        // skips all but the first.
+        let mut known = OidSet::default();
+        let mut pending = VecDeque::from([self.line.oid]);
+        known.insert(self.line.oid);
+        listener.counts("objects", None);
+        while let Some(oid) = pending.pop_front() {
+            let revision = match self.storage.load_before(oid, self.before) {
+                Ok(Some(revision)) => revision,
+                Ok(None) | Err(StorageError::NotFound { .. }) if self.line.objects > 0 => {
+                    self.line.absent += 1;
+                    listener.tell(Line::Absent { oid })?;
+                    continue;
+                }
+                Ok(None) => return Err(StorageError::NotFound { oid }.into()),
+                Err(error) => return Err(error.into()),
+            };
+            let record = &*revision.record;
+            let (found, _) = references
+                .read(record)
+                .map_err(|what| StorageError::Corrupt {
+                    path: self.storage.name().into(),
+                    offset: 0,
+                    what: format!("object {oid}: {what}"),
+                })?;
+            for reference in found {
+                if known.insert(*reference) {
+                    pending.push_back(*reference);
+                }
+            }
+            if self.line.objects == 0 {
+                self.line.class = class_of(record);
+            }
+            exporter.record(oid, record).map_err(write)?;
+            if is_blob_record(record) {
+                self.blob(&mut exporter, oid, revision.tid, listener)?;
+            }
+            self.line.objects += 1;
+            listener.reached(self.line.objects);
+        }
+        Ok(exporter.finish().map_err(write)?)
+    }
+
+    fn blob(
+        &mut self,
+        exporter: &mut Exporter<'_>,
+        oid: Oid,
+        tid: Tid,
+        listener: &mut dyn Listener,
+    ) -> Result<(), ToolError> {
+        self.line.blobs += 1;
+        // Where the storage keeps no blobs the original writes the record alone as well.
+        let Some(blobs) = self.storage.blobs() else {
+            self.unread_blobs += 1;
+            let what =
+                "the storage keeps no blobs: the file of the blob is not exported".to_owned();
+            listener.tell(Line::BlobAbsent { oid, tid, what })?;
+            return Ok(());
+        };
+        let path = blobs.load_blob(oid, tid)?;
+        let read = |error| StorageError::io(&*path, "read", error);
+        let file = self.disk.open(&path, OpenMode::Read).map_err(read)?;
+        let length = file.len().map_err(read)?;
+        let mut reader = SequentialReader::new(file, 0);
+        let copied = exporter.blob(length, &mut reader);
+        Ok(copied.map_err(|error| StorageError::io(&*path, "copy", error))?)
+    }
+}
+
+impl fmt::Display for ExportLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "exported {} {}: {} objects, {} of them blobs, {} bytes",
+            self.oid,
+            named(&self.class),
+            self.objects,
+            self.blobs,
+            self.bytes
+        )?;
+        match self.absent {
+            0 => Ok(()),
+            absent => write!(f, "; {absent} objects that are referred to do not exist"),
+        }
+    }
+}
+
+const BUFFER_BYTES: usize = 256 << 10;

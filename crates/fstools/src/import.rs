@@ -1,0 +1,308 @@
+//! Objects of an export file, taken into a storage: what `importFile` of ZODB does, and the manager of a
+//! Zope folder behind it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::{BufWriter, Read, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pickle::{NodeId, Pickles, uncompressed};
+use serde::Serialize;
+use storage::{Commit, Oid, Record, Storage, StorageError, Tid, TransactionMeta, is_blob_record};
+use vfs::{Disk, OpenMode, SequentialWriter};
+use zodb::Reference;
+
+use crate::content::class_of;
+use crate::line::{Line, named, shown};
+use crate::listener::{Listener, ToolError, Verdict};
+use crate::zexp::{BlobError, ImportError, Importer};
+
+mod folder;
+
+use folder::Folder;
+
+/// Where and as what objects are imported.
+#[derive(Clone, Debug, Default)]
+pub struct ImportOptions {
+    /// The folder that holds the object from then on; without one, only its id is told.
+    pub into: Option<Oid>,
+    /// Its name in the folder; without one, the id that it has.
+    pub name: Option<String>,
+    /// What the folder calls its kind, where Zodiac does not know its class.
+    pub meta_type: Option<String>,
+    /// What the transaction says of itself.
+    pub meta: TransactionMeta,
+}
+
+/// Objects were imported.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ImportLine {
+    /// The new id of the exported object.
+    #[serde(serialize_with = "shown")]
+    pub oid: Oid,
+    /// Its class.
+    pub class: Option<String>,
+    /// The transaction.
+    #[serde(serialize_with = "shown")]
+    pub tid: Tid,
+    /// How many objects it made, blobs included.
+    pub objects: u64,
+    /// How many of them are blobs.
+    pub blobs: u64,
+    /// References to objects that are not in the file: they lead nowhere.
+    pub dangling: u64,
+    /// Its name in the folder.
+    pub name: Option<String>,
+}
+
+/// Imports an export file in one transaction: every object in it gets a new id. Blobs are staged where
+/// the storage wants them.
+///
+/// # Errors
+/// The file is broken, or the storage cannot be written. Nothing was committed.
+pub fn import(
+    storage: &Arc<dyn Storage>,
+    disk: &dyn Disk,
+    input: &mut dyn Read,
+    options: &ImportOptions,
+    listener: &mut dyn Listener,
+) -> Result<Verdict, ToolError> {
+    let mut import = Import {
+        storage,
+        disk,
+        commit: Arc::clone(storage).begin(options.meta.clone())?,
+        ids: Ids::new(storage),
+        objects: 0,
+        blobs: 0,
+    };
+    let folder = match options.into {
+        Some(oid) => Some(Folder::open(storage, oid)?),
+        None => None,
+    };
+    let mut importer = Importer::begin(input)?;
+    let mut exported = None;
+    while let Some((old, record)) = importer.record()? {
+        let is_first = exported.is_none();
+        let oid = import.ids.of_record(old, is_first)?;
+        let mut pickles = import.translate(old, &record)?;
+        if is_first {
+            let name = match &folder {
+                Some(folder) => Some(folder.name(&mut pickles, options.name.as_deref())?),
+                None => None,
+            };
+            exported = Some((oid, pickles.clone(), name));
+        }
+        import.store(old, oid, &pickles, &mut importer)?;
+        listener.reached(importer.read);
+    }
+    let (oid, pickles, name) = exported.ok_or(ImportError::Empty)?;
+    if let (Some(folder), Some(name)) = (folder, &name) {
+        let meta_type = options.meta_type.as_deref();
+        let (folder, base, record) = folder.with(name, oid, &pickles, meta_type)?;
+        import.commit.store(folder, base, record)?;
+    }
+    let dangling = import.ids.dangling();
+    let voted = import.commit.vote()?;
+    let tid = voted.finish(Box::new(|_| {}))?;
+    listener.tell(Line::Imported(ImportLine {
+        oid,
+        class: class_of(&pickles.encode()),
+        tid,
+        objects: import.objects,
+        blobs: import.blobs,
+        dangling,
+        name,
+    }))?;
+    Ok(Verdict::of(dangling))
+}
+
+struct Import<'a> {
+    storage: &'a Arc<dyn Storage>,
+    disk: &'a dyn Disk,
+    commit: Box<dyn Commit>,
+    ids: Ids<'a>,
+    objects: u64,
+    blobs: u64,
+}
+
+impl Import<'_> {
+    /// The record with the new ids in its references. Those to other databases stay as they are.
+    fn translate(&mut self, old: Oid, record: &[u8]) -> Result<Pickles, ToolError> {
+        let broken = |what| ImportError::Record { oid: old, what };
+        let record = uncompressed(record).map_err(|error| broken(error.to_string()))?;
+        let decoded = Pickles::decode(&record);
+        let mut pickles = decoded.map_err(|error| broken(error.to_string()))?;
+        if pickles.roots().len() != 2 {
+            return Err(broken("it is not made of a class and a state".to_owned()).into());
+        }
+        // References to one object share their id, as they do where the object is pickled.
+        let mut translated: HashMap<(Oid, bool), NodeId> = HashMap::new();
+        let references: Vec<NodeId> = pickles.references().map(|value| value.id()).collect();
+        for node in references {
+            let reference = Reference::read(pickles.value(node));
+            let (oid, is_strong) = match reference {
+                Some(Reference::Strong { oid, .. }) => (oid, true),
+                Some(Reference::Weak {
+                    oid,
+                    database: None,
+                }) => (oid, false),
+                Some(_) => continue,
+                None => {
+                    let what = "a persistent id of unknown form".to_owned();
+                    return Err(broken(what).into());
+                }
+            };
+            let new = self.ids.of_reference(oid, is_strong)?;
+            let id = match translated.get(&(oid, is_strong)) {
+                Some(id) => *id,
+                None => {
+                    let id = if is_strong {
+                        strong(&mut pickles, node, new)
+                    } else {
+                        weak(&mut pickles, new)
+                    };
+                    translated.insert((oid, is_strong), id);
+                    id
+                }
+            };
+            pickles.set_persistent(node, id);
+        }
+        Ok(pickles)
+    }
+
+    fn store(
+        &mut self,
+        old: Oid,
+        oid: Oid,
+        pickles: &Pickles,
+        importer: &mut Importer<'_>,
+    ) -> Result<(), ToolError> {
+        let record = Record::from(pickles.encode());
+        self.objects += 1;
+        if !is_blob_record(&record) {
+            return Ok(self.commit.store(oid, Tid::ZERO, record)?);
+        }
+        self.blobs += 1;
+        let blobs = self.storage.blobs().ok_or(ImportError::NoBlobs(old))?;
+        let path = blobs.staging_directory().join(format!("import-{oid}"));
+        self.stage(&path, importer)?;
+        Ok(self.commit.store_blob(oid, Tid::ZERO, record, path)?)
+    }
+
+    fn stage(&self, path: &PathBuf, importer: &mut Importer<'_>) -> Result<(), ToolError> {
+        let write = |error| StorageError::io(path, "write", error);
+        let file = self.disk.open(path, OpenMode::Truncate).map_err(write)?;
+        let mut out = BufWriter::new(SequentialWriter::new(file.clone(), 0));
+        importer.blob(&mut out).map_err(|error| match error {
+            BlobError::Import(error) => ToolError::from(error),
+            BlobError::Write(error) => write(error).into(),
+        })?;
+        out.flush().map_err(write)?;
+        Ok(file.sync_data().map_err(write)?)
+    }
+}
+
+/// The persistent id of a reference with another object in it.
+fn strong(pickles: &mut Pickles, reference: NodeId, new: Oid) -> NodeId {
+    let id = pickles.value(reference).persistent_id();
+    let class = id
+        .and_then(|id| id.elements().nth(1))
+        .map(|class| class.id());
+    let oid = pickles.bytes(&new.to_bytes());
+    match class {
+        Some(class) => pickles.tuple(vec![oid, class]),
+        None => oid,
+    }
+}
+
+fn weak(pickles: &mut Pickles, new: Oid) -> NodeId {
+    let oid = pickles.bytes(&new.to_bytes());
+    let (kind, arguments) = (pickles.str("w"), pickles.tuple(vec![oid]));
+    pickles.list(vec![kind, arguments])
+}
+
+/// The new ids.
+struct Ids<'a> {
+    storage: &'a Arc<dyn Storage>,
+    new: HashMap<Oid, Given>,
+    spare: Vec<Oid>,
+}
+
+struct Given {
+    oid: Oid,
+    /// Whether something needs the object.
+    is_needed: bool,
+    is_stored: bool,
+}
+
+impl<'a> Ids<'a> {
+    fn new(storage: &'a Arc<dyn Storage>) -> Self {
+        Self {
+            storage,
+            new: HashMap::new(),
+            spare: Vec::new(),
+        }
+    }
+
+    fn of_record(&mut self, old: Oid, is_first: bool) -> Result<Oid, ToolError> {
+        if is_first {
+            self.of_reference(old, true)?;
+        }
+        let given = self.new.get_mut(&old);
+        let given = given.ok_or(ImportError::Unreferenced(old))?;
+        given.is_stored = true;
+        Ok(given.oid)
+    }
+
+    fn of_reference(&mut self, old: Oid, is_needed: bool) -> Result<Oid, ToolError> {
+        if let Some(given) = self.new.get_mut(&old) {
+            given.is_needed |= is_needed;
+            return Ok(given.oid);
+        }
+        if self.spare.is_empty() {
+            self.spare = self.storage.new_oids(OIDS_AT_A_TIME)?;
+            self.spare.reverse();
+        }
+        let oid = self.spare.pop().ok_or(StorageError::Unsupported {
+            operation: "new object ids",
+        })?;
+        let given = Given {
+            oid,
+            is_needed,
+            is_stored: false,
+        };
+        self.new.insert(old, given);
+        Ok(oid)
+    }
+
+    /// How many objects are needed and were not in the file.
+    fn dangling(&self) -> u64 {
+        let is_dangling = |given: &&Given| given.is_needed && !given.is_stored;
+        self.new.values().filter(is_dangling).count() as u64
+    }
+}
+
+impl fmt::Display for ImportLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (oid, class) = (self.oid, named(&self.class));
+        write!(f, "imported {oid} {class}")?;
+        if let Some(name) = &self.name {
+            write!(f, " as {name:?}")?;
+        }
+        write!(
+            f,
+            ": {} objects, {} of them blobs, in transaction {}",
+            self.objects, self.blobs, self.tid
+        )?;
+        match self.dangling {
+            0 => Ok(()),
+            count => write!(
+                f,
+                "; {count} objects that are referred to are not in the file"
+            ),
+        }
+    }
+}
+
+const OIDS_AT_A_TIME: usize = 100;
