@@ -39,6 +39,7 @@ macro_rules! local_storage_suite {
             all_conflicts_are_listed
             publish_comes_before_others_have_the_object
             publish_tells_ids_in_order
+            an_object_stored_twice_in_a_transaction_has_two_records
         }
     };
 }

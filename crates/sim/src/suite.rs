@@ -110,3 +110,14 @@ pub(crate) fn meta(user: &str, description: &str) -> TransactionMeta {
         extension: Vec::new(),
     }
 }
+
+/// Whether a storage, or the server it is in, has refused what it cannot do.
+pub(crate) fn is_unsupported(error: &CommitError) -> bool {
+    match error {
+        CommitError::Storage(StorageError::Unsupported { .. }) => true,
+        CommitError::Storage(StorageError::Remote { class, .. }) => {
+            class == "builtins.NotImplementedError"
+        }
+        _ => false,
+    }
+}

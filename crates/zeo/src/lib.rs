@@ -53,6 +53,7 @@
 mod cache;
 mod error;
 mod frame;
+mod looking;
 mod message;
 mod queue;
 mod refusal;
@@ -64,8 +65,9 @@ mod wire;
 pub use cache::{ClientCache, LoadTicket};
 pub use error::ProtocolError;
 pub use frame::{FRAME_BYTES_MAX, FrameReader, write_frame};
+pub use looking::{UndoLog, WalkedTransaction};
 pub use refusal::Refusal;
-pub use request::{Request, extension_travels};
+pub use request::{Copied, Request, extension_travels};
 pub use server::{Connection, Done, Hub, HubOptions, Job, Outbox};
 pub use session::{CallId, Event, Reply, Session};
 pub use wire::{Encoding, Value, WIRE_DEPTH_MAX, WIRE_VALUES_MAX};

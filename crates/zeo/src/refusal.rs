@@ -15,6 +15,28 @@ const CONFLICT: &str = "ZODB.POSException.ConflictError";
 const READ_CONFLICT: &str = "ZODB.POSException.ReadConflictError";
 const KEY: &str = "ZODB.POSException.POSKeyError";
 const READ_ONLY: &str = "ZODB.POSException.ReadOnlyError";
+const UNDO: &str = "ZODB.POSException.UndoError";
+const OBSTACLES: &str = "ZODB.POSException.MultipleUndoErrors";
+/// What the original says of a transaction that cannot be undone.
+const NOT_UNDOABLE: &str = "non-undoable transaction";
+/// What it says of objects that stand in the way, and what we say where it says less.
+const REASONS: [(UndoReason, &str); 6] = [
+    (
+        UndoReason::ChangedLater,
+        "Some data were modified by a later transaction",
+    ),
+    (
+        UndoReason::CreatedAndChangedLater,
+        "Can't undo an add transaction followed by conflicting transactions.",
+    ),
+    (UndoReason::Removed, "it was removed by another transaction"),
+    (UndoReason::Removed, "_loadBack() failed"),
+    (UndoReason::Removed, "_loadBack() failed for %s"),
+    (
+        UndoReason::Blob,
+        "it is a blob, and undoing changes of blobs is not supported",
+    ),
+];
 /// What the original says of a transaction that it does not find.
 pub(crate) const UNKNOWN_TRANSACTION: &str = "Invalid transaction id";
 const TRANSACTION: &str = "ZODB.POSException.StorageTransactionError";
@@ -59,7 +81,7 @@ impl Refusal {
     /// A transaction that cannot be undone at all.
     pub(crate) fn undo(reason: &'static str) -> Self {
         Self {
-            class: Cow::Borrowed("ZODB.POSException.UndoError"),
+            class: Cow::Borrowed(UNDO),
             data: Value::Map(vec![
                 (Value::text("_reason"), Value::text(reason)),
                 (Value::text("_oid"), Value::None),
@@ -126,8 +148,38 @@ impl Refusal {
         match (self.class(), self.conflict()) {
             (CONFLICT, Some(conflict)) => CommitError::Conflict(vec![conflict]),
             (READ_CONFLICT, Some(conflict)) => CommitError::ReadConflict(conflict),
+            (OBSTACLES, _) => match self.obstacles() {
+                Some(obstacles) => CommitError::Undo(obstacles),
+                None => self.to_storage_error(None).into(),
+            },
             _ => self.to_storage_error(None).into(),
         }
+    }
+
+    /// Why a transaction as a whole cannot be undone, where the error says that.
+    pub fn undo_refusal(&self) -> Option<UndoRefusal> {
+        let reason = self.data.get("_reason").and_then(Value::as_text);
+        match (self.class(), reason?) {
+            (UNDO, UNKNOWN_TRANSACTION) => Some(UndoRefusal::Unknown),
+            (UNDO, NOT_UNDOABLE) => Some(UndoRefusal::Packed),
+            _ => None,
+        }
+    }
+
+    /// Pairs of an object and an error, or its text. One that nobody knows leaves it a text.
+    fn obstacles(&self) -> Option<Vec<UndoObstacle>> {
+        let obstacle = |pair: &Value<'_>| {
+            let [oid, error] = pair.elements()? else {
+                return None;
+            };
+            let text = error.get("_reason").unwrap_or(error).as_text()?;
+            let mut reasons = REASONS.iter().filter(|(_, known)| *known == text);
+            let reason = reasons.next()?.0;
+            let oid = Oid::try_from(oid.as_bytes()?).ok()?;
+            Some(UndoObstacle { oid, reason })
+        };
+        let errors = self.data.get("_errs")?.elements()?;
+        errors.iter().map(obstacle).collect()
     }
 
     fn named_oid(&self) -> Option<Oid> {
@@ -189,7 +241,7 @@ impl From<&CommitError> for Refusal {
             }
             CommitError::NotUndoable { reason, .. } => Self::undo(match reason {
                 UndoRefusal::Unknown => UNKNOWN_TRANSACTION,
-                _ => "non-undoable transaction",
+                _ => NOT_UNDOABLE,
             }),
             CommitError::Undo(obstacles) => undo_refusal(obstacles),
             CommitError::Storage(error) => error.into(),
@@ -213,12 +265,9 @@ fn conflict_refusal(class: &'static str, message: &'static str, conflict: &Confl
 /// The objects that stand in the way, with the original's words. Its errors travel as pickled
 /// objects there; a client only prints them.
 fn undo_refusal(obstacles: &[UndoObstacle]) -> Refusal {
-    let reason = |reason: UndoReason| match reason {
-        UndoReason::ChangedLater => "Some data were modified by a later transaction".to_owned(),
-        UndoReason::CreatedAndChangedLater => {
-            "Can't undo an add transaction followed by conflicting transactions.".to_owned()
-        }
-        other => other.to_string(),
+    let reason = |reason: UndoReason| {
+        let known = REASONS.iter().find(|(known, _)| *known == reason);
+        known.map_or_else(|| reason.to_string(), |(_, text)| (*text).to_owned())
     };
     let pair = |obstacle: &UndoObstacle| {
         let oid = Value::id(obstacle.oid.to_bytes());
@@ -231,7 +280,7 @@ fn undo_refusal(obstacles: &[UndoObstacle]) -> Refusal {
         .into_iter()
         .map(|(oid, text)| Value::Tuple(vec![oid, text]));
     Refusal {
-        class: Cow::Borrowed("ZODB.POSException.MultipleUndoErrors"),
+        class: Cow::Borrowed(OBSTACLES),
         data: Value::Map(vec![
             (Value::text("_reason"), text),
             (Value::text("_oid"), oid),

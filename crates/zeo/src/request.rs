@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use storage::{Oid, Record, Tid, TransactionMeta};
 
+use crate::looking::text_id;
 use crate::wire::{decode_extension, encode_extension};
 use crate::{ProtocolError, Refusal, Value};
 
@@ -58,8 +59,8 @@ pub enum Request {
         id: Value<'static>,
         /// Who and what.
         meta: TransactionMeta,
-        /// Whether the transaction brings its own tid or status, as a copy of another storage does.
-        is_copy: bool,
+        /// What the transaction brings with it, as a copy of one of another storage.
+        copied: Option<Copied>,
     },
     /// `storea`.
     Store {
@@ -69,6 +70,28 @@ pub enum Request {
         base: Tid,
         /// The new state.
         record: Record,
+        /// The client's id of the transaction.
+        id: Value<'static>,
+    },
+    /// `deleteObject`.
+    Delete {
+        /// The object.
+        oid: Oid,
+        /// The transaction of its last revision.
+        base: Tid,
+        /// The client's id of the transaction.
+        id: Value<'static>,
+    },
+    /// `restorea`: a record of a transaction that is copied.
+    Restore {
+        /// The object.
+        oid: Oid,
+        /// Its transaction.
+        tid: Tid,
+        /// The data; nothing where the object ceased to exist.
+        data: Option<Record>,
+        /// The transaction whose data they are.
+        data_tid: Option<Tid>,
         /// The client's id of the transaction.
         id: Value<'static>,
     },
@@ -137,6 +160,15 @@ pub enum Request {
     },
 }
 
+/// What a copied transaction has of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Copied {
+    /// Its id.
+    pub tid: Option<Tid>,
+    /// Whether a pack wrote it.
+    pub is_packed: bool,
+}
+
 /// Why a call cannot be answered.
 #[derive(Debug, PartialEq)]
 pub(crate) enum BadRequest {
@@ -147,6 +179,12 @@ pub(crate) enum BadRequest {
 }
 
 impl Request {
+    /// `undoa` of that transaction.
+    pub fn undo(tid: Tid, id: Value<'static>) -> Self {
+        let transaction = text_id(tid);
+        Self::Undo { transaction, id }
+    }
+
     /// Reads a call.
     pub(crate) fn decode(name: &str, args: &Value<'_>) -> Result<Self, BadRequest> {
         if let Some(request) = not_offered(name) {
@@ -199,6 +237,24 @@ impl Request {
                 record: Record::from(args.bytes(2)?),
                 id: args.any(3)?,
             },
+            "deleteObject" => Self::Delete {
+                oid: args.oid(0)?,
+                base: args.tid(1)?,
+                id: args.any(2)?,
+            },
+            "restorea" => Self::Restore {
+                oid: args.oid(0)?,
+                tid: args.tid(1)?,
+                data: match args.is_none(2) {
+                    true => None,
+                    false => Some(Record::from(args.bytes(2)?)),
+                },
+                data_tid: match args.is_none(3) {
+                    true => None,
+                    false => Some(args.tid(3)?),
+                },
+                id: args.any(4)?,
+            },
             "checkCurrentSerialInTransaction" => Self::CheckCurrent {
                 oid: args.oid(0)?,
                 base: args.tid(1)?,
@@ -208,6 +264,13 @@ impl Request {
             "tpc_finish" => Self::TpcFinish(args.any(0)?),
             "tpc_abort" => Self::TpcAbort(args.any(0)?),
             "server_status" => Self::ServerStatus,
+            _ => return Self::decode_look_back(args),
+        }))
+    }
+
+    /// The calls that undo and that walk through what a storage has.
+    fn decode_look_back(args: &Args<'_>) -> Result<Option<Self>, Refusal> {
+        Ok(Some(match args.name {
             "undoLog" | "undoInfo" => args.undo_log()?,
             "undoa" => Self::Undo {
                 transaction: args.bytes_or_text(0)?,
@@ -249,7 +312,7 @@ impl Request {
                 ("history", vec![Value::id(oid.to_bytes()), count(*size)])
             }
             Self::NewOids(number) => ("new_oids", vec![count(*number)]),
-            Self::TpcBegin { id, meta, .. } => ("tpc_begin", begin_args(id, meta)),
+            Self::TpcBegin { id, meta, copied } => ("tpc_begin", begin_args(id, meta, *copied)),
             Self::Store {
                 oid,
                 base,
@@ -264,6 +327,24 @@ impl Request {
                 let mut args = pair(*oid, *base);
                 args.push(id.clone());
                 ("checkCurrentSerialInTransaction", args)
+            }
+            Self::Delete { oid, base, id } => {
+                let mut args = pair(*oid, *base);
+                args.push(id.clone());
+                ("deleteObject", args)
+            }
+            Self::Restore {
+                oid,
+                tid,
+                data,
+                data_tid,
+                id,
+            } => {
+                let data = data.as_ref().map_or(Value::None, |data| Value::bytes(data));
+                let data_tid = data_tid.map_or(Value::None, |tid| Value::id(tid.to_bytes()));
+                let mut args = pair(*oid, *tid);
+                args.extend([data, data_tid, id.clone()]);
+                ("restorea", args)
             }
             Self::Vote(id) => ("vote", vec![id.clone()]),
             Self::TpcFinish(id) => ("tpc_finish", vec![id.clone()]),
@@ -322,15 +403,25 @@ fn count(number: usize) -> Value<'static> {
 
 /// An extension that cannot be read as plain values travels as an empty one: `Session::call` is
 /// given only what [`extension_travels`] allows.
-fn begin_args<'a>(id: &'a Value<'static>, meta: &'a TransactionMeta) -> Vec<Value<'a>> {
+fn begin_args<'a>(
+    id: &'a Value<'static>,
+    meta: &'a TransactionMeta,
+    copied: Option<Copied>,
+) -> Vec<Value<'a>> {
     let extension = decode_extension(&meta.extension).unwrap_or(Value::Map(Vec::new()));
     vec![
         id.clone(),
         Value::bytes(&meta.user),
         Value::bytes(&meta.description),
         extension,
-        Value::None,
-        Value::text(" "),
+        copied
+            .and_then(|copied| copied.tid)
+            .map_or(Value::None, |tid| Value::id(tid.to_bytes())),
+        if copied.is_some_and(|copied| copied.is_packed) {
+            PACKED
+        } else {
+            NORMAL
+        },
     ]
 }
 
@@ -342,9 +433,7 @@ pub fn extension_travels(meta: &TransactionMeta) -> bool {
 /// The methods of the protocol that are not served yet.
 fn not_offered(name: &str) -> Option<Request> {
     const READS: [&str; 3] = ["pack", "sendBlob", "new_oid"];
-    const WRITES: [&str; 6] = [
-        "restorea",
-        "deleteObject",
+    const WRITES: [&str; 4] = [
         "storeBlobStart",
         "storeBlobChunk",
         "storeBlobEnd",
@@ -471,8 +560,13 @@ impl Args<'_> {
             Some(value @ Value::Map(_)) => encode_extension(value),
             Some(_) => return Err(self.wrong(3, "a dict")),
         };
-        let has_tid = !matches!(self.elements.get(4), None | Some(Value::None));
+        let tid = match self.is_none(4) {
+            true => None,
+            false => Some(self.tid(4)?),
+        };
         let status = self.elements.get(5).unwrap_or(&NORMAL);
+        let is_copied = tid.is_some() || status != &NORMAL;
+        let is_packed = status == &PACKED;
         Ok(Request::TpcBegin {
             id: self.any(0)?,
             meta: TransactionMeta {
@@ -480,13 +574,15 @@ impl Args<'_> {
                 description: self.bytes_or_text(2)?,
                 extension,
             },
-            is_copy: has_tid || status != &NORMAL,
+            copied: is_copied.then_some(Copied { tid, is_packed }),
         })
     }
 }
 
 /// The status of a transaction that is nothing special.
 const NORMAL: Value<'static> = Value::Text(Cow::Borrowed(" "));
+/// The status of one that a pack wrote.
+const PACKED: Value<'static> = Value::Text(Cow::Borrowed("p"));
 /// How many transactions an undo log names where nothing is said.
 const UNDO_LOG_LAST: i64 = -20;
 /// How many object ids one call gets at most.
@@ -498,10 +594,8 @@ const NAME_CHARS_MAX: usize = 60;
 mod tests {
     use super::*;
 
-    #[test]
-    fn requests_survive_the_wire_in_both_encodings() {
-        let id = Value::Int(1 << 46);
-        let requests = [
+    fn requests(id: &Value<'static>) -> Vec<Request> {
+        vec![
             Request::Register {
                 storage: "1".to_owned(),
                 read_only: true,
@@ -519,7 +613,10 @@ mod tests {
                     description: b"/folder".to_vec(),
                     extension: Vec::new(),
                 },
-                is_copy: false,
+                copied: Some(Copied {
+                    tid: Some(Tid::new(7)),
+                    is_packed: true,
+                }),
             },
             Request::Store {
                 oid: Oid::new(1),
@@ -530,6 +627,31 @@ mod tests {
             Request::CheckCurrent {
                 oid: Oid::new(1),
                 base: Tid::ZERO,
+                id: id.clone(),
+            },
+            Request::Vote(id.clone()),
+        ]
+    }
+
+    fn requests_that_look_back(id: &Value<'static>) -> Vec<Request> {
+        vec![
+            Request::Delete {
+                oid: Oid::new(1),
+                base: Tid::new(3),
+                id: id.clone(),
+            },
+            Request::Restore {
+                oid: Oid::new(1),
+                tid: Tid::new(7),
+                data: Some(Record::from(&b"state"[..])),
+                data_tid: Some(Tid::new(3)),
+                id: id.clone(),
+            },
+            Request::Restore {
+                oid: Oid::new(1),
+                tid: Tid::new(7),
+                data: None,
+                data_tid: None,
                 id: id.clone(),
             },
             Request::Undo {
@@ -556,9 +678,15 @@ mod tests {
             },
             Request::IteratorRecordNext(2),
             Request::IteratorGc(vec![1, 2]),
-            Request::Vote(id),
-        ];
-        for request in requests {
+        ]
+    }
+
+    #[test]
+    fn requests_survive_the_wire_in_both_encodings() {
+        let id = Value::Int(1 << 46);
+        let mut all = requests(&id);
+        all.extend(requests_that_look_back(&id));
+        for request in all {
             for encoding in [crate::Encoding::Pickle, crate::Encoding::Msgpack] {
                 let (name, args) = request.encode();
                 let mut bytes = Vec::new();
@@ -580,7 +708,7 @@ mod tests {
             Request::decode("__class__", &none),
             Err(BadRequest::Unknown(_))
         ));
-        let write = Request::decode("deleteObject", &none);
+        let write = Request::decode("storeBlobStart", &none);
         assert!(matches!(
             write,
             Ok(Request::NotOffered { is_write: true, .. })

@@ -4,9 +4,12 @@ use std::collections::{HashMap, VecDeque};
 use std::mem;
 use std::time::{Duration, Instant};
 
-use storage::{Conflict, Oid, Record, Revision, StorageStats, Tid};
+use storage::{
+    Conflict, CurrentRecord, DataRecord, HistoryEntry, Oid, Record, Revision, StorageStats, Tid,
+};
 
 use crate::frame::{FrameReader, write_frame};
+use crate::looking::{self, UndoLog, WalkedTransaction};
 use crate::message::{Message, REPLY, write_call, write_heartbeat, write_one_way};
 use crate::{Encoding, ProtocolError, Refusal, Request, Value};
 
@@ -66,7 +69,23 @@ pub enum Reply {
         stats: StorageStats,
         /// The storage's name for itself.
         name: String,
+        /// Whether it can undo.
+        undoes: bool,
+        /// Whether it can be walked through.
+        iterates: bool,
     },
+    /// The number of a walk: `iterator_start`, `iterator_record_start`.
+    Walk(i64),
+    /// `iterator_next`; nothing behind the last one.
+    Transaction(Option<WalkedTransaction>),
+    /// `iterator_record_next`; nothing behind the last one.
+    DataRecord(Option<DataRecord>),
+    /// `record_iternext`.
+    CurrentRecord(CurrentRecord),
+    /// `history`.
+    History(Vec<HistoryEntry>),
+    /// `undoLog`.
+    UndoLog(UndoLog),
     /// Anything else.
     Other(Value<'static>),
 }
@@ -81,6 +100,12 @@ enum Expected {
     Invalidations,
     Vote,
     Info,
+    Walk,
+    Transaction,
+    DataRecord,
+    CurrentRecord,
+    History,
+    UndoLog,
     Other,
 }
 
@@ -144,9 +169,21 @@ impl Session {
     /// # Panics
     /// Before [`Event::Connected`]: nothing is known of the encoding.
     pub fn call(&mut self, request: &Request) -> CallId {
+        self.call_expecting(request, expected(request))
+    }
+
+    /// As [`call`](Self::call), with a result that is handed out as it came: [`Reply::Other`].
+    ///
+    /// # Panics
+    /// Before [`Event::Connected`]: nothing is known of the encoding.
+    pub fn call_raw(&mut self, request: &Request) -> CallId {
+        self.call_expecting(request, Expected::Other)
+    }
+
+    fn call_expecting(&mut self, request: &Request, expected: Expected) -> CallId {
         self.last_id += 1;
         let id = CallId(self.last_id);
-        self.calls.insert(id, expected(request));
+        self.calls.insert(id, expected);
         let (name, args) = request.encode();
         write_call(self.connected(), id.0, name, args, &mut self.out);
         id
@@ -209,6 +246,12 @@ fn expected(request: &Request) -> Expected {
         Request::GetInvalidations(_) => Expected::Invalidations,
         Request::Vote(_) => Expected::Vote,
         Request::GetInfo => Expected::Info,
+        Request::IteratorStart { .. } | Request::IteratorRecordStart { .. } => Expected::Walk,
+        Request::IteratorNext(_) => Expected::Transaction,
+        Request::IteratorRecordNext(_) => Expected::DataRecord,
+        Request::RecordNext(_) => Expected::CurrentRecord,
+        Request::History { .. } => Expected::History,
+        Request::UndoLog { .. } => Expected::UndoLog,
         _ => Expected::Other,
     }
 }
@@ -261,11 +304,49 @@ impl Expected {
             Self::Info => Reply::Info {
                 stats: stats_of(&value)?,
                 name: value.get("name")?.as_text()?.to_owned(),
+                undoes: value.get("supportsUndo").is_some_and(Value::is_true),
+                iterates: provides(&value, "IStorageIteration"),
             },
+            Self::Walk => Reply::Walk(value.as_int()?),
+            Self::Transaction if value == Value::None => Reply::Transaction(None),
+            Self::DataRecord if value == Value::None => Reply::DataRecord(None),
+            // What a transaction says of itself may be anything at all: that which cannot be read
+            // costs its caller an answer, and not everybody the connection.
+            Self::Transaction
+            | Self::DataRecord
+            | Self::CurrentRecord
+            | Self::History
+            | Self::UndoLog => self
+                .look(&value)
+                .unwrap_or_else(|| Reply::Other(value.into_owned())),
             Self::Other if value == Value::None => Reply::Nothing,
             Self::Other => Reply::Other(value.into_owned()),
         })
     }
+
+    fn look(self, value: &Value<'_>) -> Option<Reply> {
+        Some(match self {
+            Self::Transaction => Reply::Transaction(Some(looking::transaction_of(value)?)),
+            Self::DataRecord => Reply::DataRecord(Some(looking::data_record_of(value)?)),
+            Self::CurrentRecord => Reply::CurrentRecord(looking::current_record_of(value)?),
+            Self::History => Reply::History(looking::history_of(value)?),
+            Self::UndoLog => Reply::UndoLog(looking::undo_log_of(value)?),
+            _ => return None,
+        })
+    }
+}
+
+/// Whether `get_info` names the interface of ZODB.
+fn provides(info: &Value<'_>, interface: &str) -> bool {
+    let named = info.get("interfaces").and_then(Value::elements);
+    named.is_some_and(|all| {
+        all.iter().any(|pair| match pair.elements() {
+            Some([module, name]) => {
+                module.as_text() == Some("ZODB.interfaces") && name.as_text() == Some(interface)
+            }
+            _ => false,
+        })
+    })
 }
 
 fn tid_of(value: &Value<'_>) -> Option<Tid> {

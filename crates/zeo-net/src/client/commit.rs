@@ -5,8 +5,8 @@
 //! once more for its finish, which must not be given up for having voted late. So a server, or a
 //! stranger who keeps the server's commit lock, holds up each writer once, not each in turn.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use parking_lot::{ArcMutexGuard, Mutex, RawMutex};
 use storage::{
     Commit, CommitError, Oid, Publish, Record, StorageError, Tid, TransactionMeta, Voted,
 };
-use zeo::{Refusal, Reply, Request, Value};
+use zeo::{Copied, Refusal, Reply, Request, Value};
 
 use super::link::{Answer, Link};
 use super::{Shared, ZeoStorage, unexpected};
@@ -27,22 +27,67 @@ pub(super) struct ZeoCommit {
     /// Keeps the connection open as long as there is something to commit.
     storage: Arc<ZeoStorage>,
     meta: TransactionMeta,
-    stores: Vec<(Oid, Tid, Record)>,
-    /// Where in `stores` an object is: its last record counts.
+    copied: Option<Copied>,
+    changes: Vec<Change>,
+    /// Where in `changes` the store of an object is: its last record counts.
     places: HashMap<Oid, usize>,
     checks: Vec<(Oid, Tid)>,
+}
+
+enum Change {
+    Store(Oid, Tid, Record),
+    Delete(Oid, Tid),
+    Restore(Oid, Option<Record>, Option<Tid>),
+    Undo(Tid),
+}
+
+impl Change {
+    fn request(&self, id: &Value<'static>, copied: Option<Copied>) -> Request {
+        let id = id.clone();
+        match *self {
+            Self::Store(oid, base, ref record) => Request::Store {
+                oid,
+                base,
+                record: record.clone(),
+                id,
+            },
+            Self::Delete(oid, base) => Request::Delete { oid, base, id },
+            Self::Restore(oid, ref data, data_tid) => Request::Restore {
+                oid,
+                tid: copied.and_then(|copied| copied.tid).unwrap_or(Tid::ZERO),
+                data: data.clone(),
+                data_tid,
+                id,
+            },
+            Self::Undo(tid) => Request::undo(tid, id),
+        }
+    }
+
+    /// The object that it changes, and its record where that is certain to be current afterwards.
+    fn stored(&self) -> Option<(Oid, Option<&Record>)> {
+        match self {
+            Self::Store(oid, _, record) => Some((*oid, Some(record))),
+            Self::Delete(oid, _) | Self::Restore(oid, ..) => Some((*oid, None)),
+            Self::Undo(_) => None,
+        }
+    }
 }
 
 /// The client's names for its transactions: the server only compares them.
 static NEXT_ID: AtomicI64 = AtomicI64::new(1);
 
 impl ZeoCommit {
-    pub(super) fn new(storage: Arc<ZeoStorage>, meta: TransactionMeta) -> Self {
+    pub(super) fn new(
+        storage: Arc<ZeoStorage>,
+        meta: TransactionMeta,
+        copied: Option<Copied>,
+    ) -> Self {
         Self {
             shared: storage.shared.clone(),
             storage,
             meta,
-            stores: Vec::new(),
+            copied,
+            changes: Vec::new(),
             places: HashMap::new(),
             checks: Vec::new(),
         }
@@ -52,36 +97,61 @@ impl ZeoCommit {
         let begin = Request::TpcBegin {
             id: id.clone(),
             meta: self.meta.clone(),
-            is_copy: false,
+            copied: self.copied,
         };
-        let stores = self
-            .stores
-            .iter()
-            .map(|(oid, base, record)| Request::Store {
-                oid: *oid,
-                base: *base,
-                record: record.clone(),
-                id: id.clone(),
-            });
+        let changes = self.changes.iter();
+        let changes = changes.map(|change| change.request(id, self.copied));
         let checks = self.checks.iter().map(|(oid, base)| Request::CheckCurrent {
             oid: *oid,
             base: *base,
             id: id.clone(),
         });
-        let all = std::iter::once(begin).chain(stores).chain(checks);
+        let all = std::iter::once(begin).chain(changes).chain(checks);
         link.send_all(all, deadline);
     }
 }
 
 impl Commit for ZeoCommit {
     fn store(&mut self, oid: Oid, base: Tid, record: Record) -> Result<(), StorageError> {
+        let change = Change::Store(oid, base, record);
         match self.places.entry(oid) {
-            Entry::Occupied(place) => self.stores[*place.get()] = (oid, base, record),
+            Entry::Occupied(place) => self.changes[*place.get()] = change,
             Entry::Vacant(place) => {
-                place.insert(self.stores.len());
-                self.stores.push((oid, base, record));
+                place.insert(self.changes.len());
+                self.changes.push(change);
             }
         }
+        Ok(())
+    }
+
+    fn delete(&mut self, oid: Oid, base: Tid) -> Result<(), StorageError> {
+        // A store that comes later is a later one.
+        self.places.remove(&oid);
+        self.changes.push(Change::Delete(oid, base));
+        Ok(())
+    }
+
+    fn restore(
+        &mut self,
+        oid: Oid,
+        data: Option<Record>,
+        data_tid: Option<Tid>,
+    ) -> Result<(), StorageError> {
+        if self.copied.is_none() {
+            return Err(StorageError::Unsupported {
+                operation: "restoring records in a transaction that was not begun for that",
+            });
+        }
+        self.changes.push(Change::Restore(oid, data, data_tid));
+        Ok(())
+    }
+
+    fn undo(&mut self, tid: Tid) -> Result<(), StorageError> {
+        if !self.storage.can().undoes {
+            return Err(StorageError::Unsupported { operation: "undo" });
+        }
+        self.places.clear();
+        self.changes.push(Change::Undo(tid));
         Ok(())
     }
 
@@ -97,6 +167,13 @@ impl Commit for ZeoCommit {
             return Err(self.shared.disconnected().into());
         };
         let link = self.shared.link_until(deadline)?;
+        if let Some(Copied { tid: Some(tid), .. }) = self.copied {
+            // Genuine servers take it, and their file is in disorder.
+            let last = self.shared.cache.last_tid();
+            if tid <= last {
+                return Err(StorageError::NotLater { tid, last }.into());
+            }
+        }
         let id = Value::Int(NEXT_ID.fetch_add(1, Ordering::Relaxed));
         self.send(&link, &id, deadline);
         let vote = link.call(&Request::Vote(id.clone()), deadline);
@@ -112,7 +189,7 @@ impl Commit for ZeoCommit {
                     storage: self.storage,
                     link,
                     id,
-                    stores: self.stores,
+                    changes: self.changes,
                     resolved,
                     is_open: true,
                     _turn: turn,
@@ -120,7 +197,7 @@ impl Commit for ZeoCommit {
             }
             Answer::Said(Ok(Reply::Conflicts(conflicts))) => CommitError::Conflict(conflicts),
             Answer::Said(Ok(other)) => unexpected(&other).into(),
-            Answer::Said(Err(refusal)) => refusal.to_commit_error(),
+            Answer::Said(Err(refusal)) => self.refused(&refusal),
         };
         link.send_all(std::iter::once(Request::TpcAbort(id)), deadline);
         Err(error)
@@ -157,7 +234,7 @@ struct ZeoVoted {
     storage: Arc<ZeoStorage>,
     link: Arc<Link>,
     id: Value<'static>,
-    stores: Vec<(Oid, Tid, Record)>,
+    changes: Vec<Change>,
     resolved: Vec<Oid>,
     is_open: bool,
     /// Others of this client may not vote meanwhile.
@@ -170,16 +247,11 @@ impl Voted for ZeoVoted {
     }
 
     fn finish(mut self: Box<Self>, publish: Publish) -> Result<Tid, CommitError> {
-        let resolved: HashSet<_> = self.resolved.iter().copied().collect();
-        let stores = std::mem::take(&mut self.stores);
-        let stored = stores.into_iter().map(|(oid, _, record)| {
-            let is_ours = !resolved.contains(&oid);
-            (oid, is_ours.then_some(record))
-        });
+        let stored = self.stored();
         let request = Request::TpcFinish(self.id.clone());
         let shared = &self.storage.shared;
         let deadline = shared.deadline();
-        let Some(slot) = self.link.finish(&request, stored.collect(), deadline) else {
+        let Some(slot) = self.link.finish(&request, stored, deadline) else {
             return Err(broken_off());
         };
         self.is_open = false;
@@ -199,6 +271,40 @@ impl Voted for ZeoVoted {
                 Err(CommitError::Unknown)
             }
             Some(Answer::Said(Err(refusal))) => Err(refused_finish(&refusal)),
+        }
+    }
+}
+
+impl ZeoVoted {
+    /// What is known of the objects that it changes: nothing of those that the server has changed
+    /// besides, by a merge or an undo.
+    fn stored(&mut self) -> Vec<(Oid, Option<Record>)> {
+        let changes = std::mem::take(&mut self.changes);
+        let known = changes.iter().filter_map(Change::stored);
+        let others = self.resolved.iter().map(|oid| (*oid, None));
+        let mut places = HashMap::new();
+        let mut stored: Vec<(Oid, Option<Record>)> = Vec::new();
+        for (oid, record) in known.chain(others) {
+            let place = *places.entry(oid).or_insert(stored.len());
+            match stored.get_mut(place) {
+                Some((_, known)) => *known = record.cloned(),
+                None => stored.push((oid, record.cloned())),
+            }
+        }
+        stored
+    }
+}
+
+impl ZeoCommit {
+    /// An error names the transaction to undo only where there is just one.
+    fn refused(&self, refusal: &Refusal) -> CommitError {
+        let mut undos = self.changes.iter().filter_map(|change| match change {
+            Change::Undo(tid) => Some(*tid),
+            _ => None,
+        });
+        match (undos.next(), undos.next(), refusal.undo_refusal()) {
+            (Some(tid), None, Some(reason)) => CommitError::NotUndoable { tid, reason },
+            _ => refusal.to_commit_error(),
         }
     }
 }
@@ -254,7 +360,7 @@ mod tests {
         client.call(&Request::TpcBegin {
             id: id.clone(),
             meta: TransactionMeta::default(),
-            is_copy: false,
+            copied: None,
         });
         client.call(&Request::TpcFinish(id));
         bytes.clear();

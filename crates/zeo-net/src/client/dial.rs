@@ -8,7 +8,7 @@ use socket2::{SockRef, TcpKeepalive};
 use storage::{Oid, StorageStats, Tid};
 use zeo::{ClientCache, Event, ProtocolError, Refusal, Reply, Request, Session};
 
-use super::ClientOptions;
+use super::{Capabilities, ClientOptions};
 use crate::clock;
 
 /// Why a server is not connected to, or why the connection to it ended.
@@ -35,6 +35,7 @@ pub(super) struct Connected {
     pub(super) stream: TcpStream,
     pub(super) session: Session,
     pub(super) stats: StorageStats,
+    pub(super) can: Capabilities,
 }
 
 /// A peer that vanished without a word is noticed after less than a minute.
@@ -74,7 +75,13 @@ pub(super) fn dial(
         return Err(Failure::Closed);
     };
     dialogue.verify(cache, server_tid, is_first)?;
-    let Reply::Info { stats, .. } = dialogue.ask("get_info", &Request::GetInfo)? else {
+    let Reply::Info {
+        stats,
+        undoes,
+        iterates,
+        ..
+    } = dialogue.ask("get_info", &Request::GetInfo)?
+    else {
         return Err(Failure::Closed);
     };
     // Whatever was pushed during all this is newer than what the cache was verified against, or
@@ -95,6 +102,7 @@ pub(super) fn dial(
         stream: dialogue.stream,
         session: dialogue.session,
         stats,
+        can: Capabilities { undoes, iterates },
     })
 }
 

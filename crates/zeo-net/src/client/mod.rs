@@ -17,6 +17,7 @@ mod barrier;
 mod commit;
 mod dial;
 mod link;
+mod look;
 mod oids;
 mod reader;
 
@@ -25,9 +26,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use storage::{
-    Changes, Commit, Oid, Revision, Storage, StorageError, StorageStats, Tid, TransactionMeta,
+    Changes, Commit, Iterate, Oid, Revision, Storage, StorageError, StorageStats, Tid,
+    TransactionMeta, Undo,
 };
-use zeo::{ClientCache, FRAME_BYTES_MAX, Reply, Request};
+use zeo::{ClientCache, Copied, FRAME_BYTES_MAX, Reply, Request};
 
 use self::barrier::Barrier;
 use self::commit::ZeoCommit;
@@ -103,8 +105,16 @@ struct State {
     link: Option<Arc<Link>>,
     closed: bool,
     stats: StorageStats,
+    can: Capabilities,
     /// Why the last attempt to connect failed, for the caller who gives up waiting.
     last_failure: Option<String>,
+}
+
+/// What the storage in the server can do beside loads and commits.
+#[derive(Clone, Copy, Debug, Default)]
+struct Capabilities {
+    undoes: bool,
+    iterates: bool,
 }
 
 /// How many object ids are fetched at once.
@@ -156,6 +166,24 @@ impl ZeoStorage {
     pub fn ping(&self) -> Result<(), StorageError> {
         let deadline = self.shared.deadline();
         self.shared.ask(&Request::Ping, deadline).map(drop)
+    }
+}
+
+impl ZeoStorage {
+    fn check_writable(&self, meta: &TransactionMeta) -> Result<(), StorageError> {
+        if self.shared.options.read_only {
+            return Err(StorageError::ReadOnly);
+        }
+        if !zeo::extension_travels(meta) {
+            return Err(StorageError::Unsupported {
+                operation: "a transaction extension that is not a dict of plain values",
+            });
+        }
+        Ok(())
+    }
+
+    fn can(&self) -> Capabilities {
+        self.shared.state.lock().can
     }
 }
 
@@ -288,15 +316,20 @@ impl Storage for ZeoStorage {
     }
 
     fn begin(self: Arc<Self>, meta: TransactionMeta) -> Result<Box<dyn Commit>, StorageError> {
-        if self.shared.options.read_only {
-            return Err(StorageError::ReadOnly);
-        }
-        if !zeo::extension_travels(&meta) {
-            return Err(StorageError::Unsupported {
-                operation: "a transaction extension that is not a dict of plain values",
-            });
-        }
-        Ok(Box::new(ZeoCommit::new(self, meta)))
+        self.check_writable(&meta)?;
+        Ok(Box::new(ZeoCommit::new(self, meta, None)))
+    }
+
+    fn begin_restore(
+        self: Arc<Self>,
+        meta: TransactionMeta,
+        tid: Tid,
+        is_packed: bool,
+    ) -> Result<Box<dyn Commit>, StorageError> {
+        self.check_writable(&meta)?;
+        let tid = Some(tid);
+        let copied = Some(Copied { tid, is_packed });
+        Ok(Box::new(ZeoCommit::new(self, meta, copied)))
     }
 
     fn is_read_only(&self) -> bool {
@@ -329,5 +362,13 @@ impl Storage for ZeoStorage {
 
     fn recent_changes(&self, transactions_max: usize) -> Result<Vec<Changes>, StorageError> {
         Ok(self.shared.cache.recent_changes(transactions_max))
+    }
+
+    fn iterate(&self) -> Option<&dyn Iterate> {
+        self.can().iterates.then_some(self)
+    }
+
+    fn undo(&self) -> Option<&dyn Undo> {
+        self.can().undoes.then_some(self)
     }
 }

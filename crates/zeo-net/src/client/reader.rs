@@ -84,6 +84,7 @@ fn hold(shared: &Shared, connected: Connected, generation: Generation) -> Failur
             return Failure::Closed;
         }
         state.stats = connected.stats;
+        state.can = connected.can;
         state.link = Some(link.clone());
     }
     shared.changed.notify_all();

@@ -5,7 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use storage::{
-    CommitError, MemoryStorage, Oid, Record, Storage, StorageError, Tid, TransactionMeta, Voted,
+    Commit, CommitError, MemoryStorage, Oid, Record, Storage, StorageError, Tid, TransactionMeta,
+    Voted,
 };
 use zeo_net::ZeoStorage;
 
@@ -38,6 +39,49 @@ fn another_client_sees_a_commit_because_it_is_told() {
     assert_eq!((now.tid, &*now.record), (second, &b"two"[..]));
     let then = reader.load_before(OID, second).unwrap().unwrap();
     assert_eq!((then.tid, then.next), (first, Some(second)));
+}
+
+#[test]
+fn others_are_told_of_deletions_undos_and_copies() {
+    let server = TestServer::start(Arc::new(MemoryStorage::new()));
+    let (writer, reader) = (server.client(), server.client());
+    let current = || match reader.load_before(OID, Tid::MAX) {
+        Err(StorageError::NotFound { .. }) => None,
+        found => found.unwrap(),
+    };
+    let told = |tid| {
+        reader.ping().unwrap();
+        assert_eq!(reader.last_tid(), tid);
+        current().map(|revision| (revision.tid, revision.record.to_vec()))
+    };
+    let finish = |commit: Box<dyn Commit>| {
+        let voted = commit.vote().unwrap();
+        voted.finish(Box::new(|_| {})).unwrap()
+    };
+    let begin = || writer.clone().begin(TransactionMeta::default()).unwrap();
+    let first = commit(&writer, OID, Tid::ZERO, b"one").unwrap();
+    assert_eq!(told(first), Some((first, b"one".to_vec())));
+    let mut delete = begin();
+    delete.delete(OID, first).unwrap();
+    let deleted = finish(delete);
+    assert_eq!(told(deleted), None);
+    assert!(writer.load_before(OID, Tid::MAX).is_err());
+    let mut undo = begin();
+    undo.undo(deleted).unwrap();
+    let undone = finish(undo);
+    assert_eq!(told(undone), Some((undone, b"one".to_vec())));
+    let own = writer.load_before(OID, Tid::MAX).unwrap().unwrap();
+    assert_eq!((own.tid, &*own.record), (undone, &b"one"[..]));
+    let meta = TransactionMeta::default();
+    let copied = Tid::new(undone.number() + 1000);
+    let copy = writer.clone().begin_restore(meta, copied, true);
+    let mut copy = copy.unwrap();
+    copy.restore(OID, Some(Record::from(&b"copied"[..])), None)
+        .unwrap();
+    assert_eq!(finish(copy), copied);
+    assert_eq!(told(copied), Some((copied, b"copied".to_vec())));
+    let own = writer.load_before(OID, Tid::MAX).unwrap().unwrap();
+    assert_eq!((own.tid, &*own.record), (copied, &b"copied"[..]));
 }
 
 #[test]

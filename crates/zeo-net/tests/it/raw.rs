@@ -54,7 +54,7 @@ impl RawClient {
         self.session.send(&Request::TpcBegin {
             id: id.clone(),
             meta: TransactionMeta::default(),
-            is_copy: false,
+            copied: None,
         });
         self.session.send(&Request::Store {
             oid,

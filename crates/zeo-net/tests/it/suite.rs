@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use filestorage::{FileStorage, Options};
 use sim::World;
-use storage::{MemoryStorage, Storage};
+use storage::{MemoryStorage, OverlayStorage, Storage};
 use zeo_net::{Encoding, ServerOptions};
 
 use crate::world::{TestServer, any_port};
@@ -24,6 +24,7 @@ mod memory_in_pickles {
         super::served(storage, super::Encoding::Pickle, ())
     }
     sim::storage_suite!(make);
+    sim::capabilities! { make: iterate yes, undo yes, delete yes, copy yes, pack no }
 }
 
 mod memory_in_msgpack {
@@ -32,6 +33,7 @@ mod memory_in_msgpack {
         super::served(storage, super::Encoding::Msgpack, ())
     }
     sim::storage_suite!(make);
+    sim::capabilities! { make: iterate yes, undo yes, delete yes, copy yes, pack no }
 }
 
 mod file {
@@ -42,4 +44,15 @@ mod file {
         super::served(storage, super::Encoding::Pickle, folder)
     }
     sim::storage_suite!(make);
+    sim::capabilities! { make: iterate yes, undo yes, delete no, copy no, pack no }
+}
+
+mod overlay {
+    fn make() -> sim::World {
+        let base = super::Arc::new(super::MemoryStorage::new());
+        let storage = super::OverlayStorage::over(base).unwrap();
+        super::served(storage, super::Encoding::Pickle, ())
+    }
+    sim::storage_suite!(make);
+    sim::capabilities! { make: iterate yes, undo yes, delete yes, copy yes, pack no }
 }

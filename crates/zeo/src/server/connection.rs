@@ -5,7 +5,7 @@ use std::sync::Arc;
 use storage::TransactionMeta;
 
 use super::desk::{Aborted, Vote};
-use super::facts::{UndoQuery, named_tid};
+use super::facts::UndoQuery;
 use super::hub::Hub;
 use super::iterators::{Iterators, Step};
 use super::job::{Finish, Job, Read, Release};
@@ -13,9 +13,10 @@ use super::outbox::{Outbox, ReplyTo};
 use super::served::{Served, count, oid_list};
 use super::transaction::{Ended, Log, Transaction};
 use crate::frame::{FrameReader, write_frame};
+use crate::looking::named_tid;
 use crate::message::Message;
 use crate::refusal::UNKNOWN_TRANSACTION;
-use crate::request::{BadRequest, NEW_OIDS_MAX};
+use crate::request::{BadRequest, Copied, NEW_OIDS_MAX};
 use crate::{Encoding, ProtocolError, Refusal, Request, Value};
 
 /// The server's end of one connection. Feed it bytes with [`receive`](Self::receive), then take
@@ -344,8 +345,8 @@ impl Peer {
     ) -> Result<Option<Job>, Refusal> {
         self.check_writable()?;
         match request {
-            Request::TpcBegin { id, meta, is_copy } => {
-                self.begin(served, id, meta, is_copy)?;
+            Request::TpcBegin { id, meta, copied } => {
+                self.begin(served, id, meta, copied)?;
                 to.reply(Value::None);
                 Ok(None)
             }
@@ -357,6 +358,24 @@ impl Peer {
             } => {
                 count(&served.counters.stores);
                 self.log(id, |log| log.store(oid, base, record))?;
+                to.reply(Value::None);
+                Ok(None)
+            }
+            Request::Delete { oid, base, id } => {
+                count(&served.counters.stores);
+                self.log(id, |log| log.delete(oid, base))?;
+                to.reply(Value::None);
+                Ok(None)
+            }
+            Request::Restore {
+                oid,
+                data,
+                data_tid,
+                id,
+                ..
+            } => {
+                count(&served.counters.stores);
+                self.log(id, |log| log.restore(oid, data, data_tid))?;
                 to.reply(Value::None);
                 Ok(None)
             }
@@ -387,7 +406,7 @@ impl Peer {
         served: &Served,
         id: Value<'static>,
         meta: TransactionMeta,
-        is_copy: bool,
+        copied: Option<Copied>,
     ) -> Result<(), Refusal> {
         if let Some(open) = self.open_transaction() {
             return if open.id == id {
@@ -399,13 +418,23 @@ impl Peer {
             };
         }
         count(&served.counters.active_transactions);
+        let (log, failed) = match copied {
+            None => (Log::new(meta), None),
+            Some(Copied {
+                tid: Some(tid),
+                is_packed,
+            }) => (Log::copying(meta, tid, is_packed), None),
+            Some(Copied { tid: None, .. }) => {
+                let refusal = Refusal::not_offered("a status without a transaction id");
+                (Log::new(meta), Some(refusal))
+            }
+        };
         self.transaction = Some(Transaction {
             id,
             key: self.hub.new_transaction(),
-            log: Arc::new(Log::new(meta)),
+            log: Arc::new(log),
             ended: Ended::default(),
-            failed: is_copy
-                .then(|| Refusal::not_offered("copying transactions with their own id and status")),
+            failed,
         });
         Ok(())
     }

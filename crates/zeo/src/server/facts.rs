@@ -1,9 +1,8 @@
 //! What is told of transactions: undo logs, histories, extensions.
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use storage::{HistoryEntry, Storage, StorageError, Tid, TransactionMeta, UndoEntry};
 
+use crate::looking::text_id;
 use crate::wire::decode_extension;
 use crate::{Refusal, Value};
 
@@ -130,17 +129,6 @@ fn update<'a>(pairs: &mut Pairs<'a>, over: Pairs<'a>) {
     }
 }
 
-/// The id by which a client names a transaction to undo.
-fn text_id(tid: Tid) -> Vec<u8> {
-    BASE64_STANDARD.encode(tid.to_bytes()).into_bytes()
-}
-
-/// The transaction of such an id.
-pub(super) fn named_tid(text: &[u8]) -> Option<Tid> {
-    let bytes = BASE64_STANDARD.decode(text.trim_ascii()).ok()?;
-    Tid::try_from(&bytes[..]).ok()
-}
-
 /// The time as `TimeStamp.timeTime` computes it, to the last bit.
 pub(super) fn seconds(tid: Tid) -> f64 {
     let (minutes, fraction) = (tid.number() >> 32, tid.number() & u64::from(u32::MAX));
@@ -204,16 +192,6 @@ mod tests {
                 f64::to_bits(time),
                 "{tid:x}"
             );
-        }
-    }
-
-    #[test]
-    fn an_id_survives_its_text() {
-        let tid = Tid::new(0x03f0_0001_1234_5678);
-        assert_eq!(named_tid(&text_id(tid)), Some(tid));
-        assert_eq!(named_tid(b"A/AAARI0Vng=\n"), Some(tid));
-        for wrong in [&b""[..], b"A/AAARI0Vg==", b"???", b"A/AAARI0VniZ"] {
-            assert_eq!(named_tid(wrong), None);
         }
     }
 }

@@ -301,7 +301,9 @@ fn deliver_vote(
             to.reply(resolved);
             None
         }
-        Err(CommitError::Conflict(conflicts)) => {
+        Err(CommitError::Conflict(conflicts))
+            if conflicts.iter().all(|conflict| log.stores(conflict.oid)) =>
+        {
             // The classes that could merge the states live in the client: it gets the conflicts,
             // keeps its transaction, and may vote again.
             count(&served.counters.conflicts);
@@ -311,7 +313,10 @@ fn deliver_vote(
             next
         }
         Err(error) => {
-            if matches!(error, CommitError::ReadConflict(_)) {
+            if matches!(
+                error,
+                CommitError::ReadConflict(_) | CommitError::Conflict(_)
+            ) {
                 count(&served.counters.conflicts);
             }
             served.end(&ended);

@@ -1,6 +1,6 @@
 //! A client's transaction before its vote: a log, as nothing is checked or locked until then.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -45,6 +45,8 @@ impl Ended {
 #[derive(Clone, Default)]
 pub(super) struct Log {
     pub(super) meta: TransactionMeta,
+    /// The id of a transaction that is copied, and whether a pack wrote it.
+    copied: Option<(Tid, bool)>,
     changes: Vec<Change>,
     by_oid: HashMap<Oid, usize>,
     checks: Vec<(Oid, Tid)>,
@@ -54,6 +56,15 @@ pub(super) struct Log {
 #[derive(Clone)]
 enum Change {
     Store(Store),
+    Delete {
+        oid: Oid,
+        base: Tid,
+    },
+    Restore {
+        oid: Oid,
+        data: Option<Record>,
+        data_tid: Option<Tid>,
+    },
     Undo(Tid),
 }
 
@@ -69,6 +80,13 @@ impl Log {
         Self {
             meta,
             ..Self::default()
+        }
+    }
+
+    pub(super) fn copying(meta: TransactionMeta, tid: Tid, is_packed: bool) -> Self {
+        Self {
+            copied: Some((tid, is_packed)),
+            ..Self::new(meta)
         }
     }
 
@@ -89,6 +107,23 @@ impl Log {
         }
     }
 
+    pub(super) fn delete(&mut self, oid: Oid, base: Tid) {
+        self.bytes += STORE_BYTES;
+        // A store that comes later is a later one.
+        self.by_oid.remove(&oid);
+        self.changes.push(Change::Delete { oid, base });
+    }
+
+    pub(super) fn restore(&mut self, oid: Oid, data: Option<Record>, data_tid: Option<Tid>) {
+        self.bytes += STORE_BYTES + data.as_ref().map_or(0, |data| data.len());
+        self.by_oid.remove(&oid);
+        self.changes.push(Change::Restore {
+            oid,
+            data,
+            data_tid,
+        });
+    }
+
     pub(super) fn undo(&mut self, tid: Tid) {
         self.bytes += STORE_BYTES;
         self.changes.push(Change::Undo(tid));
@@ -104,26 +139,42 @@ impl Log {
         self.bytes
     }
 
-    /// The objects it stores, and those that the storage has changed besides.
+    /// The objects it changes, each once, and those that the storage has changed besides.
     pub(super) fn oids_with(&self, resolved: &[Oid]) -> Vec<Oid> {
-        let stored = self.changes.iter().filter_map(|change| match change {
-            Change::Store(store) => Some(store.oid),
+        let changed = self.changes.iter().filter_map(|change| match change {
+            Change::Store(Store { oid, .. })
+            | Change::Delete { oid, .. }
+            | Change::Restore { oid, .. } => Some(*oid),
             Change::Undo(_) => None,
         });
-        let others = resolved.iter().copied();
-        stored
-            .chain(others.filter(|oid| !self.by_oid.contains_key(oid)))
-            .collect()
+        let mut known = HashSet::new();
+        let all = changed.chain(resolved.iter().copied());
+        all.filter(|oid| known.insert(*oid)).collect()
+    }
+
+    /// Whether it stores the object, so that the client could merge a conflict.
+    pub(super) fn stores(&self, oid: Oid) -> bool {
+        self.by_oid.contains_key(&oid)
     }
 
     /// Does it all in the storage, up to the vote.
     pub(super) fn vote(&self, storage: &Arc<dyn Storage>) -> Result<Box<dyn Voted>, CommitError> {
-        let mut commit: Box<dyn Commit> = storage.clone().begin(self.meta.clone())?;
+        let (storage, meta) = (storage.clone(), self.meta.clone());
+        let mut commit: Box<dyn Commit> = match self.copied {
+            Some((tid, is_packed)) => storage.begin_restore(meta, tid, is_packed)?,
+            None => storage.begin(meta)?,
+        };
         for change in &self.changes {
             match change {
                 Change::Store(store) => {
                     commit.store(store.oid, store.base, store.record.clone())?;
                 }
+                Change::Delete { oid, base } => commit.delete(*oid, *base)?,
+                Change::Restore {
+                    oid,
+                    data,
+                    data_tid,
+                } => commit.restore(*oid, data.clone(), *data_tid)?,
                 Change::Undo(tid) => commit.undo(*tid)?,
             }
         }
@@ -138,7 +189,7 @@ impl Log {
         let index = self.by_oid.get(&conflict.oid);
         let record = index.and_then(|&index| match &self.changes[index] {
             Change::Store(store) => Some(&store.record),
-            Change::Undo(_) => None,
+            _ => None,
         });
         Value::Map(vec![
             (Value::text("oid"), Value::id(conflict.oid.to_bytes())),

@@ -286,13 +286,13 @@ fn a_transaction_that_needs_what_is_not_offered_fails_at_its_vote() {
     let mut client = Client::registered(&hub);
     let id = client.begin(OID, Tid::ZERO, b"state");
     client.send(&Request::NotOffered {
-        method: "deleteObject",
+        method: "storeBlobShared",
         is_write: true,
     });
     assert_eq!(client.error, None, "the connection stays");
     let refusal = client.ask(&Request::Vote(id.clone())).unwrap_err();
     let text = refusal.to_commit_error().to_string();
-    assert!(text.contains("does not offer deleteObject"), "{text}");
+    assert!(text.contains("does not offer storeBlobShared"), "{text}");
     assert_eq!(
         client.ask(&Request::TpcFinish(id.clone())),
         Ok(Reply::Nothing)
@@ -380,7 +380,7 @@ fn a_second_transaction_beside_the_first_costs_the_connection() {
     let again = |id| Request::TpcBegin {
         id,
         meta: TransactionMeta::default(),
-        is_copy: false,
+        copied: None,
     };
     client.send(&again(id));
     client.hear();

@@ -4,7 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use storage::{MemoryStorage, Oid, Record, Storage, StorageError, Tid, TransactionMeta};
+use storage::{
+    Changes, Commit, MemoryStorage, Oid, Record, Revision, Storage, StorageError, StorageStats,
+    Tid, TransactionMeta,
+};
 use zeo::{
     CallId, Connection, Encoding, Event, FRAME_BYTES_MAX, Hub, HubOptions, Job, ProtocolError,
     Refusal, Reply, Request, Session, Value,
@@ -15,7 +18,50 @@ pub(crate) fn memory() -> Arc<MemoryStorage> {
 }
 
 pub(crate) fn hub_with(storage: Arc<MemoryStorage>, options: HubOptions) -> Arc<Hub> {
+    let storage = Arc::new(Plain(storage));
     Hub::new(vec![("1".to_owned(), storage)], options).unwrap()
+}
+
+/// A storage that loads and commits, and can do no more: what the genuine server had for the golden
+/// files.
+struct Plain(Arc<MemoryStorage>);
+
+impl Storage for Plain {
+    fn name(&self) -> String {
+        self.0.name()
+    }
+
+    fn last_tid(&self) -> Tid {
+        self.0.last_tid()
+    }
+
+    fn load_before(&self, oid: Oid, before: Tid) -> Result<Option<Revision>, StorageError> {
+        self.0.load_before(oid, before)
+    }
+
+    fn new_oids(&self, count: usize) -> Result<Vec<Oid>, StorageError> {
+        self.0.new_oids(count)
+    }
+
+    fn begin(self: Arc<Self>, meta: TransactionMeta) -> Result<Box<dyn Commit>, StorageError> {
+        Arc::clone(&self.0).begin(meta)
+    }
+
+    fn stats(&self) -> StorageStats {
+        self.0.stats()
+    }
+
+    fn changes_since(
+        &self,
+        since: Tid,
+        transactions_max: usize,
+    ) -> Result<Option<Vec<Changes>>, StorageError> {
+        self.0.changes_since(since, transactions_max)
+    }
+
+    fn recent_changes(&self, transactions_max: usize) -> Result<Vec<Changes>, StorageError> {
+        self.0.recent_changes(transactions_max)
+    }
 }
 
 pub(crate) fn hub(encoding: Encoding) -> Arc<Hub> {
@@ -138,6 +184,13 @@ impl Client {
         self.answer(id).expect("answered")
     }
 
+    /// The answer as it came.
+    pub(crate) fn ask_raw(&mut self, request: &Request) -> Result<Reply, Refusal> {
+        let id = self.session.call_raw(request);
+        self.settle();
+        self.answer(id).expect("answered")
+    }
+
     /// Takes the answer to a call out of the events.
     pub(crate) fn answer(&mut self, wanted: CallId) -> Option<Result<Reply, Refusal>> {
         let found = |event: &Event| matches!(event, Event::Replied { id, .. } if *id == wanted);
@@ -160,7 +213,7 @@ impl Client {
         self.send(&Request::TpcBegin {
             id: id.clone(),
             meta: TransactionMeta::default(),
-            is_copy: false,
+            copied: None,
         });
         self.store(oid, base, data, &id);
         id

@@ -175,7 +175,7 @@ fn what_is_not_offered_is_refused_and_the_connection_stays() {
     }
     assert_eq!(client.ask(&Request::Ping), Ok(Reply::Nothing));
     assert_eq!(
-        client.ask(&Request::UndoLog {
+        client.ask_raw(&Request::UndoLog {
             first: 0,
             last: -20,
             specification: Vec::new(),

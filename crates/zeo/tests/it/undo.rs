@@ -32,7 +32,7 @@ fn both(check: impl Fn(&Arc<Hub>)) {
 }
 
 fn other(client: &mut Client, request: &Request) -> Value<'static> {
-    match client.ask(request) {
+    match client.ask_raw(request) {
         Ok(Reply::Other(value)) => value,
         Ok(Reply::Nothing) => Value::None,
         answer => panic!("{request:?}: {answer:?}"),
@@ -65,7 +65,7 @@ fn begin_undo(client: &mut Client, number: i64, transaction: Vec<u8>) -> Value<'
             user: b"undoer".to_vec(),
             ..TransactionMeta::default()
         },
-        is_copy: false,
+        copied: None,
     });
     client.send(&Request::Undo {
         transaction,
