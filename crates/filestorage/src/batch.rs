@@ -19,13 +19,13 @@ use std::sync::atomic::Ordering;
 
 use storage::{CommitError, Oid, Publish, StorageError, Tid};
 
-use crate::commit::Ready;
 use crate::file_storage::FileStorage;
 use crate::format::{DataHeader, Offset, Status, TransactionHeader};
 use crate::generation::Generation;
 use crate::log::Log;
 use crate::open::Durability;
 use crate::plan::PlannedBody;
+use crate::ready::Ready;
 use crate::writer::{Queued, Seat};
 
 /// Transactions with their places in the file. There is at least one.

@@ -2,32 +2,54 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use storage::{
-    Commit, CommitError, Conflict, Oid, Publish, Record, StorageError, Tid, TransactionMeta, Voted,
+    Commit, CommitError, Conflict, ConflictingStates, Oid, Publish, Record, StorageError, Tid,
+    TransactionMeta, Voted,
 };
 
 use crate::file_storage::FileStorage;
-use crate::format::{
-    LENGTH_LEN, Offset, RECORD_BYTES_MAX, Status, TEXT_BYTES_MAX, TransactionHeader,
-};
+use crate::format::{RECORD_BYTES_MAX, Status, TEXT_BYTES_MAX};
 use crate::generation::Generation;
-use crate::object_locks::{Intent, ObjectGuard};
-use crate::plan::{Plan, PlannedBody, PlannedRecord, Undoing};
+use crate::object_locks::Intent;
+use crate::plan::{Plan, PlannedRecord, Undoing};
+use crate::ready::Ready;
 
 /// A transaction being filled.
 pub(crate) struct FileCommit {
     storage: Arc<FileStorage>,
-    meta: TransactionMeta,
+    texts: Texts,
+    /// The id and the status of the transaction that this is a copy of.
+    brought: Option<(Tid, Status)>,
     /// What it does, in order.
     changes: Vec<Change>,
     checked: Vec<(Oid, Tid)>,
 }
 
 enum Change {
-    Store { oid: Oid, base: Tid, record: Record },
+    Store {
+        oid: Oid,
+        base: Tid,
+        record: Record,
+    },
+    Delete {
+        oid: Oid,
+        base: Tid,
+    },
+    Restore {
+        oid: Oid,
+        data: Option<Record>,
+        data_tid: Option<Tid>,
+    },
     Undo(Tid),
+}
+
+/// What a transaction says of itself, no longer than the format allows.
+pub(crate) struct Texts {
+    pub(crate) meta: TransactionMeta,
+    pub(crate) user_length: u16,
+    pub(crate) description_length: u16,
+    pub(crate) extension_length: u16,
 }
 
 impl FileCommit {
@@ -36,36 +58,54 @@ impl FileCommit {
         meta: TransactionMeta,
     ) -> Result<Self, StorageError> {
         storage.check_writable()?;
-        text_length(USER, &meta.user)?;
-        text_length(DESCRIPTION, &meta.description)?;
-        text_length(EXTENSION, &meta.extension)?;
         Ok(Self {
             storage,
-            meta,
+            texts: Texts::new(meta)?,
+            brought: None,
             changes: Vec::new(),
             checked: Vec::new(),
+        })
+    }
+
+    pub(crate) fn begin_restore(
+        storage: Arc<FileStorage>,
+        meta: TransactionMeta,
+        tid: Tid,
+        is_packed: bool,
+    ) -> Result<Self, StorageError> {
+        check_later(tid, &storage.generation())?;
+        let status = if is_packed {
+            Status::PACKED
+        } else {
+            Status::COMPLETE
+        };
+        Ok(Self {
+            brought: Some((tid, status)),
+            ..Self::begin(storage, meta)?
         })
     }
 
     /// The transactions that it takes back, in order. What they changed is known before it is locked,
     /// and stays.
     fn undoings(&self) -> Result<Vec<Undoing>, CommitError> {
-        let tids = self.changes.iter().filter_map(|change| match change {
-            Change::Undo(tid) => Some(*tid),
-            Change::Store { .. } => None,
-        });
         let generation = self.storage.generation();
-        tids.map(|tid| Undoing::find(&generation, tid)).collect()
+        let undoing = |change: &Change| match change {
+            Change::Undo(tid) => Some(Undoing::find(&generation, *tid)),
+            _ => None,
+        };
+        self.changes.iter().filter_map(undoing).collect()
     }
 
     /// The objects it touches.
     fn objects(&self, undoings: &[Undoing]) -> Result<Vec<(Oid, Intent)>, StorageError> {
         let checked = self.checked.iter().map(|(oid, _)| (*oid, Intent::Rely));
-        let stored = self.changes.iter().filter_map(|change| match change {
-            Change::Store { oid, .. } => Some((*oid, Intent::Change)),
+        let changed = self.changes.iter().filter_map(|change| match change {
+            Change::Store { oid, .. }
+            | Change::Delete { oid, .. }
+            | Change::Restore { oid, .. } => Some((*oid, Intent::Change)),
             Change::Undo(_) => None,
         });
-        let mut objects: Vec<_> = checked.chain(stored).collect();
+        let mut objects: Vec<_> = checked.chain(changed).collect();
         for undoing in undoings {
             let oids = undoing.oids()?;
             objects.extend(oids.into_iter().map(|oid| (oid, Intent::Change)));
@@ -73,14 +113,11 @@ impl FileCommit {
         Ok(objects)
     }
 
-    /// Compares every base with what is current. Called with the objects locked.
-    fn check_bases(&self, generation: &Generation) -> Result<(), CommitError> {
+    /// Looks whether what it relies on is still current. Called with the objects locked.
+    fn check_reliance(&self, generation: &Generation) -> Result<(), CommitError> {
         for &(oid, base) in &self.checked {
-            let current = generation.current(oid)?;
-            let (committed, exists) = current.ok_or(StorageError::NotFound { oid })?;
-            if !exists {
-                return Err(StorageError::NotFound { oid }.into());
-            }
+            let current = generation.current(oid)?.filter(|(_, exists)| *exists);
+            let (committed, _) = current.ok_or(StorageError::NotFound { oid })?;
             if committed != base {
                 return Err(CommitError::ReadConflict(Conflict {
                     oid,
@@ -89,66 +126,108 @@ impl FileCommit {
                 }));
             }
         }
-        let mut conflicts = Vec::new();
-        for change in &self.changes {
-            let &Change::Store { oid, base, .. } = change else {
-                continue;
-            };
-            // An object that was never stored takes any base, as in the original: that is how
-            // copies of other databases come in.
-            if let Some((committed, _)) = generation.current(oid)?
-                && committed != base
-            {
-                conflicts.push(Conflict {
-                    oid,
-                    committed,
-                    base,
-                });
-            }
-        }
-        if conflicts.is_empty() {
-            Ok(())
-        } else {
-            Err(CommitError::Conflict(conflicts))
-        }
+        Ok(())
     }
 
-    /// The records it writes. Called with the objects locked.
+    /// Compares every base with what is current, merges what can be merged, and finds out what there is
+    /// to write, and what of it its maker has not seen. Called with the objects locked.
     fn plan(
         &self,
         generation: &Arc<Generation>,
         undoings: Vec<Undoing>,
     ) -> Result<(Vec<PlannedRecord>, Vec<Oid>), CommitError> {
-        let mut plan = Plan::new(generation);
+        let storage = &*self.storage;
+        let mut plan = Plan::new(generation, storage.resolver.as_deref());
         let mut undoings = undoings.into_iter();
+        let mut conflicts = Vec::new();
         for change in &self.changes {
             match change {
-                Change::Store { oid, record, .. } => plan.store(*oid, record.clone()),
-                Change::Undo(_) => plan.undo(undoings.next().expect("one for each"))?,
+                Change::Store { oid, base, record } => match conflict(generation, *oid, *base)? {
+                    None => plan.store(*oid, record.clone()),
+                    Some(conflict) => match storage.merge(generation, conflict, record)? {
+                        Some(merged) => plan.store_merged(*oid, merged),
+                        None => conflicts.push(conflict),
+                    },
+                },
+                Change::Delete { oid, base } => {
+                    generation.locate(*oid)?;
+                    conflicts.extend(conflict(generation, *oid, *base)?);
+                    plan.delete(*oid);
+                }
+                Change::Restore {
+                    oid,
+                    data,
+                    data_tid,
+                } => plan.restore(*oid, data.clone(), *data_tid)?,
+                Change::Undo(_) => {
+                    let undoing = undoings.next().expect("one for each");
+                    // One refusal names every conflict; an undo that comes after one is not looked at.
+                    if conflicts.is_empty() {
+                        plan.undo(undoing)?;
+                    }
+                }
             }
         }
-        Ok(plan.finish(self.storage.compression))
+        if !conflicts.is_empty() {
+            return Err(CommitError::Conflict(conflicts));
+        }
+        Ok(plan.finish(storage.compression))
     }
+}
+
+/// Whether something else than the base is current. An object that was never stored takes any base, as
+/// in the original: that is how copies of other databases come in.
+fn conflict(
+    generation: &Generation,
+    oid: Oid,
+    base: Tid,
+) -> Result<Option<Conflict>, StorageError> {
+    let current = generation.current(oid)?;
+    Ok(current
+        .filter(|(committed, _)| *committed != base)
+        .map(|(committed, _)| Conflict {
+            oid,
+            committed,
+            base,
+        }))
 }
 
 impl Commit for FileCommit {
     fn store(&mut self, oid: Oid, base: Tid, record: Record) -> Result<(), StorageError> {
-        if record.is_empty() {
-            // The format has no empty records: a length of 0 announces a back pointer.
-            return Err(StorageError::Unsupported {
-                operation: "storing an empty record",
-            });
-        }
-        check_length("the length of a record", &record, RECORD_BYTES_MAX)?;
-        self.storage
-            .last_oid
-            .fetch_max(oid.number(), Ordering::Relaxed);
+        check_record(&record)?;
+        self.storage.note_oid(oid);
         self.changes.push(Change::Store { oid, base, record });
         Ok(())
     }
 
     fn check_current(&mut self, oid: Oid, base: Tid) -> Result<(), StorageError> {
         self.checked.push((oid, base));
+        Ok(())
+    }
+
+    fn delete(&mut self, oid: Oid, base: Tid) -> Result<(), StorageError> {
+        self.changes.push(Change::Delete { oid, base });
+        Ok(())
+    }
+
+    fn restore(
+        &mut self,
+        oid: Oid,
+        data: Option<Record>,
+        data_tid: Option<Tid>,
+    ) -> Result<(), StorageError> {
+        if self.brought.is_none() {
+            return Err(StorageError::Unsupported {
+                operation: "restoring records in a transaction that was not begun for that",
+            });
+        }
+        data.as_ref().map_or(Ok(()), check_record)?;
+        self.storage.note_oid(oid);
+        self.changes.push(Change::Restore {
+            oid,
+            data,
+            data_tid,
+        });
         Ok(())
     }
 
@@ -160,16 +239,19 @@ impl Commit for FileCommit {
     fn vote(self: Box<Self>) -> Result<Box<dyn Voted>, CommitError> {
         self.storage.check_writable()?;
         let undoings = self.undoings()?;
-        let locks = self.storage.object_locks.acquire(self.objects(&undoings)?);
+        let objects = self.objects(&undoings)?;
+        let locks = self.storage.object_locks.acquire(objects);
         self.storage.check_writable()?;
         let generation = self.storage.generation();
-        self.check_bases(&generation)?;
-        let (records, undone) = self.plan(&generation, undoings)?;
-        let ready = Ready::new(self.meta, records, generation, locks)?;
+        if let Some((tid, _)) = self.brought {
+            check_later(tid, &generation)?;
+        }
+        self.check_reliance(&generation)?;
+        let (records, resolved) = self.plan(&generation, undoings)?;
         Ok(Box::new(FileVoted {
+            ready: Ready::new(self.texts, self.brought, records, generation, locks),
             storage: self.storage,
-            ready,
-            undone,
+            resolved,
         }))
     }
 }
@@ -178,12 +260,12 @@ impl Commit for FileCommit {
 struct FileVoted {
     storage: Arc<FileStorage>,
     ready: Ready,
-    undone: Vec<Oid>,
+    resolved: Vec<Oid>,
 }
 
 impl Voted for FileVoted {
     fn resolved(&self) -> &[Oid] {
-        &self.undone
+        &self.resolved
     }
 
     fn finish(self: Box<Self>, publish: Publish) -> Result<Tid, CommitError> {
@@ -191,134 +273,68 @@ impl Voted for FileVoted {
     }
 }
 
-/// What is to be written of a transaction that was checked. Holds its objects.
-pub(crate) struct Ready {
-    meta: TransactionMeta,
-    /// As it will be, but for the id and the status.
-    header: TransactionHeader,
-    records: Vec<PlannedRecord>,
-    /// Where back pointers lead, if there are any.
-    generation: Option<Arc<Generation>>,
-    _locks: ObjectGuard,
+impl FileStorage {
+    /// The record with both changes in it, if somebody can merge them.
+    fn merge(
+        &self,
+        generation: &Generation,
+        conflict: Conflict,
+        new: &Record,
+    ) -> Result<Option<Record>, StorageError> {
+        let Some(resolver) = &self.resolver else {
+            return Ok(None);
+        };
+        let Conflict {
+            oid,
+            committed,
+            base,
+        } = conflict;
+        let state = |tid| match generation.load_serial(oid, tid) {
+            Err(StorageError::NotFound { .. }) => Ok(None),
+            found => found.map(Some),
+        };
+        let (Some(old), Some(committed)) = (state(base)?, state(committed)?) else {
+            return Ok(None);
+        };
+        let merged = resolver.resolve(&ConflictingStates {
+            oid,
+            old: &old,
+            committed: &committed,
+            new,
+        });
+        Ok(merged.filter(|merged| check_record(merged).is_ok()))
+    }
+
+    /// Ids that were stored are not handed out any more.
+    fn note_oid(&self, oid: Oid) {
+        self.last_oid.fetch_max(oid.number(), Ordering::Relaxed);
+    }
 }
 
-impl Ready {
-    fn new(
-        meta: TransactionMeta,
-        records: Vec<PlannedRecord>,
-        generation: Arc<Generation>,
-        locks: ObjectGuard,
-    ) -> Result<Self, StorageError> {
-        let has_pointers = records.iter().any(PlannedRecord::is_pointer);
-        let mut ready = Self {
-            header: TransactionHeader {
-                tid: Tid::ZERO,
-                length: 0,
-                status: Status::COMPLETE,
-                user_length: text_length(USER, &meta.user)?,
-                description_length: text_length(DESCRIPTION, &meta.description)?,
-                extension_length: text_length(EXTENSION, &meta.extension)?,
-            },
+impl Texts {
+    fn new(meta: TransactionMeta) -> Result<Self, StorageError> {
+        Ok(Self {
+            user_length: text_length("the length of the user", &meta.user)?,
+            description_length: text_length("the length of the description", &meta.description)?,
+            extension_length: text_length("the length of the extension", &meta.extension)?,
             meta,
-            records,
-            generation: has_pointers.then_some(generation),
-            _locks: locks,
-        };
-        ready.measure();
-        Ok(ready)
-    }
-
-    fn measure(&mut self) {
-        let lengths = self.records.iter().map(PlannedRecord::length);
-        self.header.length = self.header.records_start() + lengths.sum::<u64>();
-    }
-
-    /// Whether it comes with an id of its own.
-    pub(crate) fn brings_tid(&self) -> bool {
-        false
-    }
-
-    /// The id that it gets behind that one.
-    pub(crate) fn tid_after(&self, last: Tid, now: Duration) -> Result<Tid, StorageError> {
-        Ok(Tid::after(last, now))
-    }
-
-    /// Sees to it that its back pointers lead to records of that file: where a pack has come in
-    /// between, the data themselves take their place.
-    pub(crate) fn move_to(&mut self, generation: &Arc<Generation>) -> Result<(), StorageError> {
-        let Some(planned) = &self.generation else {
-            return Ok(());
-        };
-        if Arc::ptr_eq(planned, generation) {
-            return Ok(());
-        }
-        for PlannedRecord { oid, body } in &mut self.records {
-            if let PlannedBody::BackPointer(target) = body
-                && let Some(at) = target.some()
-            {
-                let page = planned.log.page(at, *oid, planned.end())?;
-                *body = match planned.log.stored_data(&page)?.record {
-                    Some(data) => PlannedBody::Data(data),
-                    None => PlannedBody::BackPointer(Offset::NONE),
-                };
-            }
-        }
-        self.generation = None;
-        self.measure();
-        Ok(())
-    }
-
-    pub(crate) fn meta(&self) -> &TransactionMeta {
-        &self.meta
-    }
-
-    /// The status that it ends with.
-    pub(crate) fn status(&self) -> Status {
-        self.header.status
-    }
-
-    pub(crate) fn header(&self, tid: Tid, status: Status) -> TransactionHeader {
-        TransactionHeader {
-            tid,
-            status,
-            ..self.header
-        }
-    }
-
-    /// The length of the whole in the file.
-    pub(crate) fn length(&self) -> u64 {
-        self.header.length + LENGTH_LEN
-    }
-
-    pub(crate) fn records(&self) -> &[PlannedRecord] {
-        &self.records
-    }
-
-    /// Where its records are when it begins there.
-    pub(crate) fn places(&self, start: Offset) -> Vec<(Oid, Offset)> {
-        let mut at = start + self.header.records_start();
-        let place = |record: &PlannedRecord| {
-            let place = (record.oid, at);
-            at = at + record.length();
-            place
-        };
-        self.records.iter().map(place).collect()
-    }
-
-    /// Called when they are in the file.
-    pub(crate) fn forget_records(&mut self) {
-        self.records = Vec::new();
-        self.generation = None;
+        })
     }
 }
 
-fn check_length(what: &'static str, bytes: &[u8], max: u64) -> Result<(), StorageError> {
-    let found = bytes.len() as u64;
-    if found <= max {
-        Ok(())
-    } else {
-        Err(StorageError::Limit { what, found, max })
+fn check_record(record: &Record) -> Result<(), StorageError> {
+    if record.is_empty() {
+        // The format has no empty records: a length of 0 announces a back pointer.
+        return Err(StorageError::Unsupported {
+            operation: "storing an empty record",
+        });
     }
+    let (found, max) = (record.len() as u64, RECORD_BYTES_MAX);
+    if found > max {
+        let what = "the length of a record";
+        return Err(StorageError::Limit { what, found, max });
+    }
+    Ok(())
 }
 
 fn text_length(what: &'static str, text: &[u8]) -> Result<u16, StorageError> {
@@ -329,6 +345,10 @@ fn text_length(what: &'static str, text: &[u8]) -> Result<u16, StorageError> {
     })
 }
 
-const USER: &str = "the length of the user";
-const DESCRIPTION: &str = "the length of the description";
-const EXTENSION: &str = "the length of the extension";
+fn check_later(tid: Tid, generation: &Generation) -> Result<(), StorageError> {
+    let last = generation.last_tid();
+    if tid <= last {
+        return Err(StorageError::NotLater { tid, last });
+    }
+    Ok(())
+}

@@ -9,8 +9,8 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use storage::{
-    Changes, Commit, Iterate, Oid, Pack, Record, Revision, Storage, StorageError, StorageStats,
-    Tid, TransactionMeta, Undo,
+    Changes, Commit, Iterate, Oid, Pack, Record, Resolver, Revision, Storage, StorageError,
+    StorageStats, Tid, TransactionMeta, Undo,
 };
 use vfs::{Disk, DiskLock};
 
@@ -40,6 +40,7 @@ pub struct FileStorage {
     /// The newest id handed out or stored, as a number; the root counts as handed out.
     pub(crate) last_oid: AtomicU64,
     pub(crate) durability: Durability,
+    pub(crate) resolver: Option<Arc<dyn Resolver>>,
     pub(crate) object_locks: Arc<ObjectLocks>,
     pub(crate) writer: Writer,
     /// Whether something was finished without a sync.
@@ -115,21 +116,7 @@ impl FileStorage {
     /// # Errors
     /// [`StorageError::NotFound`] when that transaction did not change the object, or removed it.
     pub fn load_serial(&self, oid: Oid, tid: Tid) -> Result<Record, StorageError> {
-        let generation = self.generation.load();
-        let (mut at, limit) = generation.locate(oid)?;
-        loop {
-            let page = generation.log.page(at, oid, limit)?;
-            if page.header.tid == tid {
-                let data = generation.log.data(&page)?;
-                return data.record.ok_or(StorageError::NotFound { oid });
-            }
-            at = page
-                .header
-                .previous
-                .some()
-                .filter(|_| page.header.tid > tid)
-                .ok_or(StorageError::NotFound { oid })?;
-        }
+        self.generation.load().load_serial(oid, tid)
     }
 
     /// The finished transactions from `from` to `to`, both included, oldest first, with all they
@@ -270,6 +257,22 @@ impl Storage for FileStorage {
 
     fn begin(self: Arc<Self>, meta: TransactionMeta) -> Result<Box<dyn Commit>, StorageError> {
         Ok(Box::new(FileCommit::begin(self, meta)?))
+    }
+
+    fn begin_restore(
+        self: Arc<Self>,
+        meta: TransactionMeta,
+        tid: Tid,
+        is_packed: bool,
+    ) -> Result<Box<dyn Commit>, StorageError> {
+        let commit = FileCommit::begin_restore(self, meta, tid, is_packed)?;
+        Ok(Box::new(commit))
+    }
+
+    fn current_tid(&self, oid: Oid) -> Result<Tid, StorageError> {
+        let current = self.generation.load().current(oid)?;
+        let existing = current.filter(|(_, exists)| *exists);
+        Ok(existing.ok_or(StorageError::NotFound { oid })?.0)
     }
 
     fn is_read_only(&self) -> bool {

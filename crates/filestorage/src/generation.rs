@@ -11,12 +11,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use storage::{Oid, StorageError, Tid};
+use storage::{Oid, Record, StorageError, Tid};
 
 use crate::checkpoint::Checkpointer;
 use crate::format::Offset;
 use crate::index::Index;
-use crate::log::Log;
+use crate::log::{Log, Page};
 
 /// The log, and what is known about it.
 pub(crate) struct Generation {
@@ -75,7 +75,31 @@ impl Generation {
             Err(error) => return Err(error),
         };
         let page = self.log.page(at, oid, limit)?;
-        Ok(Some((page.header.tid, !page.is_removal())))
+        Ok(Some((page.header.tid, self.log.exists(&page)?)))
+    }
+
+    /// Where the record is that the object got in the transaction.
+    pub(crate) fn locate_serial(&self, oid: Oid, tid: Tid) -> Result<(Offset, Page), StorageError> {
+        let (mut at, limit) = self.locate(oid)?;
+        loop {
+            let page = self.log.page(at, oid, limit)?;
+            if page.header.tid == tid {
+                return Ok((at, page));
+            }
+            at = page
+                .header
+                .previous
+                .some()
+                .filter(|_| page.header.tid > tid)
+                .ok_or(StorageError::NotFound { oid })?;
+        }
+    }
+
+    /// The data that the object got in the transaction.
+    pub(crate) fn load_serial(&self, oid: Oid, tid: Tid) -> Result<Record, StorageError> {
+        let (_, page) = self.locate_serial(oid, tid)?;
+        let data = self.log.data(&page)?;
+        data.record.ok_or(StorageError::NotFound { oid })
     }
 
     /// Shows a transaction that is durable. Called by one thread at a time.

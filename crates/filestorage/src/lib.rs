@@ -51,6 +51,7 @@ mod object_locks;
 mod open;
 mod pack;
 mod plan;
+mod ready;
 mod rebuild;
 mod references;
 mod saved_index;

@@ -28,14 +28,6 @@ pub(crate) struct Page {
     filled: usize,
 }
 
-impl Page {
-    /// Whether the record says that the object does not exist any more.
-    pub(crate) fn is_removal(&self) -> bool {
-        let body = &self.bytes[DataHeader::LEN..self.filled];
-        self.header.data_length == 0 && body.first_chunk() == Some(&[0; size_of::<u64>()])
-    }
-}
-
 /// The data that a record stands for, once back pointers are followed.
 pub(crate) struct Data {
     /// Nothing where the object does not exist from this record on.
@@ -226,6 +218,30 @@ impl Log {
         }
     }
 
+    /// Whether the object exists from that record on. Follows back pointers, and reads no data.
+    pub(crate) fn exists(&self, page: &Page) -> Result<bool, StorageError> {
+        let mut from = page.at;
+        let mut target = self.back_pointer(page)?;
+        while let Some(next) = target {
+            if next == Offset::NONE {
+                return Ok(false);
+            }
+            let back = self.page_behind(next, page.header.oid, from)?;
+            (from, target) = (next, self.back_pointer(&back)?);
+        }
+        Ok(true)
+    }
+
+    /// The record that a back pointer at `from` leads to.
+    fn page_behind(&self, target: Offset, oid: Oid, from: Offset) -> Result<Page, StorageError> {
+        // Pointers that only lead backwards cannot lead in a circle.
+        if target >= from || target < LOG_START {
+            let what = format!("the back pointer {} leads nowhere", target.number());
+            return Err(self.corrupt(from, what));
+        }
+        self.page(target, oid, from)
+    }
+
     /// The data of the record that the page begins with. Follows back pointers, and decompresses.
     pub(crate) fn data(&self, page: &Page) -> Result<Data, StorageError> {
         let Data { record, tid } = self.stored_data(page)?;
@@ -246,12 +262,7 @@ impl Log {
         let mut tid = None;
         let mut from = page.at;
         while let Some(next) = target.some() {
-            // Pointers that only lead backwards cannot lead in a circle.
-            if next >= from || next < LOG_START {
-                let what = format!("the back pointer {} leads nowhere", next.number());
-                return Err(self.corrupt(from, what));
-            }
-            let back = self.page(next, page.header.oid, from)?;
+            let back = self.page_behind(next, page.header.oid, from)?;
             tid.get_or_insert(back.header.tid);
             match self.body(&back)? {
                 Body::Data(record) => {

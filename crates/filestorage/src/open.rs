@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use storage::{StorageError, Tid};
+use storage::{Resolver, StorageError, Tid};
 use vfs::{Disk, DiskLock, File, LockError, OpenMode, RealDisk};
 
 use crate::checkpoint::{CHECKPOINT_EVERY_BYTES, Checkpointer};
@@ -54,6 +54,8 @@ pub struct Options {
     pub checkpoint_every: Option<u64>,
     /// Gets the work of saving it: a thread for each time, unless a test wants it otherwise.
     pub background: Background,
+    /// Who merges changes that were made side by side; nobody: they are conflicts.
+    pub resolver: Option<Arc<dyn Resolver>>,
     /// Called once when a write or sync has failed, so that nothing is written any more until the
     /// file is reopened. It must not call the storage.
     pub on_poison: Alarm,
@@ -71,6 +73,7 @@ impl Default for Options {
             durability: Durability::Strict,
             checkpoint_every: Some(CHECKPOINT_EVERY_BYTES),
             background: Arc::new(on_a_thread),
+            resolver: None,
             on_poison: Arc::new(|| {}),
         }
     }
@@ -184,6 +187,7 @@ impl FileStorage {
             background: options.background,
             compression: options.compress,
             durability: options.durability,
+            resolver: options.resolver,
             generation: ArcSwap::from_pointee(Generation::new(
                 log,
                 checked.index,

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use storage::{
-    CommitError, Oid, Record, StorageError, Tid, UndoObstacle, UndoReason, UndoRefusal,
-    is_blob_record,
+    CommitError, ConflictingStates, Oid, Record, Resolver, StorageError, Tid, UndoObstacle,
+    UndoReason, UndoRefusal, is_blob_record,
 };
 
 use crate::compress::Compression;
@@ -21,10 +21,12 @@ pub(crate) struct Plan<'a> {
     generation: &'a Arc<Generation>,
     /// Where the log ended when the objects were locked: what is later has nothing of them.
     end: Offset,
+    resolver: Option<&'a dyn Resolver>,
     records: Vec<PlannedRecord>,
     /// The last record of each object.
     newest: HashMap<Oid, usize>,
-    undone: Vec<Oid>,
+    /// Objects that get what the maker of the transaction has not seen.
+    resolved: Vec<Oid>,
 }
 
 /// A record that has no place yet.
@@ -55,6 +57,16 @@ impl PlannedRecord {
     pub(crate) fn is_pointer(&self) -> bool {
         matches!(self.body, PlannedBody::BackPointer(target) if target != Offset::NONE)
     }
+}
+
+/// What has become of an object since the transaction that is to be taken back.
+enum Since {
+    /// It has the same data.
+    Nothing,
+    /// Something that stands in the way.
+    Obstacle(UndoReason),
+    /// Other changes, which stay where this one goes.
+    Merged(Record),
 }
 
 /// A transaction that is to be taken back.
@@ -107,18 +119,64 @@ impl Undoing {
 
 impl<'a> Plan<'a> {
     /// Called with the objects locked.
-    pub(crate) fn new(generation: &'a Arc<Generation>) -> Self {
+    pub(crate) fn new(generation: &'a Arc<Generation>, resolver: Option<&'a dyn Resolver>) -> Self {
         Self {
             generation,
             end: generation.end(),
+            resolver,
             records: Vec::new(),
             newest: HashMap::new(),
-            undone: Vec::new(),
+            resolved: Vec::new(),
         }
     }
 
     pub(crate) fn store(&mut self, oid: Oid, record: Record) {
         self.push(oid, PlannedBody::Data(record));
+    }
+
+    /// A record with the changes of two transactions.
+    pub(crate) fn store_merged(&mut self, oid: Oid, record: Record) {
+        self.store(oid, record);
+        self.resolved.push(oid);
+    }
+
+    pub(crate) fn delete(&mut self, oid: Oid) {
+        self.push(oid, PlannedBody::BackPointer(Offset::NONE));
+    }
+
+    /// Adds a record of another storage, which refers to an older one where that is here and has
+    /// the same data.
+    pub(crate) fn restore(
+        &mut self,
+        oid: Oid,
+        data: Option<Record>,
+        data_tid: Option<Tid>,
+    ) -> Result<(), StorageError> {
+        let referred = self.same_data(oid, data.as_ref(), data_tid)?;
+        let body = match (referred, data) {
+            (Some(target), _) => PlannedBody::BackPointer(target),
+            (None, Some(data)) => PlannedBody::Data(data),
+            (None, None) => PlannedBody::BackPointer(Offset::NONE),
+        };
+        self.push(oid, body);
+        Ok(())
+    }
+
+    fn same_data(
+        &self,
+        oid: Oid,
+        data: Option<&Record>,
+        tid: Option<Tid>,
+    ) -> Result<Option<Offset>, StorageError> {
+        let Some(tid) = tid else {
+            return Ok(None);
+        };
+        let (at, page) = match self.generation.locate_serial(oid, tid) {
+            Err(StorageError::NotFound { .. }) => return Ok(None),
+            found => found?,
+        };
+        let is_same = self.log().data(&page)?.record.as_ref() == data;
+        Ok(is_same.then_some(at))
     }
 
     /// Adds the records that take the transaction back, or says what stands in the way.
@@ -142,21 +200,21 @@ impl<'a> Plan<'a> {
         }
         for (oid, body) in undoing {
             self.push(oid, body);
-            self.undone.push(oid);
+            self.resolved.push(oid);
         }
         Ok(())
     }
 
-    /// The records as they will be written, and which objects were undone.
+    /// The records as they will be written, and which objects get what nobody has seen.
     pub(crate) fn finish(mut self, compression: Compression) -> (Vec<PlannedRecord>, Vec<Oid>) {
         for PlannedRecord { body, .. } in &mut self.records {
             if let PlannedBody::Data(record) = body {
                 *record = compression.pack(record.clone());
             }
         }
-        self.undone.sort_unstable();
-        self.undone.dedup();
-        (self.records, self.undone)
+        self.resolved.sort_unstable();
+        self.resolved.dedup();
+        (self.records, self.resolved)
     }
 
     fn push(&mut self, oid: Oid, body: PlannedBody) {
@@ -186,8 +244,10 @@ impl<'a> Plan<'a> {
                 (None, Some(current)) => self.source(oid, current)?,
                 (None, None) => PlannedBody::BackPointer(Offset::NONE),
             };
-            if let Some(reason) = self.obstacle(oid, at, previous, current)? {
-                return Ok(Err(reason));
+            match self.changed_since(oid, at, previous, current)? {
+                Since::Nothing => {}
+                Since::Obstacle(reason) => return Ok(Err(reason)),
+                Since::Merged(record) => return Ok(Ok(PlannedBody::Data(record))),
             }
         }
         // The file of a blob is named after the transaction: without a copy of it under the new
@@ -199,31 +259,44 @@ impl<'a> Plan<'a> {
         Ok(Ok(PlannedBody::BackPointer(previous)))
     }
 
-    /// What stands in the way where the record at `at` is not the current one. Nothing does where the
-    /// current one refers to it, or has the same bytes.
-    fn obstacle(
+    /// Looks at an object whose current record is not the one at `at`. Nothing has changed where the
+    /// current one refers to that, or has the same bytes.
+    fn changed_since(
         &self,
         oid: Oid,
         at: Offset,
         previous: Offset,
         current: PlannedBody,
-    ) -> Result<Option<UndoReason>, StorageError> {
+    ) -> Result<Since, StorageError> {
         let current = match current {
-            PlannedBody::BackPointer(target) if target == at => return Ok(None),
+            PlannedBody::BackPointer(target) if target == at => return Ok(Since::Nothing),
             PlannedBody::BackPointer(target) => self.data_at(oid, target)?,
             PlannedBody::Data(record) => Some(record),
         };
         let (Some(undone), Some(current)) = (self.data_at(oid, at)?, current) else {
-            return Ok(Some(UndoReason::Removed));
+            return Ok(Since::Obstacle(UndoReason::Removed));
         };
-        Ok(if undone == current {
-            None
-        } else if previous == Offset::NONE {
-            Some(UndoReason::CreatedAndChangedLater)
-        } else if self.data_at(oid, previous)?.is_none() {
-            Some(UndoReason::Removed)
-        } else {
-            Some(UndoReason::ChangedLater)
+        if undone == current {
+            return Ok(Since::Nothing);
+        }
+        if previous == Offset::NONE {
+            return Ok(Since::Obstacle(UndoReason::CreatedAndChangedLater));
+        }
+        let Some(before) = self.data_at(oid, previous)? else {
+            return Ok(Since::Obstacle(UndoReason::Removed));
+        };
+        // The change back is merged with what came later, as if both began at what is undone.
+        let merged = self.resolver.and_then(|resolver| {
+            resolver.resolve(&ConflictingStates {
+                oid,
+                old: &undone,
+                committed: &current,
+                new: &before,
+            })
+        });
+        Ok(match merged.filter(|merged| !merged.is_empty()) {
+            Some(merged) => Since::Merged(merged),
+            None => Since::Obstacle(UndoReason::ChangedLater),
         })
     }
 

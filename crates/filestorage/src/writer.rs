@@ -18,8 +18,8 @@ use parking_lot::{Condvar, Mutex};
 use storage::{CommitError, Publish, Tid};
 
 use crate::batch::Batch;
-use crate::commit::Ready;
 use crate::file_storage::{FileStorage, closed};
+use crate::ready::Ready;
 
 /// The queue of those who want to be written, and the lead.
 #[derive(Default)]

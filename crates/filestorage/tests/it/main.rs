@@ -12,6 +12,7 @@ use sim::SimDisk;
 use storage::{Oid, Record, Storage, StorageError, Tid, TransactionMeta};
 
 mod checkpoint;
+mod copying;
 mod crash;
 mod damage;
 mod golden;
@@ -19,6 +20,7 @@ mod history;
 mod pack;
 mod pack_faults;
 mod recovery;
+mod resolving;
 mod undo;
 
 /// The suite on the disk that loses power, which it does not do here.
@@ -28,7 +30,7 @@ mod suite_sim {
         sim::World::new(super::open(&disk).unwrap())
     }
     sim::local_storage_suite!(make);
-    sim::capabilities! { make: iterate yes, undo yes, delete no, copy no, pack yes }
+    sim::capabilities! { make: iterate yes, undo yes, delete yes, copy yes, pack yes }
 }
 
 /// The suite with records that are compressed as zc.zlibstorage does it.
