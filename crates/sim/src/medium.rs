@@ -205,7 +205,7 @@ impl Medium {
     }
 }
 
-/// The wanted changes and all earlier ones of the same names: nothing is renamed that was never made.
+/// The wanted changes and all earlier ones that they rest on: nothing is renamed that was never made.
 fn with_those_before(changes: &[NameChange], mut wanted: Vec<bool>) -> Vec<bool> {
     for later in (0..changes.len())
         .rev()
@@ -219,7 +219,7 @@ fn with_those_before(changes: &[NameChange], mut wanted: Vec<bool>) -> Vec<bool>
 
 fn take_before(changes: &[NameChange], later: usize, wanted: &mut Vec<bool>) {
     for earlier in (0..later).rev() {
-        if !wanted[earlier] && changes[earlier].shares_a_name(&changes[later]) {
+        if !wanted[earlier] && changes[later].rests_on(&changes[earlier]) {
             wanted[earlier] = true;
             take_before(changes, earlier, wanted);
         }
@@ -308,9 +308,14 @@ impl NameChange {
         path.parent().unwrap_or_else(|| Path::new(""))
     }
 
-    fn shares_a_name(&self, other: &Self) -> bool {
-        self.paths()
-            .any(|path| other.paths().any(|other| path == other))
+    /// Whether this change cannot take place without that earlier one: they share a name, or a
+    /// directory goes, which has to be empty.
+    fn rests_on(&self, earlier: &Self) -> bool {
+        let goes =
+            |path: &Path| matches!(self, Self::RemoveDirectory(gone) if path.starts_with(gone));
+        earlier
+            .paths()
+            .any(|path| goes(path) || self.paths().any(|own| own == path))
     }
 
     fn paths(&self) -> impl Iterator<Item = &Path> {

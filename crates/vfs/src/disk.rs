@@ -32,6 +32,12 @@ pub trait Disk: Send + Sync {
     /// [`io::ErrorKind::NotFound`] where one of them is missing.
     fn is_same_file(&self, one: &Path, other: &Path) -> io::Result<bool>;
 
+    /// Takes the right to write away from everybody, and lets those read the file who may list its
+    /// directory (what ZODB does with blobs). A disk without permissions does nothing.
+    fn make_read_only(&self, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Removes the name of a file; handles that are open keep working.
     fn remove(&self, path: &Path) -> io::Result<()>;
 

@@ -2,7 +2,7 @@
 
 use std::fs::{self, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -39,6 +39,14 @@ impl Disk for RealDisk {
     fn is_same_file(&self, one: &Path, other: &Path) -> io::Result<bool> {
         let (one, other) = (fs::metadata(one)?, fs::metadata(other)?);
         Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
+    }
+
+    fn make_read_only(&self, path: &Path) -> io::Result<()> {
+        let mode = |path: &Path| Ok::<_, io::Error>(fs::metadata(path)?.permissions().mode());
+        let parent = path.parent().unwrap_or(path);
+        let readers = mode(directory(parent))? & ANYBODY_READS;
+        let permissions = mode(path)? & !ANYBODY_WRITES | readers;
+        fs::set_permissions(path, fs::Permissions::from_mode(permissions))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -162,6 +170,8 @@ pub fn unix_time() -> Duration {
 
 /// How much of a lock file is read to find the owner's process id.
 const LOCK_TEXT_BYTES_MAX: u64 = 64;
+const ANYBODY_READS: u32 = 0o444;
+const ANYBODY_WRITES: u32 = 0o222;
 
 #[cfg(test)]
 mod tests {
@@ -211,6 +221,21 @@ mod tests {
         assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
         RealDisk.remove(&one).unwrap();
         assert_eq!(fs::read(&two).unwrap(), b"both");
+    }
+
+    #[test]
+    fn a_read_only_file_is_readable_for_those_who_may_list_its_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        for (directory, file, expected) in [(0o755, 0o640, 0o444), (0o700, 0o600, 0o400)] {
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(directory)).unwrap();
+            fs::write(&path, b"x").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(file)).unwrap();
+            RealDisk.make_read_only(&path).unwrap();
+            let mode = fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, expected);
+            fs::remove_file(&path).unwrap();
+        }
     }
 
     #[test]
