@@ -2,7 +2,7 @@
 //!
 //! One round of the [writer](crate::writer) does, in this order:
 //!
-//! 1. writes batch n behind the end of the log, each transaction with the status `c`,
+//! 1. gives the files of blobs in batch n their names, durably, and writes the batch behind the end of the log, each transaction with the status `c`,
 //! 2. writes the status bytes of batch n-1, whose data the last round has synced,
 //! 3. syncs once: the data of batch n are durable, and batch n-1 counts,
 //! 4. shows, publishes and acknowledges the transactions of batch n-1, in the order of their ids.
@@ -12,6 +12,7 @@
 //! behind it was acknowledged. Where nobody else commits, a transaction takes two rounds with a
 //! sync each; where many do, each sync serves two batches.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use std::sync::atomic::Ordering;
 
 use storage::{CommitError, Oid, Publish, StorageError, Tid};
 
+use crate::blobs::StagedBlobs;
 use crate::file_storage::FileStorage;
 use crate::format::{DataHeader, Offset, Status, TransactionHeader};
 use crate::generation::Generation;
@@ -126,6 +128,12 @@ impl Batch {
         }
     }
 
+    fn blobs(&mut self) -> impl Iterator<Item = (Tid, &mut StagedBlobs)> {
+        self.transactions
+            .iter_mut()
+            .filter_map(|placed| Some((placed.tid, placed.ready.blobs.as_mut()?)))
+    }
+
     /// Writes all of it. `None`: with the status that says that it does not count yet.
     fn write(&self, status: Option<Status>) -> io::Result<()> {
         let mut out = Out::new(self.log(), self.start(), self.end());
@@ -192,6 +200,9 @@ impl Placed {
         generation.show(self.start, self.end, self.tid, &self.places);
         let (tid, publish) = (self.tid, self.publish);
         let published = catch_unwind(AssertUnwindSafe(|| publish(tid)));
+        if let Some(blobs) = &self.ready.blobs {
+            blobs.complete();
+        }
         drop(self.ready);
         match published {
             Ok(()) => self.seat.settle(Ok(tid)),
@@ -270,9 +281,44 @@ impl FileStorage {
         batch
     }
 
+    /// Gives the files of blobs their names, durably. Nothing where that fails, which costs the
+    /// batch and nothing else as long as it is known to be undone.
+    fn place_blobs(&self, mut batch: Batch) -> Result<Option<Batch>, CommitError> {
+        let mut touched = BTreeSet::new();
+        let placed = batch
+            .blobs()
+            .try_for_each(|(tid, blobs)| blobs.place(tid, &mut touched));
+        if let Err(error) = placed {
+            self.take_back_blobs(&mut batch);
+            batch.settle(&error.into());
+            return Ok(None);
+        }
+        if let Some(blobs) = &self.blobs
+            && let Err(error) = blobs.sync_directories(&touched)
+        {
+            self.poison(&error.to_string());
+            let error = CommitError::from(error);
+            batch.settle(&error);
+            return Err(error);
+        }
+        Ok(Some(batch))
+    }
+
+    /// Removes the files of a batch that does not count, and never will.
+    fn take_back_blobs(&self, batch: &mut Batch) {
+        for (tid, blobs) in batch.blobs() {
+            if let Err(error) = blobs.take_back() {
+                tracing::warn!(%error, %tid, "blobs of a refused transaction stay until the next open");
+            }
+        }
+    }
+
     /// Writes a batch that does not count yet. Nothing where the disk was full, which costs the
     /// batch and nothing else.
-    fn launch(&self, mut batch: Batch) -> Result<Option<Batch>, CommitError> {
+    fn launch(&self, batch: Batch) -> Result<Option<Batch>, CommitError> {
+        let Some(mut batch) = self.place_blobs(batch)? else {
+            return Ok(None);
+        };
         match batch.write(Some(Status::UNFINISHED)) {
             Ok(()) => {
                 let written = batch.transactions.iter_mut();
@@ -282,6 +328,7 @@ impl FileStorage {
             // The system took no more, and said so before anything was synced: what the file held
             // is untouched, and without the part that was written it is what it was.
             Err(error) if is_full(&error) && self.cut(&batch) => {
+                self.take_back_blobs(&mut batch);
                 let error = CommitError::from(batch.log().io("write", error));
                 batch.settle(&error);
                 Ok(None)
@@ -297,9 +344,13 @@ impl FileStorage {
 
     /// Writes a batch that counts at once, with one sync or none.
     fn quick_round(&self, batch: Batch) {
+        let Ok(Some(mut batch)) = self.place_blobs(batch) else {
+            return;
+        };
         if let Err(error) = batch.write(None) {
             // Statuses that count were written: they must be known to be gone.
             if is_full(&error) && self.cut(&batch) && self.sync(batch.log()).is_ok() {
+                self.take_back_blobs(&mut batch);
                 let error = CommitError::from(batch.log().io("write", error));
                 return batch.settle(&error);
             }
@@ -308,6 +359,11 @@ impl FileStorage {
         }
         if self.durability == Durability::Compat && self.sync(batch.log()).is_err() {
             return batch.settle(&CommitError::Unknown);
+        }
+        if self.durability != Durability::Compat {
+            let blobs = batch.transactions.iter_mut();
+            let blobs = blobs.filter_map(|placed| placed.ready.blobs.take());
+            self.unsynced_blobs.lock().extend(blobs);
         }
         self.unsynced.store(true, Ordering::Release);
         publish(batch);
@@ -325,8 +381,10 @@ impl FileStorage {
         if is_async && self.unsynced.swap(false, Ordering::AcqRel) {
             self.check_poison()?;
             let moment = self.moment();
+            let blobs = std::mem::take(&mut *self.unsynced_blobs.lock());
             // A pack that comes in between has synced the file that it puts in the place.
             self.sync(&self.generation().log)?;
+            blobs.iter().for_each(StagedBlobs::complete);
             self.checkpoint_if_due(moment);
         }
         Ok(())

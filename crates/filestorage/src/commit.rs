@@ -1,5 +1,6 @@
 //! Committing: stores are kept in memory, the vote checks them, the finish has them written.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -8,11 +9,12 @@ use storage::{
     TransactionMeta, Voted,
 };
 
+use crate::blobs::{StagedBlobs, StagedFile};
 use crate::file_storage::FileStorage;
 use crate::format::{RECORD_BYTES_MAX, Status, TEXT_BYTES_MAX};
 use crate::generation::Generation;
 use crate::object_locks::Intent;
-use crate::plan::{Plan, PlannedRecord, Undoing};
+use crate::plan::{Plan, Planned, Undoing};
 use crate::ready::Ready;
 
 /// A transaction being filled.
@@ -40,6 +42,11 @@ enum Change {
         oid: Oid,
         data: Option<Record>,
         data_tid: Option<Tid>,
+    },
+    /// The file of a blob whose record was stored or restored just before.
+    File {
+        oid: Oid,
+        file: StagedFile,
     },
     Undo(Tid),
 }
@@ -103,7 +110,7 @@ impl FileCommit {
             Change::Store { oid, .. }
             | Change::Delete { oid, .. }
             | Change::Restore { oid, .. } => Some((*oid, Intent::Change)),
-            Change::Undo(_) => None,
+            Change::File { .. } | Change::Undo(_) => None,
         });
         let mut objects: Vec<_> = checked.chain(changed).collect();
         for undoing in undoings {
@@ -132,33 +139,35 @@ impl FileCommit {
     /// Compares every base with what is current, merges what can be merged, and finds out what there is
     /// to write, and what of it its maker has not seen. Called with the objects locked.
     fn plan(
-        &self,
+        &mut self,
         generation: &Arc<Generation>,
         undoings: Vec<Undoing>,
-    ) -> Result<(Vec<PlannedRecord>, Vec<Oid>), CommitError> {
+    ) -> Result<Planned, CommitError> {
         let storage = &*self.storage;
-        let mut plan = Plan::new(generation, storage.resolver.as_deref());
+        let resolver = storage.resolver.as_deref();
+        let mut plan = Plan::new(generation, resolver, storage.blobs.as_ref());
         let mut undoings = undoings.into_iter();
         let mut conflicts = Vec::new();
-        for change in &self.changes {
+        for change in self.changes.drain(..) {
             match change {
-                Change::Store { oid, base, record } => match conflict(generation, *oid, *base)? {
-                    None => plan.store(*oid, record.clone()),
-                    Some(conflict) => match storage.merge(generation, conflict, record)? {
-                        Some(merged) => plan.store_merged(*oid, merged),
+                Change::Store { oid, base, record } => match conflict(generation, oid, base)? {
+                    None => plan.store(oid, record),
+                    Some(conflict) => match storage.merge(generation, conflict, &record)? {
+                        Some(merged) => plan.store_merged(oid, merged),
                         None => conflicts.push(conflict),
                     },
                 },
                 Change::Delete { oid, base } => {
-                    generation.locate(*oid)?;
-                    conflicts.extend(conflict(generation, *oid, *base)?);
-                    plan.delete(*oid);
+                    generation.locate(oid)?;
+                    conflicts.extend(conflict(generation, oid, base)?);
+                    plan.delete(oid);
                 }
                 Change::Restore {
                     oid,
                     data,
                     data_tid,
-                } => plan.restore(*oid, data.clone(), *data_tid)?,
+                } => plan.restore(oid, data, data_tid)?,
+                Change::File { oid, file } => plan.add_file(oid, file),
                 Change::Undo(_) => {
                     let undoing = undoings.next().expect("one for each");
                     // One refusal names every conflict; an undo that comes after one is not looked at.
@@ -231,12 +240,38 @@ impl Commit for FileCommit {
         Ok(())
     }
 
+    fn store_blob(
+        &mut self,
+        oid: Oid,
+        base: Tid,
+        record: Record,
+        file: PathBuf,
+    ) -> Result<(), StorageError> {
+        let file = self.storage.take_file(file)?;
+        self.store(oid, base, record)?;
+        self.changes.push(Change::File { oid, file });
+        Ok(())
+    }
+
+    fn restore_blob(
+        &mut self,
+        oid: Oid,
+        data: Record,
+        data_tid: Option<Tid>,
+        file: PathBuf,
+    ) -> Result<(), StorageError> {
+        let file = self.storage.take_file(file)?;
+        self.restore(oid, Some(data), data_tid)?;
+        self.changes.push(Change::File { oid, file });
+        Ok(())
+    }
+
     fn undo(&mut self, tid: Tid) -> Result<(), StorageError> {
         self.changes.push(Change::Undo(tid));
         Ok(())
     }
 
-    fn vote(self: Box<Self>) -> Result<Box<dyn Voted>, CommitError> {
+    fn vote(mut self: Box<Self>) -> Result<Box<dyn Voted>, CommitError> {
         self.storage.check_writable()?;
         let undoings = self.undoings()?;
         let objects = self.objects(&undoings)?;
@@ -247,11 +282,19 @@ impl Commit for FileCommit {
             check_later(tid, &generation)?;
         }
         self.check_reliance(&generation)?;
-        let (records, resolved) = self.plan(&generation, undoings)?;
+        let planned = self.plan(&generation, undoings)?;
+        let blobs = match &self.storage.blobs {
+            Some(blobs) if !planned.files.is_empty() => {
+                let after = generation.last_tid();
+                Some(StagedBlobs::new(blobs, planned.files, after)?)
+            }
+            _ => None,
+        };
+        let ready = Ready::new(self.texts, self.brought, planned.records, generation, locks);
         Ok(Box::new(FileVoted {
-            ready: Ready::new(self.texts, self.brought, records, generation, locks),
+            ready: ready.with_blobs(blobs),
             storage: self.storage,
-            resolved,
+            resolved: planned.resolved,
         }))
     }
 }
@@ -303,6 +346,15 @@ impl FileStorage {
             new,
         });
         Ok(merged.filter(|merged| check_record(merged).is_ok()))
+    }
+
+    /// Takes a file over that is handed in, where the storage keeps blobs.
+    fn take_file(&self, path: PathBuf) -> Result<StagedFile, StorageError> {
+        let blobs = self.blobs.as_ref();
+        let blobs = blobs.ok_or(StorageError::Unsupported {
+            operation: "storing blobs (it was opened without a directory for them)",
+        })?;
+        blobs.take(path)
     }
 
     /// Ids that were stored are not handed out any more.

@@ -9,11 +9,12 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use storage::{
-    Changes, Commit, Iterate, Oid, Pack, Record, Resolver, Revision, Storage, StorageError,
+    Blobs, Changes, Commit, Iterate, Oid, Pack, Record, Resolver, Revision, Storage, StorageError,
     StorageStats, Tid, TransactionMeta, Undo,
 };
 use vfs::{Disk, DiskLock};
 
+use crate::blobs::{BlobDirectory, StagedBlobs};
 use crate::checkpoint::Checkpointer;
 use crate::commit::FileCommit;
 use crate::compress::Compression;
@@ -45,6 +46,8 @@ pub struct FileStorage {
     pub(crate) writer: Writer,
     /// Whether something was finished without a sync.
     pub(crate) unsynced: AtomicBool,
+    /// Blobs that were finished since the last sync.
+    pub(crate) unsynced_blobs: Mutex<Vec<StagedBlobs>>,
     /// Keeps the thread going that syncs from time to time.
     pub(crate) housekeeper: Mutex<Option<Sender<()>>>,
     /// Held by a pack from its beginning to its end.
@@ -53,6 +56,7 @@ pub struct FileStorage {
     pub(crate) poison: OnceLock<String>,
     pub(crate) on_poison: Alarm,
     pub(crate) disk_lock: Mutex<Option<Box<dyn DiskLock>>>,
+    pub(crate) blobs: Option<Arc<BlobDirectory>>,
 }
 
 impl FileStorage {
@@ -315,6 +319,10 @@ impl Storage for FileStorage {
 
     fn packer(&self) -> Option<&dyn Pack> {
         Some(self)
+    }
+
+    fn blobs(&self) -> Option<&dyn Blobs> {
+        self.blobs.as_ref().map(|_| self as &dyn Blobs)
     }
 }
 

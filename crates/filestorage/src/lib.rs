@@ -35,6 +35,7 @@
 //! other.
 
 mod batch;
+mod blobs;
 #[allow(dead_code, reason = "the commits that will call it are being written")]
 mod checkpoint;
 mod commit;
@@ -61,6 +62,7 @@ mod transactions;
 mod undo;
 mod writer;
 
+pub use blobs::{BlobDirectory, BlobLayout};
 pub use compress::Compression;
 pub use file_storage::FileStorage;
 pub use format::Status;

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use storage::{Resolver, StorageError, Tid};
 use vfs::{Disk, DiskLock, File, LockError, OpenMode, RealDisk};
 
+use crate::blobs::BlobDirectory;
 use crate::checkpoint::{CHECKPOINT_EVERY_BYTES, Checkpointer};
 use crate::compress::Compression;
 use crate::file_storage::FileStorage;
@@ -56,6 +57,9 @@ pub struct Options {
     pub background: Background,
     /// Who merges changes that were made side by side; nobody: they are conflicts.
     pub resolver: Option<Arc<dyn Resolver>>,
+    /// Where the files of blobs are; nothing where the storage keeps no blobs. Made where it is
+    /// missing.
+    pub blob_dir: Option<PathBuf>,
     /// Called once when a write or sync has failed, so that nothing is written any more until the
     /// file is reopened. It must not call the storage.
     pub on_poison: Alarm,
@@ -74,6 +78,7 @@ impl Default for Options {
             checkpoint_every: Some(CHECKPOINT_EVERY_BYTES),
             background: Arc::new(on_a_thread),
             resolver: None,
+            blob_dir: None,
             on_poison: Arc::new(|| {}),
         }
     }
@@ -153,7 +158,9 @@ impl FileStorage {
         if let Some(checkpoint) = checkpoint {
             checkpointer.adopt(checkpoint);
         }
-        let storage = Self::assemble(log, options, checked, checkpointer, disk_lock);
+        let blobs = open_blobs(&options)?;
+        let storage = Self::assemble(log, options, checked, checkpointer, disk_lock, blobs);
+        storage.clear_blobs()?;
         if !index_was_used
             && !storage.read_only
             && let Err(error) = storage.save_index()
@@ -176,6 +183,7 @@ impl FileStorage {
         checked: CheckedLog,
         checkpointer: Checkpointer,
         disk_lock: Option<Box<dyn DiskLock>>,
+        blobs: Option<Arc<BlobDirectory>>,
     ) -> Self {
         let last_oid = checked.index.last_oid().map_or(0, |oid| oid.number());
         Self {
@@ -199,11 +207,13 @@ impl FileStorage {
             object_locks: Arc::new(ObjectLocks::default()),
             writer: Writer::default(),
             unsynced: AtomicBool::new(false),
+            unsynced_blobs: Mutex::new(Vec::new()),
             housekeeper: Mutex::new(None),
             pack_lock: Mutex::new(()),
             poison: OnceLock::new(),
             on_poison: options.on_poison,
             disk_lock: Mutex::new(disk_lock),
+            blobs,
         }
     }
 }
@@ -269,6 +279,19 @@ fn check_interrupted_pack(disk: &dyn Disk, path: &Path) -> Result<(), StorageErr
     }
     tracing::warn!(path = %draft.display(), "the rest of an interrupted pack is removed");
     pack::remove(disk, &draft)
+}
+
+fn open_blobs(options: &Options) -> Result<Option<Arc<BlobDirectory>>, StorageError> {
+    let Some(path) = &options.blob_dir else {
+        return Ok(None);
+    };
+    let disk = Arc::clone(&options.disk);
+    let blobs = if options.read_only {
+        BlobDirectory::open_read_only(disk, path)
+    } else {
+        BlobDirectory::open(disk, path)
+    };
+    blobs.map(|blobs| Some(Arc::new(blobs)))
 }
 
 fn open_file(

@@ -11,7 +11,8 @@
 //! in between. The `.index` and the checkpoint, which speak of the old file, are removed before that,
 //! durably. (The original renames twice, without a sync, so that a crash can leave no Data.fs or an
 //! empty one.) A `.pack` that is found at open is the rest of a pack that did not come to its end, and
-//! is removed: packs are not resumed.
+//! is removed: packs are not resumed. Files of blobs are removed behind the switch, from a list that
+//! was durable before it: see [`crate::blobs`].
 //!
 //! # Memory
 //!
@@ -23,9 +24,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use storage::{Oid, PackError, PackOptions, PackProgress, PackReport, Stage, StorageError, Tid};
+use storage::{PackError, PackOptions, PackProgress, PackReport, Stage, StorageError, Tid};
 use vfs::{Disk, OpenMode};
 
+use crate::blobs::RemovedList;
 use crate::file_storage::FileStorage;
 use crate::format::LOG_START;
 use crate::generation::Generation;
@@ -49,16 +51,6 @@ impl FileStorage {
     /// # Errors
     /// See [`PackError`]. The file is what it was before.
     pub fn pack(&self, options: &PackOptions) -> Result<PackReport, PackError> {
-        self.pack_and_tell(options, None)
-    }
-
-    /// The same; and tells, when the new file durably has the place of the old one, which records of
-    /// blobs it does not have any more.
-    pub(crate) fn pack_and_tell(
-        &self,
-        options: &PackOptions,
-        blobs_dropped: Option<BlobsDropped<'_>>,
-    ) -> Result<PackReport, PackError> {
         self.check_writable()?;
         let _one_at_a_time = self.pack_lock.try_lock().ok_or(PackError::Running)?;
         let pack = Pack {
@@ -66,15 +58,11 @@ impl FileStorage {
             to: options.to,
             gc: options.gc,
             keep_old: options.keep_old,
-            watches_blobs: blobs_dropped.is_some(),
             options,
             told: Cell::new(None),
             moved: Cell::new(0),
         };
-        let (report, blobs) = pack.run_until_not_overtaken()?;
-        if let Some(tell) = blobs_dropped {
-            tell(&blobs);
-        }
+        let report = pack.run_until_not_overtaken()?;
         if report.packed
             && let Err(error) = self.save_index()
         {
@@ -83,9 +71,6 @@ impl FileStorage {
         Ok(report)
     }
 }
-
-/// Told of the records of blobs that a pack dropped.
-pub(crate) type BlobsDropped<'a> = &'a mut dyn FnMut(&[(Oid, Tid)]);
 
 impl storage::Pack for FileStorage {
     fn pack(&self, options: &PackOptions) -> Result<PackReport, PackError> {
@@ -103,21 +88,16 @@ struct Pack<'a> {
     to: Tid,
     gc: bool,
     keep_old: bool,
-    /// Whether somebody wants to know which records of blobs are dropped.
-    watches_blobs: bool,
     options: &'a PackOptions,
     told: Cell<Option<PackProgress>>,
     /// Bytes that [`PackOptions::pace`] was not told of.
     moved: Cell<u64>,
 }
 
-/// What was done, and the records of blobs that were dropped.
-type Outcome = (PackReport, Vec<(Oid, Tid)>);
-
 impl Pack<'_> {
     /// It is rare that a commit takes up again what was garbage just before. The next attempt sees it
     /// in time.
-    fn run_until_not_overtaken(&self) -> Result<Outcome, PackError> {
+    fn run_until_not_overtaken(&self) -> Result<PackReport, PackError> {
         for _ in 1..ATTEMPTS_MAX {
             match self.run() {
                 Err(error @ PackError::Overtaken { .. }) => {
@@ -129,7 +109,7 @@ impl Pack<'_> {
         self.run()
     }
 
-    fn run(&self) -> Result<Outcome, PackError> {
+    fn run(&self) -> Result<PackReport, PackError> {
         let (log, end) = self.storage.log_and_end();
         if self.storage.generation.load().index.len() == 0 {
             return Ok(self.nothing_done());
@@ -140,6 +120,7 @@ impl Pack<'_> {
         }
         // From here on the disk needs the room. Nobody was refused who counts on the old file.
         let disk = &*self.storage.disk;
+        let list = self.begin_list()?;
         remove(disk, &self.old_path())?;
         let leftover = Leftover {
             disk,
@@ -148,20 +129,48 @@ impl Pack<'_> {
         let file = disk
             .open(&leftover.path, OpenMode::Truncate)
             .map_err(|error| StorageError::io(leftover.path.as_path(), "open", error))?;
-        let mut copier = Copier::new(self, &log, marks, file)?;
+        let mut copier = Copier::new(self, &log, marks, file, list)?;
         if !copier.copy_packed()? {
             return Ok(self.nothing_done());
         }
         self.catch_up(&mut copier)?;
+        if let Some(list) = &mut copier.removed {
+            list.sync()?;
+        }
         let before = self.storage.generation();
         let switched = match self.remove_sidecars(&before) {
             Ok(()) => self.switch(copier, &before),
             Err(error) => Err(error),
         };
-        if switched.is_err() {
-            before.checkpointer.resume();
+        match switched {
+            Ok(_) => self.remove_blobs(),
+            Err(_) => before.checkpointer.resume(),
         }
         switched
+    }
+
+    /// Prepares the list of blobs that the pack drops, where blobs are kept.
+    fn begin_list(&self) -> Result<Option<RemovedList<'_>>, PackError> {
+        let Some(blobs) = &self.storage.blobs else {
+            return Ok(None);
+        };
+        blobs.remove_listed(self.storage)?;
+        blobs.prepare_old(self.keep_old)?;
+        Ok(Some(RemovedList::begin(blobs)?))
+    }
+
+    /// Removes the files of dropped blobs. What fails here is done by the next pack or open.
+    fn remove_blobs(&self) {
+        let Some(blobs) = &self.storage.blobs else {
+            return;
+        };
+        let mut done = blobs.remove_listed(self.storage);
+        if done.is_ok() && self.keep_old {
+            done = blobs.link_old();
+        }
+        if let Err(error) = done {
+            tracing::error!(%error, "the pack is done, but not all of its blobs are in their place");
+        }
     }
 
     /// Copies what is committed meanwhile, until little is left that commits would have to wait for.
@@ -188,7 +197,7 @@ impl Pack<'_> {
     }
 
     /// Puts the new file in the place of the old one, while no transaction is under way.
-    fn switch(&self, mut copier: Copier<'_>, before: &Generation) -> Result<Outcome, PackError> {
+    fn switch(&self, mut copier: Copier<'_>, before: &Generation) -> Result<PackReport, PackError> {
         let storage = self.storage;
         let commits_wait = storage.writer.pause();
         storage.check_writable()?;
@@ -197,12 +206,16 @@ impl Pack<'_> {
         assert_eq!(copier.copied_to, end, "everything is copied");
         let (records_dropped, transactions_dropped) =
             (copier.records_dropped, copier.transactions_dropped);
-        let blobs_dropped = std::mem::take(&mut copier.blobs_dropped);
+        let list = copier.removed.take();
         let (file, index, new_end) = copier.finish()?;
         let log = Log::new(file, storage.path.clone());
         // What was written is read once: the last transaction must be where it should be.
         if new_end > LOG_START {
             log.transaction_before(new_end)?;
+        }
+        // Whether a switch that fails took place may be unknown.
+        if let Some(list) = list {
+            list.keep();
         }
         self.replace_file()?;
         let report = PackReport {
@@ -217,7 +230,7 @@ impl Pack<'_> {
         let after = Generation::new(log, index, checkpointer, new_end, before.last_tid());
         storage.generation.store(Arc::new(after));
         drop(commits_wait);
-        Ok((report, blobs_dropped))
+        Ok(report)
     }
 
     /// The names on the disk. What fails before the rename leaves the old file; whether a rename
@@ -256,17 +269,16 @@ impl Pack<'_> {
         Ok(())
     }
 
-    fn nothing_done(&self) -> Outcome {
+    fn nothing_done(&self) -> PackReport {
         let (_, end) = self.storage.log_and_end();
-        let report = PackReport {
+        PackReport {
             packed: false,
             bytes_before: end.number(),
             bytes_after: end.number(),
             objects_removed: 0,
             records_dropped: 0,
             transactions_dropped: 0,
-        };
-        (report, Vec::new())
+        }
     }
 
     /// Tells the progress now and then, and gives up when somebody wants that or the storage was
@@ -353,6 +365,3 @@ const ROUNDS_MAX: u32 = 20;
 const ATTEMPTS_MAX: u32 = 3;
 const PROGRESS_STEPS: u64 = 100;
 const PACED_BYTES: u64 = 256 << 10;
-
-#[cfg(test)]
-mod tests;

@@ -9,6 +9,7 @@ use storage::{
     UndoReason, UndoRefusal, is_blob_record,
 };
 
+use crate::blobs::{BlobDirectory, StagedFile};
 use crate::compress::Compression;
 use crate::format::{DataHeader, LENGTH_LEN, LOG_START, Offset, Status, TransactionHeader};
 use crate::generation::Generation;
@@ -27,6 +28,24 @@ pub(crate) struct Plan<'a> {
     newest: HashMap<Oid, usize>,
     /// Objects that get what the maker of the transaction has not seen.
     resolved: Vec<Oid>,
+    blobs: Option<&'a Arc<BlobDirectory>>,
+    /// The files of blobs, in order.
+    files: Vec<(Oid, StagedFile)>,
+}
+
+/// What a transaction consists of.
+pub(crate) struct Planned {
+    pub(crate) records: Vec<PlannedRecord>,
+    /// Objects that get what the maker of the transaction has not seen.
+    pub(crate) resolved: Vec<Oid>,
+    pub(crate) files: Vec<(Oid, StagedFile)>,
+}
+
+/// What takes back a record.
+struct UndoingRecord {
+    oid: Oid,
+    body: PlannedBody,
+    file: Option<StagedFile>,
 }
 
 /// A record that has no place yet.
@@ -119,7 +138,11 @@ impl Undoing {
 
 impl<'a> Plan<'a> {
     /// Called with the objects locked.
-    pub(crate) fn new(generation: &'a Arc<Generation>, resolver: Option<&'a dyn Resolver>) -> Self {
+    pub(crate) fn new(
+        generation: &'a Arc<Generation>,
+        resolver: Option<&'a dyn Resolver>,
+        blobs: Option<&'a Arc<BlobDirectory>>,
+    ) -> Self {
         Self {
             generation,
             end: generation.end(),
@@ -127,11 +150,18 @@ impl<'a> Plan<'a> {
             records: Vec::new(),
             newest: HashMap::new(),
             resolved: Vec::new(),
+            blobs,
+            files: Vec::new(),
         }
     }
 
     pub(crate) fn store(&mut self, oid: Oid, record: Record) {
         self.push(oid, PlannedBody::Data(record));
+    }
+
+    /// Adds the file of a blob whose record was added before.
+    pub(crate) fn add_file(&mut self, oid: Oid, file: StagedFile) {
+        self.files.push((oid, file));
     }
 
     /// A record with the changes of two transactions.
@@ -191,22 +221,23 @@ impl<'a> Plan<'a> {
             // Of several records of one object, the last decides.
             obstacles.retain(|obstacle| obstacle.oid != oid);
             match self.undo_record(oid, at, previous)? {
-                Ok(body) => undoing.push((oid, body)),
+                Ok(record) => undoing.push(record),
                 Err(reason) => obstacles.push(UndoObstacle { oid, reason }),
             }
         }
         if !obstacles.is_empty() {
             return Err(CommitError::Undo(obstacles));
         }
-        for (oid, body) in undoing {
+        for UndoingRecord { oid, body, file } in undoing {
             self.push(oid, body);
+            self.files.extend(file.map(|file| (oid, file)));
             self.resolved.push(oid);
         }
         Ok(())
     }
 
-    /// The records as they will be written, and which objects get what nobody has seen.
-    pub(crate) fn finish(mut self, compression: Compression) -> (Vec<PlannedRecord>, Vec<Oid>) {
+    /// The records as they will be written, and what belongs to them.
+    pub(crate) fn finish(mut self, compression: Compression) -> Planned {
         for PlannedRecord { body, .. } in &mut self.records {
             if let PlannedBody::Data(record) = body {
                 *record = compression.pack(record.clone());
@@ -214,7 +245,11 @@ impl<'a> Plan<'a> {
         }
         self.resolved.sort_unstable();
         self.resolved.dedup();
-        (self.records, self.resolved)
+        Planned {
+            records: self.records,
+            resolved: self.resolved,
+            files: self.files,
+        }
     }
 
     fn push(&mut self, oid: Oid, body: PlannedBody) {
@@ -232,7 +267,7 @@ impl<'a> Plan<'a> {
         oid: Oid,
         at: Offset,
         previous: Offset,
-    ) -> Result<Result<PlannedBody, UndoReason>, StorageError> {
+    ) -> Result<Result<UndoingRecord, UndoReason>, StorageError> {
         let planned = self
             .newest
             .get(&oid)
@@ -247,16 +282,42 @@ impl<'a> Plan<'a> {
             match self.changed_since(oid, at, previous, current)? {
                 Since::Nothing => {}
                 Since::Obstacle(reason) => return Ok(Err(reason)),
-                Since::Merged(record) => return Ok(Ok(PlannedBody::Data(record))),
+                Since::Merged(record) => {
+                    let (body, file) = (PlannedBody::Data(record), None);
+                    return Ok(Ok(UndoingRecord { oid, body, file }));
+                }
             }
         }
-        // The file of a blob is named after the transaction: without a copy of it under the new
-        // name, the record would refer to nothing.
         let restored = self.data_at(oid, previous)?;
+        let mut file = None;
         if restored.is_some_and(|data| is_blob_record(&data)) {
-            return Ok(Err(UndoReason::Blob));
+            file = self.older_file(oid, previous)?;
+            if file.is_none() {
+                return Ok(Err(UndoReason::BlobFileMissing));
+            }
         }
-        Ok(Ok(PlannedBody::BackPointer(previous)))
+        let body = PlannedBody::BackPointer(previous);
+        Ok(Ok(UndoingRecord { oid, body, file }))
+    }
+
+    /// A copy of the file that belongs to the blob's record at `at`. The file is named after the
+    /// transaction: without a copy under the new name the record would refer to nothing.
+    fn older_file(&self, oid: Oid, at: Offset) -> Result<Option<StagedFile>, StorageError> {
+        let Some(blobs) = self.blobs else {
+            return Ok(None);
+        };
+        let mut next = Some(at);
+        while let Some(at) = next {
+            let page = self.log().page(at, oid, self.end)?;
+            match blobs.take_revision(oid, page.header.tid) {
+                Err(StorageError::NotFound { .. }) => {}
+                file => return file.map(Some),
+            }
+            // An undo has a file of its own, which is a copy of the one that it refers to.
+            let target = self.log().back_pointer(&page)?.and_then(Offset::some);
+            next = target.filter(|target| *target < at);
+        }
+        Ok(None)
     }
 
     /// Looks at an object whose current record is not the one at `at`. Nothing has changed where the
@@ -268,15 +329,19 @@ impl<'a> Plan<'a> {
         previous: Offset,
         current: PlannedBody,
     ) -> Result<Since, StorageError> {
-        let current = match current {
+        let (current, origin) = match current {
             PlannedBody::BackPointer(target) if target == at => return Ok(Since::Nothing),
-            PlannedBody::BackPointer(target) => self.data_at(oid, target)?,
-            PlannedBody::Data(record) => Some(record),
+            PlannedBody::BackPointer(target) => {
+                (self.data_at(oid, target)?, self.origin(oid, target)?)
+            }
+            PlannedBody::Data(record) => (Some(record), None),
         };
         let (Some(undone), Some(current)) = (self.data_at(oid, at)?, current) else {
             return Ok(Since::Obstacle(UndoReason::Removed));
         };
-        if undone == current {
+        // All blobs have the same bytes: theirs are the same only where they are one record's.
+        let is_blob = is_blob_record(&undone);
+        if undone == current && (!is_blob || origin == self.origin(oid, at)?) {
             return Ok(Since::Nothing);
         }
         if previous == Offset::NONE {
@@ -286,7 +351,7 @@ impl<'a> Plan<'a> {
             return Ok(Since::Obstacle(UndoReason::Removed));
         };
         // The change back is merged with what came later, as if both began at what is undone.
-        let merged = self.resolver.and_then(|resolver| {
+        let merged = self.resolver.filter(|_| !is_blob).and_then(|resolver| {
             resolver.resolve(&ConflictingStates {
                 oid,
                 old: &undone,
@@ -298,6 +363,19 @@ impl<'a> Plan<'a> {
             Some(merged) => Since::Merged(merged),
             None => Since::Obstacle(UndoReason::ChangedLater),
         })
+    }
+
+    /// The record with the data that the record at that offset stands for.
+    fn origin(&self, oid: Oid, at: Offset) -> Result<Option<Offset>, StorageError> {
+        let mut origin = at.some();
+        while let Some(at) = origin {
+            let page = self.log().page(at, oid, self.end)?;
+            match self.log().back_pointer(&page)? {
+                Some(target) => origin = target.some().filter(|target| *target < at),
+                None => break,
+            }
+        }
+        Ok(origin)
     }
 
     /// The body of a record: where it refers to, or else the place of its own data.

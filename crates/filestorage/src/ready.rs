@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use storage::{Oid, StorageError, Tid, TransactionMeta};
 
+use crate::blobs::StagedBlobs;
 use crate::commit::Texts;
 use crate::format::{LENGTH_LEN, Offset, Status, TransactionHeader};
 use crate::generation::Generation;
@@ -17,6 +18,8 @@ pub(crate) struct Ready {
     /// As it will be, but for the id and the status.
     header: TransactionHeader,
     records: Vec<PlannedRecord>,
+    /// The files of blobs, if it stores any.
+    pub(crate) blobs: Option<StagedBlobs>,
     /// The id that it brings, where it is the copy of a transaction.
     brought: Option<Tid>,
     /// Where back pointers lead, if there are any.
@@ -44,12 +47,18 @@ impl Ready {
             },
             meta: texts.meta,
             records,
+            blobs: None,
             brought: brought.map(|(tid, _)| tid),
             generation: has_pointers.then_some(generation),
             _locks: locks,
         };
         ready.measure();
         ready
+    }
+
+    /// The same with files of blobs.
+    pub(crate) fn with_blobs(self, blobs: Option<StagedBlobs>) -> Self {
+        Self { blobs, ..self }
     }
 
     fn measure(&mut self) {

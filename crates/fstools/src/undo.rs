@@ -254,11 +254,14 @@ impl Preview<'_> {
         };
         if current != Some(record.offset) {
             let undone = self.data(oid, Some(record.offset))?;
+            let is_taken_up = self.refers_to(oid, current, record.offset)?;
             let current = self.data(oid, current)?;
             if undone.is_none() || current.is_none() {
                 return Ok(Some(UndoReason::Removed));
             }
-            if undone != current {
+            // The records of all blobs are the same, whatever their files are.
+            let may_differ = !is_taken_up && undone.as_deref().is_some_and(is_blob_record);
+            if undone != current || may_differ {
                 return Ok(Some(match (record.previous, &before) {
                     (None, _) => UndoReason::CreatedAndChangedLater,
                     (Some(_), None) => UndoReason::Removed,
@@ -267,7 +270,16 @@ impl Preview<'_> {
             }
         }
         let is_blob = before.is_some_and(|data| is_blob_record(&data));
-        Ok((is_blob && !self.has_blobs).then_some(UndoReason::Blob))
+        Ok((is_blob && !self.has_blobs).then_some(UndoReason::BlobFileMissing))
+    }
+
+    /// Whether the record at `at` has its data from the one at `target`.
+    fn refers_to(&self, oid: Oid, at: Option<u64>, target: u64) -> Result<bool, StorageError> {
+        let Some(at) = at else {
+            return Ok(false);
+        };
+        let back = self.survey.data_at(oid, at)?.back;
+        Ok(back == Some(self.survey.tid_at(oid, target)?))
     }
 
     fn data(&self, oid: Oid, at: Option<u64>) -> Result<Option<storage::Record>, StorageError> {

@@ -17,6 +17,10 @@ pub trait Blobs: Send + Sync {
     /// Where files that are to be stored should be made: on the file system of the blobs, so that
     /// they can be renamed into their place.
     fn staging_directory(&self) -> &Path;
+
+    /// A name in that directory which is given once. A file that is left there under it, because its
+    /// maker was stopped, is removed when the storage is opened again.
+    fn staging_file(&self) -> PathBuf;
 }
 
 /// Whether a record is a blob's: its first pickle is the bare name of the class

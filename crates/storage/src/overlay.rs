@@ -434,6 +434,12 @@ impl Blobs for OverlayStorage {
         let blobs = blobs.expect("without them, nobody is given this capability");
         blobs.staging_directory()
     }
+
+    fn staging_file(&self) -> PathBuf {
+        let blobs = self.changes.blobs();
+        let blobs = blobs.expect("without them, nobody is given this capability");
+        blobs.staging_file()
+    }
 }
 
 impl Pack for OverlayStorage {

@@ -79,8 +79,9 @@ pub enum UndoReason {
     CreatedAndChangedLater,
     /// The object does not exist where its data would be compared or restored.
     Removed,
-    /// The object is a blob, whose file would have to be restored as well.
-    Blob,
+    /// The object is a blob, and the file with its older data is not there, or the storage was opened
+    /// without the directory of blobs.
+    BlobFileMissing,
 }
 
 impl fmt::Display for UndoReason {
@@ -91,7 +92,7 @@ impl fmt::Display for UndoReason {
                 "it was created by the transaction and changed by a later one"
             }
             Self::Removed => "it was removed by another transaction",
-            Self::Blob => "it is a blob, and undoing changes of blobs is not supported",
+            Self::BlobFileMissing => "it is a blob, and the file of its older data is missing",
         })
     }
 }

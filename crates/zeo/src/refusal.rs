@@ -33,8 +33,8 @@ const REASONS: [(UndoReason, &str); 6] = [
     (UndoReason::Removed, "_loadBack() failed"),
     (UndoReason::Removed, "_loadBack() failed for %s"),
     (
-        UndoReason::Blob,
-        "it is a blob, and undoing changes of blobs is not supported",
+        UndoReason::BlobFileMissing,
+        "it is a blob, and the file of its older data is missing",
     ),
 ];
 /// What the original says of a transaction that it does not find.

@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use storage::{Oid, PackError, Stage, StorageError, Tid, is_blob_record};
+use storage::{Oid, PackError, Stage, StorageError, is_blob_record};
 use vfs::File;
 
 use super::Pack;
@@ -18,6 +18,7 @@ use super::draft::Draft;
 use super::mark::Marks;
 use super::oid_set::OidSet;
 use super::read::{Reader, Records};
+use crate::blobs::RemovedList;
 use crate::format::{DataHeader, LOG_START, MAGIC_NEW, Offset, Status, TransactionHeader};
 use crate::index::Index;
 use crate::log::Log;
@@ -43,8 +44,8 @@ pub(super) struct Copier<'a> {
     later_start: Offset,
     pub(super) transactions_dropped: u64,
     pub(super) records_dropped: u64,
-    /// The records of blobs among them.
-    pub(super) blobs_dropped: Vec<(Oid, Tid)>,
+    /// The records of blobs among them, where blobs are kept.
+    pub(super) removed: Option<RemovedList<'a>>,
 }
 
 impl<'a> Copier<'a> {
@@ -54,6 +55,7 @@ impl<'a> Copier<'a> {
         log: &'a Log,
         marks: Marks,
         file: Arc<dyn File>,
+        removed: Option<RemovedList<'a>>,
     ) -> Result<Self, PackError> {
         let magic: [u8; MAGIC_NEW.len()] = log.read_array(Offset::NONE)?;
         let mut out = Draft::begin(file, pack.draft_path());
@@ -71,7 +73,7 @@ impl<'a> Copier<'a> {
             later_start: LOG_START,
             transactions_dropped: 0,
             records_dropped: 0,
-            blobs_dropped: Vec::new(),
+            removed,
         })
     }
 
@@ -114,7 +116,7 @@ impl<'a> Copier<'a> {
         while let Some((at, record)) = reader.next(&mut records)? {
             if header.status == Status::UNDONE || !self.keeps(record.oid, at) {
                 self.records_dropped += 1;
-                if self.pack.watches_blobs && self.is_blob(reader, at, &record)? {
+                if self.removed.is_some() && self.is_blob(reader, at, &record)? {
                     blobs.insert(record.oid);
                 }
                 continue;
@@ -127,9 +129,11 @@ impl<'a> Copier<'a> {
             // Old files may have an object twice in one transaction. The file of the blob is one.
             blobs.remove(&record.oid);
         }
-        let tid = header.tid;
-        self.blobs_dropped
-            .extend(blobs.into_iter().map(|oid| (oid, tid)));
+        if let Some(removed) = &mut self.removed {
+            for oid in blobs {
+                removed.push(oid, header.tid)?;
+            }
+        }
         if !is_begun {
             self.transactions_dropped += 1;
             return Ok(());

@@ -22,11 +22,12 @@ from BTrees.fsBTree import fsBTree, fsBucket
 from BTrees.OOBTree import OOBTree
 from persistent.TimeStamp import TimeStamp
 from ZODB._compat import Pickler, _protocol
+from ZODB.blob import Blob
 from ZODB.Connection import TransactionMetaData
 from ZODB.FileStorage import FileStorage
 from ZODB.fsIndex import fsIndex
 from ZODB.POSException import MultipleUndoErrors, POSKeyError, UndoError
-from ZODB.serialize import referencesf
+from ZODB.serialize import ObjectWriter, referencesf
 from ZODB.utils import p64, u64, z64
 from zc.zlibstorage import ZlibStorage
 
@@ -42,8 +43,8 @@ def record(text):
 class Maker:
     """Commits with fixed transaction ids."""
 
-    def __init__(self, path):
-        self.storage = FileStorage(path)
+    def __init__(self, path, **options):
+        self.storage = FileStorage(path, **options)
         self.count = 0
 
     def meta(self, user='', description='', extension=None):
@@ -419,6 +420,53 @@ def make_compressed(folder):
     write_json('compressed.json', expected(path, ZlibStorage))
 
 
+def make_blobs(folder, layout):
+    """Blobs that change, are created again and undone."""
+    name = 'blobs-' + layout
+    path = os.path.join(folder, name + '.fs')
+    directory = os.path.join(HERE, name)
+    shutil.rmtree(directory, ignore_errors=True)
+    os.mkdir(directory)
+    with open(os.path.join(directory, '.layout'), 'w') as marker:
+        marker.write(layout)
+    # Where it makes the file it removes the directory.
+    FileStorage(path).close()
+    maker = Maker(path, blob_dir=directory)
+    blob = ObjectWriter().serialize(Blob())
+    assert maker.storage.is_blob_record(blob)
+
+    def store(*blobs):
+        meta = maker.meta()
+        tid = maker.begin(meta)
+        if not maker.storage.getSize() > 4:
+            maker.storage.store(z64, z64, record('root'), '', meta)
+        for oid, base, text in blobs:
+            source = os.path.join(folder, 'staged')
+            with open(source, 'w') as file:
+                file.write(text)
+            maker.storage.storeBlob(p64(oid), base, blob, source, '', meta)
+        maker.end(meta)
+        return tid
+
+    first = store((1, z64, 'one'), (0x1234, z64, ''))
+    second = store((1, first, 'uno'))
+    maker.undo(second)
+    third = store((3, z64, 'three ' * 100))
+    maker.undo(maker.undo(third))
+    maker.storage.close()
+    shutil.rmtree(os.path.join(directory, 'tmp'))
+    shutil.copy(path, os.path.join(HERE, 'blobs.fs'))
+    helper = maker.storage.fshelper
+    files = []
+    for oid, where in helper.listOIDs():
+        for file in sorted(os.listdir(where)):
+            where_it_is = os.path.join(where, file)
+            oid, tid = helper.splitBlobFilename(where_it_is)
+            with open(where_it_is) as blob:
+                files.append([u64(oid), u64(tid), blob.read()])
+    write_json('blobs.json', files)
+
+
 def main():
     # That no class can be imported which would resolve conflicts is what is wanted here.
     logging.disable()
@@ -445,6 +493,8 @@ def main():
         make_packs(folder)
         make_indexes()
         make_compressed(folder)
+        for layout in 'bushy', 'lawn':
+            make_blobs(folder, layout)
     finally:
         shutil.rmtree(folder)
 

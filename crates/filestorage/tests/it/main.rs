@@ -11,6 +11,7 @@ use filestorage::{Clock, FileStorage, Options};
 use sim::SimDisk;
 use storage::{Oid, Record, Storage, StorageError, Tid, TransactionMeta};
 
+mod blobs;
 mod checkpoint;
 mod copying;
 mod crash;

@@ -220,7 +220,7 @@ fn an_undo_that_brings_a_blob_back_is_refused() {
         match commit.vote().err() {
             Some(CommitError::Undo(obstacles)) => {
                 assert_eq!(obstacles.len(), 1);
-                assert_eq!(obstacles[0].reason, UndoReason::Blob);
+                assert_eq!(obstacles[0].reason, UndoReason::BlobFileMissing);
             }
             other => panic!("{other:?}"),
         }

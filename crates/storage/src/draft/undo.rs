@@ -61,9 +61,9 @@ impl Plan<'_> {
                 return Ok(Err(reason));
             }
         }
-        // The file of a blob would have to be brought back as well.
+        // The file of a blob would have to be brought back as well, and there are none.
         if before.is_some_and(|before| is_blob_record(before)) {
-            return Ok(Err(UndoReason::Blob));
+            return Ok(Err(UndoReason::BlobFileMissing));
         }
         Ok(Ok(match merged {
             Some(merged) => (Some(merged), None),
