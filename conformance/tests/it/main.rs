@@ -3,6 +3,7 @@
 mod alike;
 mod backup;
 mod bad_input;
+mod blobs;
 mod conflicts;
 mod crash;
 mod differential;

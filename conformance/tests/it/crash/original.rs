@@ -67,8 +67,13 @@ impl Original {
         let mut first = self.run("crash_images.py", &found);
         found.retain(|number| first[*number]["error"].is_string());
         for number in &found {
-            let path = self.folder(*number).join("Data.fs");
-            let storage = FileStorage::open(path, Options::default()).unwrap();
+            let folder = self.folder(*number);
+            let blobs = folder.join("blobs");
+            let options = Options {
+                blob_dir: blobs.exists().then_some(blobs),
+                ..Options::default()
+            };
+            let storage = FileStorage::open(folder.join("Data.fs"), options).unwrap();
             storage.close().unwrap();
         }
         let second = self.run("crash_images.py", &found);

@@ -230,3 +230,44 @@ pub(super) fn pack(storage: &FileStorage, to: Tid, keep_old: bool) {
     let packer = storage.packer().unwrap();
     assert!(packer.pack(&options).unwrap().packed);
 }
+
+#[test]
+fn blobs_survive_power_losses() {
+    let mut proof = Proof::on("blobs", Stage::with_blobs);
+    for seed in seeds(4) {
+        proof.meets(&format!("seed {seed}"), 1, |stage, packs| {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let storage = stage.open();
+            let mut commit = stage.begin(&storage, "created");
+            let root = record("root", &[1, 2]);
+            commit.store(Oid::ROOT, Tid::ZERO, root).unwrap();
+            for oid in 1..4 {
+                stage.store_blob(&mut *commit, &storage, oid, &text(&mut rng, "new"));
+            }
+            stage.finish(commit);
+            let change = |rng: &mut fastrand::Rng, oid| {
+                let mut commit = stage.begin(&storage, "changed");
+                stage.store_blob(&mut *commit, &storage, oid, &text(rng, "changed"));
+                commit
+            };
+            let changed = stage.finish(change(&mut rng, 1));
+            drop(change(&mut rng, 2).vote().unwrap());
+            let undone = undo(stage, &storage, &[changed]);
+            if packs > 0 {
+                pack(&storage, stage.now(), rng.bool());
+            }
+            undo_if_there(stage, &storage, undone, packs);
+            stage.finish(change(&mut rng, 2));
+        });
+    }
+    proof.ends(1_000);
+}
+
+/// Takes the last undo back, where no pack has taken that away.
+fn undo_if_there(stage: &Stage, storage: &Arc<FileStorage>, undone: Tid, packs: usize) {
+    if packs == 0 {
+        undo(stage, storage, &[undone]);
+    } else {
+        stage.commit(storage, &[(5, "instead of an undo", &[])]);
+    }
+}

@@ -10,12 +10,15 @@ use pickle::Pickles;
 use sha1::{Digest, Sha1};
 use sim::SimDisk;
 use storage::{Commit, Oid, Record, Storage, StorageError, Tid, TransactionMeta, Voted};
+use vfs::{Disk, OpenMode};
 
 /// The transactions of a storage: of each its id, and its records; no data where the object ceased to
 /// exist.
 pub(super) type Content = Vec<(Tid, Vec<(Oid, Option<Record>)>)>;
 
 pub(super) const PATH: &str = "/db/Data.fs";
+/// Where the judge looks for blobs.
+const BLOBS: &str = "/db/blobs";
 
 /// A change of an object: its number, a text, and the objects it refers to.
 pub(super) type Change<'a> = (u64, &'a str, &'a [u64]);
@@ -58,9 +61,17 @@ impl Stage {
         stage
     }
 
+    /// The same with a directory of blobs.
+    pub(super) fn with_blobs() -> Self {
+        let mut stage = Self::new();
+        stage.options.blob_dir = Some(BLOBS.into());
+        stage
+    }
+
     /// Another disk at a later time.
     pub(super) fn on(&self, disk: &SimDisk) -> Self {
         let mut stage = Self::of(disk.clone(), self.seconds.load(Ordering::Relaxed) + 1);
+        stage.options.blob_dir = self.options.blob_dir.clone();
         stage.options.checkpoint_every = self.options.checkpoint_every;
         stage.options.background = Arc::clone(&self.options.background);
         stage
@@ -117,6 +128,28 @@ impl Stage {
         let root = (0, "root", objects);
         let changes: Vec<_> = std::iter::once(root).chain(objects_changes).collect();
         self.commit(storage, &changes)
+    }
+
+    /// Stores a blob whose record says what its file is.
+    pub(super) fn store_blob(
+        &self,
+        commit: &mut dyn Commit,
+        storage: &Arc<FileStorage>,
+        oid: u64,
+        text: &str,
+    ) {
+        let path = storage.blobs().unwrap().staging_file();
+        let file = self.disk.open(&path, OpenMode::Create).unwrap();
+        file.write_at(text.as_bytes(), 0).unwrap();
+        let mut pickles = Pickles::new();
+        let class = pickles.global("ZODB.blob", "Blob");
+        pickles.push_root(class);
+        let digest = pickles.str(&hex(&Sha1::digest(text)));
+        pickles.push_root(digest);
+        let record = Record::from(pickles.encode());
+        let oid = Oid::new(oid);
+        let base = base(storage, oid);
+        commit.store_blob(oid, base, record, path).unwrap();
     }
 
     pub(super) fn finish(&self, commit: Box<dyn Commit>) -> Tid {
