@@ -72,6 +72,7 @@ pub(crate) enum Encoding {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Storage {
     pub(crate) compress: Compression,
+    pub(crate) blob_dir: PathBuf,
 }
 
 /// How records are compressed.
@@ -171,6 +172,7 @@ impl Default for Storage {
     fn default() -> Self {
         Self {
             compress: Compression::None,
+            blob_dir: PathBuf::new(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `zodiac zeo`: a Data.fs for ZEO clients.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -79,10 +79,20 @@ fn open(config: &Config, poisoned: &Arc<Notify>) -> Result<Arc<FileStorage>> {
             config::Compression::None => Compression::None,
             config::Compression::Zlib => Compression::Zlib,
         },
+        blob_dir: blob_directory(&config.data, &storage.blob_dir),
         on_poison: Arc::new(move || poisoned.notify_one()),
         ..Default::default()
     };
     Ok(FileStorage::open(&config.data, options)?)
+}
+
+/// Where the blobs of that Data.fs are, if it has any.
+fn blob_directory(data: &Path, configured: &Path) -> Option<PathBuf> {
+    if !configured.as_os_str().is_empty() {
+        return Some(configured.to_owned());
+    }
+    let beside = data.with_file_name("blobs");
+    beside.is_dir().then_some(beside)
 }
 
 fn options(config: &config::Zeo) -> ServerOptions {
@@ -98,5 +108,26 @@ fn options(config: &config::Zeo) -> ServerOptions {
         frame_bytes_max: config.frame_bytes_max,
         output_bytes_max: config.pending_bytes_max,
         ..ServerOptions::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blobs_are_where_they_are_said_to_be_or_beside_the_data() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("Data.fs");
+        let nowhere = Path::new("");
+        assert_eq!(blob_directory(&data, nowhere), None);
+        let beside = folder.path().join("blobs");
+        std::fs::create_dir(&beside).unwrap();
+        assert_eq!(blob_directory(&data, nowhere), Some(beside));
+        let configured = Path::new("elsewhere");
+        assert_eq!(
+            blob_directory(&data, configured).as_deref(),
+            Some(configured)
+        );
     }
 }
