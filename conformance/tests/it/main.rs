@@ -11,6 +11,7 @@ mod durability;
 mod judges;
 mod load;
 mod outage;
+mod pack;
 mod relay;
 mod tools;
 mod undo;

@@ -50,6 +50,8 @@ pub struct FileStorage {
     pub(crate) unsynced_blobs: Mutex<Vec<StagedBlobs>>,
     /// Keeps the thread going that syncs from time to time.
     pub(crate) housekeeper: Mutex<Option<Sender<()>>>,
+    pub(crate) pack_gc: bool,
+    pub(crate) pack_keep_old: bool,
     /// Held by a pack from its beginning to its end.
     pub(crate) pack_lock: Mutex<()>,
     /// Why nothing is written any more.

@@ -60,6 +60,11 @@ pub struct Options {
     /// Where the files of blobs are; nothing where the storage keeps no blobs. Made where it is
     /// missing.
     pub blob_dir: Option<PathBuf>,
+    /// Whether packs take objects away that cannot be reached from the root, where nothing else is
+    /// said.
+    pub pack_gc: bool,
+    /// Whether packs keep the file as it was before, where nothing else is said.
+    pub pack_keep_old: bool,
     /// Called once when a write or sync has failed, so that nothing is written any more until the
     /// file is reopened. It must not call the storage.
     pub on_poison: Alarm,
@@ -73,6 +78,8 @@ impl Default for Options {
             read_only: false,
             clock: Arc::new(vfs::unix_time),
             compress: Compression::None,
+            pack_gc: true,
+            pack_keep_old: true,
             disk: Arc::new(RealDisk),
             durability: Durability::Strict,
             checkpoint_every: Some(CHECKPOINT_EVERY_BYTES),
@@ -209,6 +216,8 @@ impl FileStorage {
             unsynced: AtomicBool::new(false),
             unsynced_blobs: Mutex::new(Vec::new()),
             housekeeper: Mutex::new(None),
+            pack_gc: options.pack_gc,
+            pack_keep_old: options.pack_keep_old,
             pack_lock: Mutex::new(()),
             poison: OnceLock::new(),
             on_poison: options.on_poison,

@@ -77,6 +77,14 @@ impl storage::Pack for FileStorage {
         Self::pack(self, options)
     }
 
+    fn options(&self) -> PackOptions {
+        PackOptions {
+            gc: self.pack_gc,
+            keep_old: self.pack_keep_old,
+            ..PackOptions::default()
+        }
+    }
+
     fn is_packing(&self) -> bool {
         self.pack_lock.is_locked()
     }

@@ -15,6 +15,11 @@ pub trait Pack: Send + Sync {
     /// See [`PackError`]. The storage is what it was before.
     fn pack(&self, options: &PackOptions) -> Result<PackReport, PackError>;
 
+    /// What holds for the packs of this storage, unless the caller wants something else.
+    fn options(&self) -> PackOptions {
+        PackOptions::default()
+    }
+
     /// Whether a pack is under way.
     fn is_packing(&self) -> bool;
 }

@@ -1,6 +1,7 @@
 //! What a client asks of a server.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use storage::{Oid, Record, Tid, TransactionMeta};
 
@@ -121,6 +122,13 @@ pub enum Request {
         last: i64,
         /// What must be equal in each of them (`undoInfo`); empty for all.
         specification: Vec<(Value<'static>, Value<'static>)>,
+    },
+    /// `pack`: take old revisions and garbage out of the storage.
+    Pack {
+        /// The pack time.
+        to: Tid,
+        /// Whether the client waits for the end.
+        wait: bool,
     },
     /// `undoa`: take a transaction back.
     Undo {
@@ -272,6 +280,10 @@ impl Request {
     fn decode_look_back(args: &Args<'_>) -> Result<Option<Self>, Refusal> {
         Ok(Some(match args.name {
             "undoLog" | "undoInfo" => args.undo_log()?,
+            "pack" => Self::Pack {
+                to: args.moment(0)?,
+                wait: args.int(1, Some(1))? != 0,
+            },
             "undoa" => Self::Undo {
                 transaction: args.bytes_or_text(0)?,
                 id: args.any(1)?,
@@ -370,6 +382,10 @@ impl Request {
                     vec![Value::Int(*first), Value::Int(*last), specification],
                 )
             }
+            Self::Pack { to, wait } => {
+                let to = Value::Float(to.to_unix_time().as_secs_f64());
+                ("pack", vec![to, Value::Bool(*wait)])
+            }
             Self::Undo { transaction, id } => {
                 ("undoa", vec![Value::bytes(transaction), id.clone()])
             }
@@ -432,7 +448,7 @@ pub fn extension_travels(meta: &TransactionMeta) -> bool {
 
 /// The methods of the protocol that are not served yet.
 fn not_offered(name: &str) -> Option<Request> {
-    const READS: [&str; 3] = ["pack", "sendBlob", "new_oid"];
+    const READS: [&str; 2] = ["sendBlob", "new_oid"];
     const WRITES: [&str; 4] = [
         "storeBlobStart",
         "storeBlobChunk",
@@ -529,6 +545,22 @@ impl Args<'_> {
         found.ok_or_else(|| self.wrong(index, "a number"))
     }
 
+    /// Seconds since 1970, as the transaction that would be committed then.
+    fn moment(&self, index: usize) -> Result<Tid, Refusal> {
+        let seconds = match self.elements.get(index) {
+            Some(Value::Float(seconds)) => Some(*seconds),
+            Some(value) => value
+                .as_int()
+                .and_then(|seconds| i32::try_from(seconds).ok().map(f64::from)),
+            None => None,
+        };
+        let seconds = seconds.filter(|seconds| *seconds <= MOMENT_MAX);
+        seconds
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+            .map(Tid::from_unix_time)
+            .ok_or_else(|| self.wrong(index, "a time in seconds since 1970"))
+    }
+
     fn ints(&self, index: usize) -> Result<Vec<i64>, Refusal> {
         let elements = self.elements.get(index).and_then(Value::elements);
         let numbers = elements.map(|all| all.iter().map(Value::as_int).collect());
@@ -585,6 +617,8 @@ const NORMAL: Value<'static> = Value::Text(Cow::Borrowed(" "));
 const PACKED: Value<'static> = Value::Text(Cow::Borrowed("p"));
 /// How many transactions an undo log names where nothing is said.
 const UNDO_LOG_LAST: i64 = -20;
+/// The year 3000 or so; there are no transaction ids for times far behind it.
+const MOMENT_MAX: f64 = 32e9;
 /// How many object ids one call gets at most.
 pub(crate) const NEW_OIDS_MAX: usize = 100;
 /// How much of a foreign method name goes into the log.

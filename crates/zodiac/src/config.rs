@@ -73,6 +73,8 @@ pub(crate) enum Encoding {
 pub(crate) struct Storage {
     pub(crate) compress: Compression,
     pub(crate) blob_dir: PathBuf,
+    pub(crate) pack_gc: bool,
+    pub(crate) pack_keep_old: bool,
 }
 
 /// How records are compressed.
@@ -173,6 +175,8 @@ impl Default for Storage {
         Self {
             compress: Compression::None,
             blob_dir: PathBuf::new(),
+            pack_gc: true,
+            pack_keep_old: true,
         }
     }
 }

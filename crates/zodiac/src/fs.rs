@@ -17,6 +17,7 @@ mod import;
 mod index;
 mod info;
 mod oids;
+mod pack;
 mod progress;
 mod refs;
 mod restore;
@@ -54,7 +55,8 @@ Examples:
   zodiac fs oids var/Data.fs 0x1f 31
   zodiac fs stats var/Data.fs --json
   zodiac fs backup var/Data.fs --repository /backup/site
-  zodiac fs restore --repository /backup/site --output var/Data.fs";
+  zodiac fs restore --repository /backup/site --output var/Data.fs
+  zodiac fs pack var/Data.fs --days 7";
 
 /// The tools.
 #[derive(Debug, Subcommand)]
@@ -87,6 +89,8 @@ enum Tool {
     Restore(restore::Restore),
     /// Check that a backup can be restored
     BackupVerify(backup_verify::BackupVerify),
+    /// Take out old revisions and what cannot be reached
+    Pack(pack::Pack),
 }
 
 impl Tool {
@@ -106,6 +110,7 @@ impl Tool {
             Self::Backup(tool) => tool.run(),
             Self::Restore(tool) => tool.run(),
             Self::BackupVerify(tool) => tool.run(),
+            Self::Pack(tool) => tool.run(),
         }
     }
 }

@@ -113,7 +113,13 @@ impl Task {
             let Some(job) = self.connection.next_job()? else {
                 return Ok(false);
             };
-            if job.is_blocking() {
+            if job.is_lasting() {
+                // Neither this client's calls nor the threads of the others wait for it, nor does the
+                // end of the connection.
+                std::thread::Builder::new()
+                    .name("pack".to_owned())
+                    .spawn(move || job.run())?;
+            } else if job.is_blocking() {
                 self.spawn(job);
             } else {
                 job.run();

@@ -137,6 +137,7 @@ impl Server {
         }
         drop(listener);
         let _nobody_may_listen = stop.send(true);
+        hub.stop_packs();
         acceptor.end(options.drain).await;
         Ok(())
     }

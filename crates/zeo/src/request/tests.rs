@@ -60,6 +60,10 @@ fn requests_that_look_back(id: &Value<'static>) -> Vec<Request> {
             data_tid: None,
             id: id.clone(),
         },
+        Request::Pack {
+            to: Tid::from_unix_time(Duration::from_secs(1_700_000_040)),
+            wait: false,
+        },
         Request::Undo {
             transaction: b"A/AAARI0Vng=".to_vec(),
             id: id.clone(),
@@ -119,4 +123,17 @@ fn wrong_arguments_are_refused_and_unknown_methods_close() {
         write,
         Ok(Request::NotOffered { is_write: true, .. })
     ));
+}
+
+#[test]
+fn a_pack_time_that_is_none_is_refused() {
+    for time in [
+        Value::Float(-1.0),
+        Value::Float(f64::NAN),
+        Value::Float(1e300),
+        Value::bytes(b"now"),
+    ] {
+        let args = Value::Tuple(vec![time, Value::Bool(true)]);
+        assert!(Request::decode("pack", &args).is_err(), "{args:?}");
+    }
 }

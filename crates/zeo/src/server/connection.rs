@@ -10,6 +10,7 @@ use super::hub::Hub;
 use super::iterators::{Iterators, Step};
 use super::job::{Finish, Job, Read, Release};
 use super::outbox::{Outbox, ReplyTo};
+use super::pack::Packing;
 use super::served::{Served, count, oid_list};
 use super::transaction::{Ended, Log, Transaction};
 use crate::frame::{FrameReader, write_frame};
@@ -249,6 +250,14 @@ impl Peer {
         to: &ReplyTo,
     ) -> Result<Option<Job>, Refusal> {
         let read = match request {
+            Request::Pack { to: time, wait } => {
+                if !wait {
+                    to.reply(Value::None);
+                }
+                let waiter = wait.then(|| to.clone());
+                let packing = Packing { to: time, waiter };
+                return Ok(Some(Job::pack(served, packing)));
+            }
             Request::LoadBefore { oid, before } => {
                 count(&served.counters.loads);
                 Read::LoadBefore { oid, before }

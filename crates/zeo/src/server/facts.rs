@@ -28,6 +28,12 @@ impl UndoQuery {
             // The original fails in the same way: it compares a text with bytes.
             return Err(Refusal::arguments("a Prefix is no filter for bytes"));
         }
+        // As in the original: the log would name what the pack is about to make undoable no more.
+        if storage.packer().is_some_and(|packer| packer.is_packing()) {
+            return Err(Refusal::undo(
+                "Undo is currently disabled for database maintenance.<p>",
+            ));
+        }
         let (first, last) = self.span();
         let mut is_wanted =
             |entry: &UndoEntry| self.specification.is_empty() || self.matches(&describe(entry));

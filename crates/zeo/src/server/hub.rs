@@ -87,6 +87,11 @@ impl Hub {
         }))
     }
 
+    /// Gives up the packs that run, and every later one: for a server that stops.
+    pub fn stop_packs(&self) {
+        self.storages.iter().for_each(|served| served.stop_packs());
+    }
+
     /// Takes a new client on. `wake` is called, from any thread, when there is something in the
     /// connection's outbox or it has to be closed.
     pub fn connect(

@@ -11,6 +11,7 @@ use super::desk::Vote;
 use super::facts::{UndoQuery, describe_revision, next_record, seconds};
 use super::iterators::{Iterators, Step};
 use super::outbox::ReplyTo;
+use super::pack::Packing;
 use super::served::{Served, count, get_info, oid_list};
 use super::transaction::{Ended, Log, TransactionKey};
 use crate::{Refusal, Value};
@@ -27,6 +28,7 @@ enum Kind {
     Vote(Vote),
     Finish(Finish),
     Release(Release),
+    Pack(Packing),
 }
 
 /// A question to the storage.
@@ -81,6 +83,8 @@ enum Outcome {
     Voted(Result<Box<dyn Voted>, CommitError>, Vote),
     Finished(TransactionKey),
     Released(TransactionKey, Option<ReplyTo>),
+    /// It has answered by itself.
+    Packed,
 }
 
 impl Job {
@@ -104,6 +108,17 @@ impl Job {
         Self { served, kind }
     }
 
+    pub(super) fn pack(served: Arc<Served>, packing: Packing) -> Self {
+        let kind = Kind::Pack(packing);
+        Self { served, kind }
+    }
+
+    /// Whether it may take hours, so that it needs a thread beside those that others wait for. It
+    /// answers whenever it is done; the connection may be gone by then.
+    pub fn is_lasting(&self) -> bool {
+        matches!(self.kind, Kind::Pack(_))
+    }
+
     /// Whether it may wait for a disk or a lock for long, so that it needs a thread of its own. A
     /// load is not among these: it mostly finds its page in memory.
     pub fn is_blocking(&self) -> bool {
@@ -113,7 +128,7 @@ impl Job {
                 Read::Walk(_, step) => step.is_search(),
                 _ => false,
             },
-            Kind::Vote(_) | Kind::Finish(_) | Kind::Release(_) => true,
+            Kind::Vote(_) | Kind::Finish(_) | Kind::Release(_) | Kind::Pack(_) => true,
         }
     }
 
@@ -149,6 +164,10 @@ impl Job {
             Kind::Release(Release { key, voted, to }) => {
                 drop(voted);
                 Outcome::Released(key, to)
+            }
+            Kind::Pack(packing) => {
+                packing.perform(&served);
+                Outcome::Packed
             }
         };
         Done { served, outcome }
@@ -211,6 +230,7 @@ impl Done {
             }
             Outcome::Voted(result, vote) => deliver_vote(served, result, vote),
             Outcome::Finished(key) => grant_next(served, key),
+            Outcome::Packed => None,
             Outcome::Released(key, to) => {
                 let next = grant_next(served, key);
                 if let Some(to) = to {

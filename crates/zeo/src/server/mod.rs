@@ -11,6 +11,7 @@ mod hub;
 mod iterators;
 mod job;
 mod outbox;
+mod pack;
 mod served;
 mod status;
 mod transaction;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use storage::{Changes, Oid, Storage, StorageError, StorageStats, Tid};
@@ -24,6 +24,8 @@ pub(super) struct Served {
     /// knows that no newer invalidation is in that outbox.
     head: AtomicU64,
     desk: Mutex<Desk>,
+    /// Set when the server stops.
+    pub(super) stop_packs: Arc<AtomicBool>,
 }
 
 /// What changes under the lock.
@@ -73,6 +75,7 @@ impl Served {
                 members: BTreeMap::new(),
             }),
             storage,
+            stop_packs: Arc::default(),
         })
     }
 
@@ -104,6 +107,18 @@ impl Served {
 
     pub(super) fn connections(&self) -> usize {
         self.desk.lock().members.len()
+    }
+
+    /// Tells everybody how large the storage is now.
+    pub(super) fn tell_size(&self) {
+        let info = size_info(self.storage.stats());
+        let desk = self.desk.lock();
+        for member in desk.members.values() {
+            let args = Value::Tuple(vec![info.clone()]);
+            member
+                .outbox
+                .append(|out| write_one_way(member.encoding, "info", args, out));
+        }
     }
 
     /// Marks a transaction as ended, once.

@@ -5,6 +5,7 @@
 mod commits;
 mod golden;
 mod loads;
+mod pack;
 mod pair;
 mod refusals;
 mod timeouts;

@@ -80,6 +80,8 @@ fn open(config: &Config, poisoned: &Arc<Notify>) -> Result<Arc<FileStorage>> {
             config::Compression::Zlib => Compression::Zlib,
         },
         blob_dir: blob_directory(&config.data, &storage.blob_dir),
+        pack_gc: storage.pack_gc,
+        pack_keep_old: storage.pack_keep_old,
         on_poison: Arc::new(move || poisoned.notify_one()),
         ..Default::default()
     };

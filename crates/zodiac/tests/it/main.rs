@@ -143,6 +143,64 @@ fn tools_say_what_is_wrong_by_their_exit_status() {
     std::fs::remove_dir_all(directory).expect("the directory goes");
 }
 
+#[test]
+fn a_data_fs_is_packed_by_a_command() {
+    let directory = scratch("pack");
+    let golden =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../filestorage/tests/golden");
+    let file = directory.join("Data.fs");
+    std::fs::copy(golden.join("unpacked.fs"), &file).expect("a copy");
+    let pack = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_zodiac"))
+            .args(["fs", "pack"])
+            .arg(&file)
+            .args(arguments)
+            .output()
+            .expect("the binary starts");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (
+            output.status.code(),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
+    };
+    let options = || filestorage::Options::default();
+    let open = filestorage::FileStorage::open(&file, options()).expect("it opens");
+    let (status, _, errors) = pack(&[]);
+    assert_eq!(status, Some(2));
+    assert!(errors.contains("lock"), "{errors}");
+    open.close().expect("it closes");
+
+    let (status, out, errors) =
+        pack(&["--to", "0x03f0000800000000", "--throttle", "100", "--json"]);
+    assert_eq!((status, errors.as_str()), (Some(0), ""), "{out}");
+    let told: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(told["kind"], "packed");
+    assert_eq!(told["packed"], true);
+    let read = |name: &str| std::fs::read(name).expect("the file");
+    let packed = read(golden.join("packed-middle.fs").to_str().expect("text"));
+    assert_eq!(read(file.to_str().expect("text")), packed);
+    assert_eq!(told["bytes_after"], packed.len());
+    let old = told["old_file"].as_str().expect("a name");
+    assert_eq!(
+        read(old),
+        read(golden.join("unpacked.fs").to_str().expect("text"))
+    );
+
+    let (status, out, _) = pack(&["--days", "10000"]);
+    assert_eq!(status, Some(0));
+    assert!(out.starts_with("nothing to take away up to 19"), "{out}");
+    let (status, out, _) = pack(&["--no-keep-old", "--no-gc"]);
+    assert_eq!(status, Some(0));
+    assert!(
+        out.starts_with("packed up to 2") && !out.contains(".old"),
+        "{out}"
+    );
+    assert!(!std::path::Path::new(old).exists());
+    assert_eq!(pack(&["--days", "-1"]).0, Some(2));
+    std::fs::remove_dir_all(directory).expect("the directory goes");
+}
+
 fn scratch(name: &str) -> PathBuf {
     let directory = std::env::temp_dir().join(format!("zodiac-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&directory).expect("a scratch directory");
