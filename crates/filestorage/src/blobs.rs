@@ -33,8 +33,8 @@ pub struct BlobDirectory {
     root: PathBuf,
     temporary: PathBuf,
     layout: BlobLayout,
-    /// Held while a directory is made or removed, until that is durable: nobody puts a file into a
-    /// directory that is going, or counts on one that a power loss could take.
+    /// Held while a directory is removed, and while one is made, until it is durable: nobody counts on
+    /// one that a power loss could take, or puts a file into one that is going.
     tree: Mutex<()>,
     /// How many names in `tmp/` were given away.
     names: AtomicU64,

@@ -146,9 +146,10 @@ impl BlobDirectory {
 
     /// Removes directories that have become empty, and makes that durable.
     pub(super) fn tidy(&self, touched: BTreeSet<PathBuf>) -> Result<(), StorageError> {
-        let _nobody_makes = self.tree.lock();
         let mut changed = BTreeSet::new();
         for directory in touched {
+            // Not for all of them, nor while they are synced: commits may wait for it.
+            let _nobody_makes = self.tree.lock();
             let mut at = directory.as_path();
             while at != self.root {
                 match self.disk.remove_directory(at) {
@@ -162,9 +163,16 @@ impl BlobDirectory {
             }
             changed.insert(at.to_owned());
         }
-        changed
-            .iter()
-            .try_for_each(|path| self.sync_directory(path))
+        for path in changed {
+            match self.disk.sync_directory(&path) {
+                // Somebody else has removed it, and makes that durable.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(StorageError::io(path, "sync", error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 }
 

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use filestorage::{FileStorage, Options};
-use storage::{Blobs, Oid, Record, Storage, Tid, TransactionMeta};
+use storage::{Blobs, Oid, PackOptions, Record, Storage, Tid, TransactionMeta, is_blob_record};
 use vfs::{DirectoryEntry, Disk, DiskLock, File, LockError, OpenMode, RealDisk};
 
-use super::{BLOB, ONE, finish};
+use super::{BLOB, ONE, finish, listed};
 
 /// The real disk, watched: how much is read or written at once, and what is read of large files.
 #[derive(Clone, Default)]
@@ -173,6 +173,56 @@ fn a_directory_that_has_gone_is_made_again() {
     let tid = voted.finish(Box::new(|_| {})).unwrap();
     let path = storage.load_blob(ONE, tid).unwrap();
     assert_eq!(fs::read_to_string(path).unwrap(), "text");
+}
+
+/// Packs remove directories while commits make those beside them, and files in them.
+#[test]
+fn commits_and_packs_of_blobs_go_on_side_by_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = open(folder.path(), &Watched::default());
+    let mut commit = storage.clone().begin(TransactionMeta::default()).unwrap();
+    let root = Record::from(&b"\x80\x03cplain\nRoot\nq\x00.\x80\x03N."[..]);
+    commit.store(Oid::ROOT, Tid::ZERO, root).unwrap();
+    finish(commit).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for lane in 0..2 {
+            let (storage, done) = (&storage, &done);
+            scope.spawn(move || {
+                for number in 0..150 {
+                    // Each in a directory of its own, which has few neighbours.
+                    let oid = Oid::new((number << 8 | 7) << 1 | lane);
+                    let file = storage.staging_file();
+                    fs::write(&file, "garbage soon").unwrap();
+                    let tid = store(storage, oid, Tid::ZERO, &file);
+                    let mut commit = storage.clone().begin(TransactionMeta::default()).unwrap();
+                    commit.undo(tid).ok();
+                    // A pack may have taken the transaction away.
+                    finish(commit).ok();
+                }
+                done.store(true, Ordering::Release);
+            });
+        }
+        while !done.load(Ordering::Acquire) {
+            let options = PackOptions {
+                keep_old: false,
+                ..PackOptions::default()
+            };
+            storage.pack(&options).unwrap();
+        }
+    });
+    let mut named = Vec::new();
+    for transaction in storage.transactions(Tid::ZERO, Tid::MAX).unwrap() {
+        for record in transaction.unwrap().records() {
+            let record = record.unwrap();
+            if record.data.is_some_and(|data| is_blob_record(&data)) {
+                assert!(storage.load_blob(record.oid, record.tid).is_ok());
+                named.push((record.oid, record.tid));
+            }
+        }
+    }
+    named.sort_unstable();
+    assert_eq!(listed(&storage), named);
 }
 
 const LARGE: u64 = 100 << 20;
