@@ -1,4 +1,4 @@
-//! Data.fs: format, index, iteration, undo, pack, recovery.
+//! Data.fs and blobs: format, index, iteration, undo, pack, recovery.
 //!
 //! [`FileStorage`] keeps all revisions in the one file that ZODB's `FileStorage` keeps them in. Both
 //! programs read what the other wrote, exclude each other by the same lock file, and start quickly

@@ -625,6 +625,31 @@ mod tests {
         disk.open(Path::new("g"), OpenMode::Create).unwrap();
     }
 
+    /// Neither a file in it that was removed nor one that was moved away is in its way later.
+    #[test]
+    fn a_directory_that_is_gone_takes_nothing_with_it() {
+        let [removed, moved, elsewhere] = ["/d/e/f", "/d/e/g", "/h/g"].map(Path::new);
+        for seed in 0..100 {
+            let disk = SimDisk::new();
+            disk.create_directory(Path::new("/d/e")).unwrap();
+            disk.create_directory(Path::new("/h")).unwrap();
+            disk.sync_directory(Path::new("/d")).unwrap();
+            disk.put(removed, b"");
+            disk.put(moved, b"kept");
+            disk.remove(removed).unwrap();
+            disk.rename(moved, elsewhere).unwrap();
+            disk.remove_directory(Path::new("/d/e")).unwrap();
+            disk.sync_directory(Path::new("/d")).unwrap();
+            disk.restart(seed);
+            assert_eq!(disk.contents(removed), None, "{seed}");
+            assert_eq!(
+                disk.contents(elsewhere).as_deref(),
+                Some(&b"kept"[..]),
+                "{seed}"
+            );
+        }
+    }
+
     #[test]
     fn a_directory_lists_what_is_directly_in_it() {
         let disk = SimDisk::new();
