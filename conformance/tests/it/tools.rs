@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use storage::Oid;
 
 use crate::sound_site;
+use crate::up::role;
 
 /// Runs a tool with `--json`; the lines it prints.
 fn tool(arguments: &[&str]) -> Vec<Value> {
@@ -114,4 +115,42 @@ fn genuine_zope_serves_what_was_imported_into_a_folder() {
         assert_eq!((copy.status, copy.text()), (200, original.text()), "{path}");
     }
     assert_eq!(page("/drop/copy/words").status, 200);
+}
+
+/// The copy of a Data.fs is the file that ZODB's `copyTransactionsFrom` makes, also through a server,
+/// and also where it was interrupted.
+#[test]
+fn copies_are_those_of_zodb() {
+    let site = sound_site();
+    let at = |name: &str| site.directory().join(name);
+    let genuine = at("genuine.fs");
+    let wanted = json!({ "source": site.data(), "target": genuine });
+    judge::run("copy.py", &wanted).unwrap();
+    let expected = fs::read(&genuine).unwrap();
+
+    let copied = tool(&["copy", text(site.data()), text(&at("own.fs"))]);
+    assert_eq!(copied[0]["kind"], "copied");
+    assert!(
+        fs::read(at("own.fs")).unwrap() == expected,
+        "the files differ"
+    );
+
+    let zeo = role(site.directory(), &["zeo", "--data", text(site.data())]);
+    let server = format!("zeo://{}/1", zeo.listening().unwrap());
+    tool(&["copy", &server, text(&at("remote.fs")), "--fast"]);
+    zeo.stop().unwrap();
+    assert!(
+        fs::read(at("remote.fs")).unwrap() == expected,
+        "the files differ"
+    );
+
+    // As if the power had failed in the middle of a transaction.
+    let part = fs::read(at("own.fs")).unwrap();
+    fs::write(at("part.fs"), &part[..part.len() * 2 / 3]).unwrap();
+    let copied = tool(&["copy", text(site.data()), text(&at("part.fs")), "--resume"]);
+    assert!(copied[0]["resumed_behind"].is_string());
+    assert!(
+        fs::read(at("part.fs")).unwrap() == expected,
+        "the files differ"
+    );
 }

@@ -271,6 +271,17 @@ impl Survey {
         })
     }
 
+    /// The other files that belong to it and can be opened: the letters behind its name, and how many
+    /// bytes they have.
+    pub fn sidecars(&self) -> Vec<(String, u64)> {
+        let length = |suffix: &&str| {
+            let path = with_suffix(self.log.path(), suffix);
+            let file = self.disk.open(&path, OpenMode::Read).ok()?;
+            Some(((*suffix).to_owned(), file.len().ok()?))
+        };
+        SIDECARS.iter().filter_map(length).collect()
+    }
+
     /// Whether there is an `.index` beside the file, readable or not.
     pub fn has_index(&self) -> bool {
         let path = with_suffix(self.log.path(), ".index");
@@ -359,3 +370,6 @@ impl Positions {
             .map(|(oid, offset)| (oid, offset.number()))
     }
 }
+
+/// The index and its checkpoint, what a pack leaves or is writing, the lock, the original's spool.
+const SIDECARS: [&str; 6] = [".index", ".zidx", ".old", ".pack", ".lock", ".tmp"];

@@ -69,6 +69,7 @@ impl Count {
                 records: 0,
                 record_bytes: 0,
                 index: IndexState::Missing,
+                sidecars: survey.sidecars(),
                 unfinished_tail: false,
                 damages: 0,
             },

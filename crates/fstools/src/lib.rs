@@ -32,8 +32,10 @@
 
 mod backup;
 mod backup_verify;
+mod blobs;
 mod btrees;
 mod content;
+mod copy;
 mod dump;
 mod export;
 mod import;
@@ -60,7 +62,9 @@ pub use backup::lines::{BackupLine, BackupVerifyLine, BlobsLine, RestoreLine};
 pub use backup::names::{BackupDate, BackupDateError};
 pub use backup::{BackupOptions, backup};
 pub use backup_verify::{BackupVerifyOptions, backup_verify};
+pub use blobs::{BlobDirectoryLine, BlobsVerifiedLine, blob_directory, verify_blobs};
 pub use btrees::BTreeLine;
+pub use copy::{CopyError, CopyLine, CopyOptions, copy};
 pub use dump::{Span, dump, tail};
 pub use export::{ExportLine, export};
 pub use import::{ImportLine, ImportOptions, import};

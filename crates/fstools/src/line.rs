@@ -8,7 +8,10 @@ use serde::{Serialize, Serializer};
 use storage::{Oid, Tid};
 
 use crate::{BTreeLine, BackupLine, BackupVerifyLine, DanglingLine, ExportLine, ImportLine};
-use crate::{IndexLine, RestoreLine, Stamp, UndoObjectLine, UndoableLine, UndoneLine};
+use crate::{
+    BlobDirectoryLine, BlobsVerifiedLine, CopyLine, IndexLine, RestoreLine, Stamp, UndoObjectLine,
+    UndoableLine, UndoneLine,
+};
 
 /// One thing that a tool found. As JSON an object whose `kind` says which. Ids are hexadecimal text,
 /// since 64 bits are more than JSON numbers hold everywhere; offsets and lengths are numbers.
@@ -73,6 +76,12 @@ pub enum Line {
     Class(ClassLine),
     /// What was verified.
     Verified(VerifyLine),
+    /// A directory of blobs.
+    BlobDirectory(BlobDirectoryLine),
+    /// What was found of blobs.
+    BlobsVerified(BlobsVerifiedLine),
+    /// A storage was copied.
+    Copied(CopyLine),
     /// Objects were exported.
     Exported(ExportLine),
     /// Objects were imported.
@@ -159,6 +168,8 @@ pub struct InfoLine {
     pub record_bytes: u64,
     /// What is known of the `.index`.
     pub index: IndexState,
+    /// Other files that belong to it: the letters behind its name, and how many bytes they have.
+    pub sidecars: Vec<(String, u64)>,
     /// Whether bytes follow the last finished transaction.
     pub unfinished_tail: bool,
     /// How many things are broken.
@@ -353,6 +364,9 @@ impl fmt::Display for Line {
             Self::Btree(btree) => btree.fmt(f),
             Self::Class(class) => class.fmt(f),
             Self::Verified(verified) => verified.fmt(f),
+            Self::BlobDirectory(directory) => directory.fmt(f),
+            Self::BlobsVerified(verified) => verified.fmt(f),
+            Self::Copied(copied) => copied.fmt(f),
             Self::Exported(exported) => exported.fmt(f),
             Self::Imported(imported) => imported.fmt(f),
             Self::BlobAbsent { oid, tid, what } => {
@@ -425,6 +439,9 @@ impl fmt::Display for InfoLine {
             self.records, self.record_bytes
         )?;
         write!(f, "index         {}", self.index)?;
+        for (suffix, bytes) in &self.sidecars {
+            write!(f, "\n{suffix:<13} {bytes} bytes")?;
+        }
         if self.damages > 0 {
             write!(
                 f,

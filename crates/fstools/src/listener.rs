@@ -4,7 +4,7 @@ use std::io;
 
 use storage::{CommitError, StorageError};
 
-use crate::{ImportError, Line, PlaceError, RepositoryError};
+use crate::{CopyError, ImportError, Line, PlaceError, RepositoryError};
 
 /// Hears what a tool finds, as it finds it.
 pub trait Listener {
@@ -42,6 +42,11 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Sound where both are.
+    pub fn and(self, other: Self) -> Self {
+        if self == Self::Sound { other } else { self }
+    }
+
     pub(crate) fn of(wrong: u64) -> Self {
         if wrong == 0 { Self::Sound } else { Self::Wrong }
     }
@@ -59,6 +64,9 @@ pub enum ToolError {
     /// A directory of backups cannot be used in the way that is asked for.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
+    /// The target of a copy is something else than it should be.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
     /// A path names no object.
     #[error(transparent)]
     Place(#[from] PlaceError),

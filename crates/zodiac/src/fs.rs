@@ -11,6 +11,7 @@ mod arguments;
 mod backup;
 mod backup_verify;
 mod console;
+mod copy;
 mod dump;
 mod export;
 mod import;
@@ -75,6 +76,8 @@ enum Tool {
     Verify(verify::Verify),
     /// Bytes and records by class, the largest first
     Stats(stats::Stats),
+    /// Copy all transactions from one storage to another
+    Copy(copy::Copy),
     /// Write an object and all that it holds to an export file (.zexp)
     Export(export::Export),
     /// Take the objects of an export file in
@@ -103,6 +106,7 @@ impl Tool {
             Self::Refs(tool) => tool.run(),
             Self::Verify(tool) => tool.run(),
             Self::Stats(tool) => tool.run(),
+            Self::Copy(tool) => tool.run(),
             Self::Export(tool) => tool.run(),
             Self::Import(tool) => tool.run(),
             Self::Index(tool) => tool.run(),

@@ -16,7 +16,9 @@ use zodb::{ClassName, Reference};
 
 mod backup;
 mod backup_crash;
+mod blobs;
 mod btrees;
+mod copying;
 mod damaged;
 mod golden;
 mod graph;

@@ -8,7 +8,7 @@ use storage::Storage;
 use vfs::RealDisk;
 
 use super::arguments::{Target, place};
-use super::storages;
+use super::storages::{self, BlobDirectory};
 
 /// `zodiac fs export`
 #[derive(Debug, Args)]
@@ -16,6 +16,8 @@ use super::storages;
 pub(super) struct Export {
     #[command(flatten)]
     target: Target,
+    #[command(flatten)]
+    blobs: BlobDirectory,
     /// The object: an id, or a path of names from the root
     #[arg(value_name = "OID|PATH", value_parser = place)]
     object: Place,
@@ -44,7 +46,7 @@ impl Export {
     }
 
     fn export(&self, listener: &mut dyn Listener) -> Result<Verdict, ToolError> {
-        let storage = storages::open_for_reading(&self.target.file)?;
+        let storage = storages::open_for_reading(&self.target.file, self.blobs.path.as_ref())?;
         let before = storage.last_tid().next();
         let oid = self.object.resolve(&*storage, before)?;
         fstools::export(&*storage, before, oid, &RealDisk, &self.out, listener)

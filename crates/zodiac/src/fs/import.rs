@@ -10,7 +10,7 @@ use storage::{Storage, StorageError, Tid, TransactionMeta};
 use vfs::{Disk, OpenMode, RealDisk, SequentialReader};
 
 use super::arguments::{Target, place};
-use super::storages;
+use super::storages::{self, BlobDirectory};
 
 /// `zodiac fs import`
 #[derive(Debug, Args)]
@@ -18,6 +18,8 @@ use super::storages;
 pub(super) struct Import {
     #[command(flatten)]
     target: Target,
+    #[command(flatten)]
+    blobs: BlobDirectory,
     /// The export file
     #[arg(value_name = "FILE.zexp")]
     export: PathBuf,
@@ -62,7 +64,7 @@ impl Import {
         let export = RealDisk.open(&self.export, OpenMode::Read).map_err(read)?;
         listener.begins(export.len().map_err(read)?);
         let mut input = BufReader::new(SequentialReader::new(export, 0));
-        let file = storages::open_for_writing(&self.target.file)?;
+        let file = storages::open_for_writing(&self.target.file, self.blobs.path.as_ref())?;
         let storage: Arc<dyn Storage> = Arc::clone(&file) as _;
         let imported = self.options(&*storage).and_then(|options| {
             fstools::import(&storage, &RealDisk, &mut input, &options, listener)

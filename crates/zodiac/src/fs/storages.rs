@@ -1,26 +1,161 @@
 //! How tools open what they work on.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use filestorage::{FileStorage, Options};
-use storage::StorageError;
+use clap::Args;
+use filestorage::{Durability, FileStorage, Options};
+use storage::{Storage, StorageError};
+use zeo_net::{ClientOptions, ZeoStorage};
+
+/// The directory of blobs of a Data.fs that a tool works on.
+#[derive(Debug, Args)]
+pub(super) struct BlobDirectory {
+    /// The directory of blobs that belongs to the Data.fs
+    #[arg(long = "blobs", value_name = "DIR")]
+    pub(super) path: Option<PathBuf>,
+}
 
 /// An existing file as it is now, without its lock.
-pub(super) fn open_for_reading(path: &Path) -> Result<Arc<FileStorage>, StorageError> {
+pub(super) fn open_for_reading(
+    path: &Path,
+    blobs: Option<&PathBuf>,
+) -> Result<Arc<FileStorage>, StorageError> {
     let options = Options {
         create: false,
         read_only: true,
+        blob_dir: blobs.cloned(),
         ..Options::default()
     };
     FileStorage::open(path, options)
 }
 
 /// An existing file, with its lock.
-pub(super) fn open_for_writing(path: &Path) -> Result<Arc<FileStorage>, StorageError> {
+pub(super) fn open_for_writing(
+    path: &Path,
+    blobs: Option<&PathBuf>,
+) -> Result<Arc<FileStorage>, StorageError> {
     let options = Options {
         create: false,
+        blob_dir: blobs.cloned(),
         ..Options::default()
     };
     FileStorage::open(path, options)
+}
+
+/// A storage as people name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Name {
+    /// A Data.fs.
+    File(PathBuf),
+    /// A storage server, and the storage in it.
+    Zeo { server: String, storage: String },
+}
+
+impl Name {
+    /// A path, or `zeo://host:port/storage`; a server's storage is called 1 where nothing is said.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let Some(address) = text.strip_prefix(ZEO) else {
+            return Ok(Self::File(text.into()));
+        };
+        let (server, storage) = address.split_once('/').unwrap_or((address, ""));
+        let storage = if storage.is_empty() { "1" } else { storage };
+        let port = server.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+        if !matches!(port, Some(Ok(_))) {
+            return Err("a storage server is named zeo://host:port/storage".to_owned());
+        }
+        Ok(Self::Zeo {
+            server: server.to_owned(),
+            storage: storage.to_owned(),
+        })
+    }
+}
+
+/// A storage that is copied.
+pub(super) enum Opened {
+    File(Arc<FileStorage>),
+    Zeo(Arc<ZeoStorage>),
+}
+
+impl Opened {
+    pub(super) fn source(name: &Name, blobs: Option<&PathBuf>) -> Result<Self, StorageError> {
+        Ok(match name {
+            Name::File(path) => Self::File(open_for_reading(path, blobs)?),
+            Name::Zeo { server, storage } => Self::Zeo(connect(server, storage, true)?),
+        })
+    }
+
+    /// A file is made where there is none. One that is filled fast is synced now and then.
+    pub(super) fn target(
+        name: &Name,
+        blobs: Option<&PathBuf>,
+        is_fast: bool,
+    ) -> Result<Self, StorageError> {
+        Ok(match name {
+            Name::File(path) => {
+                let mut options = Options {
+                    blob_dir: blobs.cloned(),
+                    ..Options::default()
+                };
+                if is_fast {
+                    options.durability = Durability::Async {
+                        interval: SYNC_INTERVAL,
+                    };
+                }
+                Self::File(FileStorage::open(path, options)?)
+            }
+            Name::Zeo { server, storage } => Self::Zeo(connect(server, storage, false)?),
+        })
+    }
+
+    pub(super) fn storage(&self) -> Arc<dyn Storage> {
+        match self {
+            Self::File(file) => Arc::clone(file) as _,
+            Self::Zeo(client) => Arc::clone(client) as _,
+        }
+    }
+
+    pub(super) fn close(&self) -> Result<(), StorageError> {
+        match self {
+            Self::File(file) => file.close(),
+            Self::Zeo(_) => Ok(()),
+        }
+    }
+}
+
+fn connect(server: &str, storage: &str, read_only: bool) -> Result<Arc<ZeoStorage>, StorageError> {
+    ZeoStorage::connect(ClientOptions {
+        servers: vec![server.to_owned()],
+        storage: storage.to_owned(),
+        read_only,
+        cache_bytes: CACHE_BYTES,
+        label: Some("zodiac fs".to_owned()),
+        ..ClientOptions::default()
+    })
+}
+
+const ZEO: &str = "zeo://";
+const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+/// A copy reads everything once.
+const CACHE_BYTES: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_told_from_files() {
+        let zeo = |server: &str, storage: &str| Name::Zeo {
+            server: server.to_owned(),
+            storage: storage.to_owned(),
+        };
+        let parse = |text| Name::parse(text).expect("a name");
+        assert_eq!(parse("zeo://db:8100/main"), zeo("db:8100", "main"));
+        assert_eq!(parse("zeo://[::1]:8100"), zeo("[::1]:8100", "1"));
+        assert_eq!(parse("var/Data.fs"), Name::File("var/Data.fs".into()));
+        for wrong in ["zeo://", "zeo://db", "zeo://db/1", "zeo://db:port/1"] {
+            Name::parse(wrong).expect_err(wrong);
+        }
+    }
 }

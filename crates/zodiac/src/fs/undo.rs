@@ -7,7 +7,7 @@ use fstools::{Listener, ToolError, Verdict};
 use storage::{Storage, Tid, TransactionMeta};
 
 use super::arguments::{Target, tid};
-use super::storages;
+use super::storages::{self, BlobDirectory};
 
 /// `zodiac fs undo`
 #[derive(Debug, Args)]
@@ -15,6 +15,8 @@ use super::storages;
 pub(super) struct Undo {
     #[command(flatten)]
     target: Target,
+    #[command(flatten)]
+    blobs: BlobDirectory,
     /// The transactions to take back, all in one new transaction; without any, those are listed that
     /// may be undone, the newest first
     #[arg(value_name = "TID", value_parser = tid)]
@@ -35,8 +37,8 @@ pub(super) struct Undo {
 
 const HELP: &str = "\
 An undo brings back what objects were before a transaction. It is refused where a later transaction
-changed one of them to something else; --dry-run says which, by their paths. The undo itself takes the
-file's lock: where a server uses the file, undo through the server, or stop it.
+changed one of them to something else; --dry-run says which, by their paths. Undoing changes of blobs
+needs --blobs. The undo itself takes the file's lock: where a server uses the file, undo through the server, or stop it.
 
 Exit status 1 when something stands in the way of the undo.
 
@@ -49,7 +51,8 @@ impl Undo {
     pub(super) fn run(&self) -> anyhow::Result<Verdict> {
         if self.dry_run {
             return self.target.look(|survey, listener| {
-                fstools::undo_preview(survey, &self.tids, false, listener)
+                let has_blobs = self.blobs.path.is_some();
+                fstools::undo_preview(survey, &self.tids, has_blobs, listener)
             });
         }
         let mut console = self.target.output.console();
@@ -62,7 +65,7 @@ impl Undo {
     }
 
     fn list(&self, listener: &mut dyn Listener) -> Result<Verdict, ToolError> {
-        let storage = storages::open_for_reading(&self.target.file)?;
+        let storage = storages::open_for_reading(&self.target.file, self.blobs.path.as_ref())?;
         fstools::undoable(&*storage, self.count, listener)
     }
 
@@ -76,7 +79,7 @@ impl Undo {
             description: description.into_bytes(),
             extension: Vec::new(),
         };
-        let file = storages::open_for_writing(&self.target.file)?;
+        let file = storages::open_for_writing(&self.target.file, self.blobs.path.as_ref())?;
         let storage: Arc<dyn Storage> = Arc::clone(&file) as _;
         let verdict = fstools::undo(&storage, &self.tids, meta, listener);
         let closed = file.close();

@@ -1,7 +1,10 @@
 //! `zodiac fs verify`
 
+use std::path::PathBuf;
+
 use clap::Args;
 use fstools::Verdict;
+use vfs::RealDisk;
 
 use super::arguments::Target;
 
@@ -11,6 +14,9 @@ use super::arguments::Target;
 pub(super) struct Verify {
     #[command(flatten)]
     target: Target,
+    /// The directory of blobs: each record of a blob has its file there, and each file its record
+    #[arg(long, value_name = "DIR")]
+    blobs: Option<PathBuf>,
 }
 
 const HELP: &str = "\
@@ -19,10 +25,18 @@ separators, the chain of buckets. Exit status 1 when something is damaged; an un
 
 Examples:
   zodiac fs verify var/Data.fs
+  zodiac fs verify var/Data.fs --blobs var/blobstorage
   zodiac fs verify var/Data.fs --json | jq 'select(.kind == \"damage\") | .offset'";
 
 impl Verify {
     pub(super) fn run(&self) -> anyhow::Result<Verdict> {
-        self.target.look(fstools::verify)
+        self.target.look(|survey, listener| {
+            let verdict = fstools::verify(survey, listener)?;
+            let Some(blobs) = &self.blobs else {
+                return Ok(verdict);
+            };
+            let of_blobs = fstools::verify_blobs(survey, &RealDisk, blobs, listener)?;
+            Ok(verdict.and(of_blobs))
+        })
     }
 }

@@ -1,0 +1,207 @@
+//! The files of blobs beside a Data.fs: how many there are, and whether each belongs to a record.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::path::Path;
+
+use filestorage::{Step, Survey, Walk};
+use pickle::Inflater;
+use serde::Serialize;
+use storage::{StorageError, Tid, is_blob_record};
+use vfs::{Disk, OpenMode};
+
+use crate::backup::blobs::{BlobId, Directory};
+use crate::line::Line;
+use crate::listener::{Listener, ToolError, Verdict};
+
+/// A directory of blobs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BlobDirectoryLine {
+    /// Where it is.
+    pub path: String,
+    /// How ids become paths: `bushy` or `lawn`.
+    pub layout: &'static str,
+    /// Files, one for each revision of a blob.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// What was found of blobs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct BlobsVerifiedLine {
+    /// Records of blobs.
+    pub records: u64,
+    /// Files of blobs.
+    pub files: u64,
+    /// Records whose file is missing.
+    pub absent: u64,
+    /// Files without a record.
+    pub stray: u64,
+}
+
+/// Tells what is in a directory of blobs.
+///
+/// # Errors
+/// It cannot be read, or is no directory of blobs.
+pub fn blob_directory(
+    disk: &dyn Disk,
+    path: &Path,
+    listener: &mut dyn Listener,
+) -> Result<Verdict, ToolError> {
+    let directory = Directory::open(disk, path, Tid::MAX)?;
+    let total = u64::try_from(directory.blobs.len()).ok();
+    listener.counts("files of blobs", total);
+    let mut bytes = 0;
+    for (done, blob) in (1..).zip(&directory.blobs) {
+        let file = directory.file(*blob);
+        let measure = |error| StorageError::io(&*file, "measure", error);
+        let opened = disk.open(&file, OpenMode::Read).map_err(measure)?;
+        bytes += opened.len().map_err(measure)?;
+        listener.reached(done);
+    }
+    listener.tell(Line::BlobDirectory(BlobDirectoryLine {
+        path: path.display().to_string(),
+        layout: directory.layout.name(),
+        files: directory.blobs.len() as u64,
+        bytes,
+    }))?;
+    Ok(Verdict::Sound)
+}
+
+/// Tells of every record of a blob, old revisions included, that has no file in the directory, and of
+/// every file there that has no record. Files of transactions behind the end of the file are not
+/// looked at: a server is just writing them.
+///
+/// # Errors
+/// The file or the directory cannot be read.
+pub fn verify_blobs(
+    survey: &Survey,
+    disk: &dyn Disk,
+    path: &Path,
+    listener: &mut dyn Listener,
+) -> Result<Verdict, ToolError> {
+    let (records, last) = Records::of(survey, listener)?;
+    let directory = Directory::open(disk, path, last)?;
+    let mut found = BlobsVerifiedLine {
+        records: records.len() as u64,
+        files: directory.blobs.len() as u64,
+        ..BlobsVerifiedLine::default()
+    };
+    let (mut records, mut files) = (
+        records.into_iter().peekable(),
+        directory.blobs.iter().copied().peekable(),
+    );
+    loop {
+        let order = match (records.peek(), files.peek()) {
+            (None, None) => break,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(record), Some(file)) => record.cmp(file),
+        };
+        let record = records.next_if(|_| order.is_le());
+        let file = files.next_if(|_| order.is_ge());
+        match (record, file) {
+            (Some(BlobId { oid, tid }), None) => {
+                found.absent += 1;
+                let file = directory.file(BlobId { oid, tid });
+                let what = format!("its file {} is missing", file.display());
+                listener.tell(Line::BlobAbsent { oid, tid, what })?;
+            }
+            (None, Some(blob)) => {
+                found.stray += 1;
+                let what = "a file of a blob to which no record belongs".to_owned();
+                listener.tell((directory.file(blob), what).into())?;
+            }
+            _ => {}
+        }
+    }
+    let wrong = found.absent + found.stray;
+    listener.tell(Line::BlobsVerified(found))?;
+    Ok(Verdict::of(wrong))
+}
+
+/// Finds the records of blobs.
+struct Records<'a> {
+    survey: &'a Survey,
+    inflater: Inflater,
+    found: Vec<BlobId>,
+}
+
+impl<'a> Records<'a> {
+    /// In the order of ids, and the last transaction. What is damaged is left out: `verify` names it.
+    fn of(
+        survey: &'a Survey,
+        listener: &mut dyn Listener,
+    ) -> Result<(Vec<BlobId>, Tid), ToolError> {
+        let mut this = Self {
+            survey,
+            inflater: Inflater::default(),
+            found: Vec::new(),
+        };
+        let mut last = Tid::ZERO;
+        let mut walk = survey.walk();
+        listener.begins(survey.size());
+        while let Some(step) = walk.next_step()? {
+            if let Step::Transaction(transaction) = step {
+                last = transaction.tid;
+                this.transaction(&mut walk)?;
+            }
+            listener.reached(walk.next_offset());
+        }
+        this.found.sort_unstable();
+        this.found.dedup();
+        Ok((this.found, last))
+    }
+
+    fn transaction(&mut self, walk: &mut Walk<'_>) -> Result<(), StorageError> {
+        loop {
+            let record = match walk.next_record() {
+                Ok(Some(record)) => record,
+                Ok(None) | Err(StorageError::Corrupt { .. }) => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            // An undo of a blob refers to the old record, and has a file of its own.
+            let is_blob = match walk.own_data(&record) {
+                Ok(Some(data)) => self.is_blob(data),
+                Ok(None) => match self.survey.data(&record) {
+                    Ok(data) => data.record.is_some_and(|data| self.is_blob(&data)),
+                    Err(_) => false,
+                },
+                Err(_) => false,
+            };
+            if is_blob {
+                let (oid, tid) = (record.oid, record.tid);
+                self.found.push(BlobId { oid, tid });
+            }
+        }
+    }
+
+    fn is_blob(&mut self, data: &[u8]) -> bool {
+        self.inflater.plain(data).is_ok_and(is_blob_record)
+    }
+}
+
+impl fmt::Display for BlobDirectoryLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "blobs         {}: {} files, {} bytes, layout {}",
+            self.path, self.files, self.bytes, self.layout
+        )
+    }
+}
+
+impl fmt::Display for BlobsVerifiedLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} records of blobs, {} files: ",
+            self.records, self.files
+        )?;
+        match (self.absent, self.stray) {
+            (0, 0) => f.write_str("each has the other"),
+            (absent, stray) => write!(f, "{absent} files are missing, {stray} have no record"),
+        }
+    }
+}
