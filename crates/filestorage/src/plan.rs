@@ -350,14 +350,24 @@ impl<'a> Plan<'a> {
         let Some(before) = self.data_at(oid, previous)? else {
             return Ok(Since::Obstacle(UndoReason::Removed));
         };
-        // The change back is merged with what came later, as if both began at what is undone.
-        let merged = self.resolver.filter(|_| !is_blob).and_then(|resolver| {
-            resolver.resolve(&ConflictingStates {
-                oid,
-                old: &undone,
-                committed: &current,
-                new: &before,
-            })
+        let Some(resolver) = self.resolver.filter(|_| !is_blob) else {
+            return Ok(Since::Obstacle(UndoReason::ChangedLater));
+        };
+        // The change back is merged with what came later, as if both began at what is undone. That
+        // ZODB finds by the transaction: where it stored the object twice, by the last record.
+        let tid = self.log().page(at, oid, self.end)?.header.tid;
+        let old = match self.generation.load_serial(oid, tid) {
+            Ok(old) => old,
+            Err(StorageError::NotFound { .. }) => {
+                return Ok(Since::Obstacle(UndoReason::ChangedLater));
+            }
+            Err(error) => return Err(error),
+        };
+        let merged = resolver.resolve(&ConflictingStates {
+            oid,
+            old: &old,
+            committed: &current,
+            new: &before,
         });
         Ok(match merged.filter(|merged| !merged.is_empty()) {
             Some(merged) => Since::Merged(merged),

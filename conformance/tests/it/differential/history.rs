@@ -1,6 +1,7 @@
 //! What happens, by chance: the same for both sides.
 //!
-//! Objects hang on the root, some on other objects. Nothing ever refers to what does not exist: such
+//! Objects hang on the root, some on other objects: lists, and counters, whose class merges conflicts.
+//! Nothing ever refers to what does not exist: such
 //! a file the original cannot pack.
 
 use std::collections::BTreeSet;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use pickle::{Part, Pickles, Scanner};
 use serde_json::{Value, json};
-use storage::{Oid, Storage, StorageError, Tid};
+use storage::{Iterate, Oid, Storage, StorageError, Tid};
 
 use super::ours::{Ours, hex};
 
@@ -34,11 +35,14 @@ impl History {
 
     /// What happens next. `ours` tells what there is.
     pub(super) fn step(&mut self, ours: &Ours) -> Value {
-        if ours.storage().last_tid() == Tid::ZERO {
-            let changes = vec![store(Oid::ROOT, Tid::ZERO, record("root", &[]))];
+        if current(ours, Oid::ROOT).is_none() {
+            // At the beginning, and when its creation was undone.
+            let newest = Iterate::history(ours.storage(), Oid::ROOT, 1);
+            let base = newest.map_or(Tid::ZERO, |newest| newest[0].tid);
+            let changes = vec![store(Oid::ROOT, base, record("root", &[]))];
             return self.commit("commit", changes);
         }
-        match self.rng.u8(..20) {
+        match self.rng.u8(..22) {
             0 => json!({ "do": "reopen", "name": "reopen" }),
             1 => self.pack(),
             2..=5 => self.undo(ours),
@@ -46,6 +50,8 @@ impl History {
             10..=11 => self.forget(ours),
             12 => self.check(ours),
             13 => self.conflict(ours),
+            14 => self.delete(ours),
+            15 => self.restore(ours),
             _ => self.change(ours),
         }
     }
@@ -107,19 +113,38 @@ impl History {
             // An object may be stored twice in a transaction, both times from the same base.
             let is_twice = self.rng.u8(..10) == 0;
             if seen.insert(oid) || is_twice {
-                changes.push(store(oid, tid, record(&self.text(), &references)));
+                let record = self.changed(ours, oid, &references);
+                changes.push(store(oid, tid, record));
             }
         }
         self.commit("commit", changes)
     }
 
+    /// A new state of an object that goes on referring to these.
+    fn changed(&mut self, ours: &Ours, oid: Oid, references: &[Oid]) -> Vec<u8> {
+        let current = ours.storage().load_before(oid, Tid::MAX).unwrap().unwrap();
+        match counted(&current.record) {
+            Some(_) => counter(self.rng.i64(-500..500)),
+            None => record(&self.text(), references),
+        }
+    }
+
     /// A new object below another one.
     fn create(&mut self, ours: &Ours) -> Value {
-        let (parent, tid, mut references) = self.some(ours);
+        let (mut parent, mut tid, mut references) = self.some(ours);
+        if is_counter(ours, parent) {
+            parent = Oid::ROOT;
+            (tid, references) = current(ours, parent).unwrap();
+        }
         let oid = Oid::new(self.next_oid);
         self.next_oid += 1;
         references.push(oid);
-        let new = store(oid, Tid::ZERO, record(&self.text(), &[]));
+        let new = if self.rng.bool() {
+            counter(1)
+        } else {
+            record(&self.text(), &[])
+        };
+        let new = store(oid, Tid::ZERO, new);
         let parent = store(parent, tid, record(&self.text(), &references));
         self.commit("commit", vec![new, parent])
     }
@@ -130,8 +155,48 @@ impl History {
         if !references.is_empty() {
             references.remove(self.rng.usize(..references.len()));
         }
-        let change = store(parent, tid, record(&self.text(), &references));
-        self.commit("commit", vec![change])
+        let record = self.changed(ours, parent, &references);
+        self.commit("commit", vec![store(parent, tid, record)])
+    }
+
+    /// Nothing refers to an object any more, and it is removed in the same transaction; or tried to.
+    fn delete(&mut self, ours: &Ours) -> Value {
+        let (parent, tid, mut references) = self.some(ours);
+        if references.is_empty() {
+            let unknown = Oid::new(self.next_oid + 7);
+            return self.commit("delete", vec![delete(unknown, tid)]);
+        }
+        let oid = references.remove(self.rng.usize(..references.len()));
+        let mut base = current(ours, oid).unwrap().0;
+        if self.rng.u8(..4) == 0 {
+            base = Tid::new(base.number() - 1);
+        }
+        let parent = store(parent, tid, record(&self.text(), &references));
+        self.commit("delete", vec![parent, delete(oid, base)])
+    }
+
+    /// Copies a transaction of some other storage: with data of its own, or with those that an
+    /// object had before, which only have to be referred to.
+    fn restore(&mut self, ours: &Ours) -> Value {
+        let mut changes = Vec::new();
+        let mut seen = BTreeSet::new();
+        for _ in 0..self.rng.usize(1..4) {
+            let (oid, tid, references) = self.some(ours);
+            let older = ours.storage().load_before(oid, tid).ok().flatten();
+            let older = older.filter(|older| references_in(&older.record).is_empty());
+            if !seen.insert(oid) || !references.is_empty() {
+                continue;
+            }
+            let (data, from) = match older {
+                Some(older) if self.rng.bool() => (older.record.to_vec(), Some(older.tid)),
+                _ => (record(&self.text(), &[]), None),
+            };
+            let from = from.map(|from| hex(&from.to_bytes()));
+            changes.push(json!(["restore", hex(&oid.to_bytes()), hex(&data), from]));
+        }
+        let mut step = self.commit("restore", changes);
+        step["status"] = json!([" ", " ", " ", "p"][self.rng.usize(..4)]);
+        step
     }
 
     fn check(&mut self, ours: &Ours) -> Value {
@@ -142,16 +207,17 @@ impl History {
         }
         let changes = vec![
             json!(["check", hex(&checked.to_bytes()), hex(&base.to_bytes())]),
-            store(oid, tid, record(&self.text(), &references)),
+            store(oid, tid, self.changed(ours, oid, &references)),
         ];
         self.commit("commit", changes)
     }
 
     fn conflict(&mut self, ours: &Ours) -> Value {
         let (oid, tid, references) = self.some(ours);
-        let base = Tid::new(tid.number() - 1);
-        let change = store(oid, base, record(&self.text(), &references));
-        self.commit("commit", vec![change])
+        let older = ours.storage().load_before(oid, tid).ok().flatten();
+        let base = older.map_or(Tid::new(tid.number() - 1), |older| older.tid);
+        let record = self.changed(ours, oid, &references);
+        self.commit("conflict", vec![store(oid, base, record)])
     }
 
     fn undo(&mut self, ours: &Ours) -> Value {
@@ -190,6 +256,10 @@ fn store(oid: Oid, base: Tid, record: Vec<u8>) -> Value {
     json!(["store", oid, base, hex(&record)])
 }
 
+fn delete(oid: Oid, base: Tid) -> Value {
+    json!(["delete", hex(&oid.to_bytes()), hex(&base.to_bytes())])
+}
+
 /// The transaction of the current revision, and the objects that it refers to.
 fn current(ours: &Ours, oid: Oid) -> Option<(Tid, Vec<Oid>)> {
     let found = match ours.storage().load_before(oid, Tid::MAX) {
@@ -197,6 +267,10 @@ fn current(ours: &Ours, oid: Oid) -> Option<(Tid, Vec<Oid>)> {
         Err(StorageError::NotFound { .. }) => return None,
         Err(error) => panic!("{error}"),
     };
+    Some((found.tid, references_in(&found.record)))
+}
+
+fn references_in(record: &[u8]) -> Vec<Oid> {
     let mut references = Vec::new();
     let ids = |id: Part<'_>| {
         if let Part::Tuple(parts) = id
@@ -205,11 +279,36 @@ fn current(ours: &Ours, oid: Oid) -> Option<(Tid, Vec<Oid>)> {
             references.push(Oid::from_bytes(oid.try_into().unwrap()));
         }
     };
-    Scanner::default().scan(&found.record, ids).unwrap();
-    Some((found.tid, references))
+    Scanner::default().scan(record, ids).unwrap();
+    references
 }
 
-/// A list with a text and the objects it refers to; no class of that name merges conflicts.
+fn is_counter(ours: &Ours, oid: Oid) -> bool {
+    let current = ours.storage().load_before(oid, Tid::MAX).unwrap().unwrap();
+    counted(&current.record).is_some()
+}
+
+/// A counter, whose class merges conflicts by adding up what was counted.
+pub(super) fn counter(count: i64) -> Vec<u8> {
+    let mut pickles = Pickles::new();
+    let class = pickles.global(COUNTER.0, COUNTER.1);
+    pickles.push_root(class);
+    let count = pickles.int(count);
+    pickles.push_root(count);
+    pickles.encode()
+}
+
+/// The count, where the record is one of a counter.
+pub(super) fn counted(record: &[u8]) -> Option<i64> {
+    let pickles = Pickles::decode(record).unwrap();
+    let class = pickles.root(0)?.as_global()?;
+    let count = pickles.root(1)?.as_int();
+    count.filter(|_| class == COUNTER)
+}
+
+const COUNTER: (&str, &str) = ("BTrees.Length", "Length");
+
+/// A list with a text and the objects it refers to; its class merges no conflicts.
 fn record(text: &str, references: &[Oid]) -> Vec<u8> {
     let mut pickles = Pickles::new();
     let class = pickles.global("persistent.list", "PersistentList");

@@ -9,9 +9,22 @@ use filestorage::{FileStorage, Options};
 use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
 use storage::{
-    CommitError, Iterate, Oid, PackError, PackOptions, Record, Storage, StorageError, Tid,
-    TransactionMeta,
+    CommitError, ConflictingStates, Iterate, Oid, PackError, PackOptions, Record, Resolver,
+    Storage, StorageError, Tid, TransactionMeta,
 };
+
+use super::history::{counted, counter};
+
+/// Merges what the original's class of counters merges, in the same way.
+struct Counters;
+
+impl Resolver for Counters {
+    fn resolve(&self, states: &ConflictingStates<'_>) -> Option<Record> {
+        let [old, committed, new] =
+            [states.old, states.committed, states.new].map(|state| counted(state));
+        Some(Record::from(counter(committed? + new? - old?)))
+    }
+}
 
 pub(super) struct Ours {
     path: PathBuf,
@@ -26,6 +39,7 @@ impl Ours {
         let seconds = Arc::clone(&clock);
         let options = Options {
             clock: Arc::new(move || Duration::from_secs(seconds.load(Ordering::Relaxed))),
+            resolver: Some(Arc::new(Counters)),
             ..Options::default()
         };
         Self {
@@ -78,13 +92,23 @@ impl Ours {
             description,
             extension,
         };
-        let mut commit = self.storage.clone().begin(meta)?;
+        let storage = self.storage.clone();
+        let mut commit = match step["status"].as_str() {
+            None => storage.begin(meta)?,
+            Some(status) => storage.begin_restore(meta, tid(&step["tid"]), status == "p")?,
+        };
         for change in step["changes"].as_array().unwrap() {
             let id = || oid(&change[1]);
             match change[0].as_str().unwrap() {
                 "store" => commit.store(id(), tid(&change[2]), record(&change[3]))?,
                 "check" => commit.check_current(id(), tid(&change[2]))?,
+                "delete" => commit.delete(id(), tid(&change[2]))?,
                 "undo" => commit.undo(tid(&change[1]))?,
+                "restore" => {
+                    let data = Some(&change[2]).filter(|data| !data.is_null()).map(record);
+                    let from = Some(&change[3]).filter(|from| !from.is_null()).map(tid);
+                    commit.restore(id(), data, from)?;
+                }
                 other => panic!("an unknown change: {other}"),
             }
         }
