@@ -34,6 +34,31 @@ mod suite_sim {
     sim::capabilities! { make: iterate yes, undo yes, delete yes, copy yes, pack yes }
 }
 
+/// The suite over an overlay whose changes are in a file, as is its empty base.
+mod suite_overlay {
+    use storage::{OverlayOptions, OverlayStorage};
+
+    fn make() -> sim::World {
+        let [base, changes] = [0, 1].map(|_| super::open(&sim::SimDisk::new()).unwrap());
+        let options = OverlayOptions {
+            clock: Some(super::steady_clock()),
+            ..OverlayOptions::default()
+        };
+        sim::World::new(OverlayStorage::new(base, changes, options).unwrap())
+    }
+    sim::local_storage_suite!(make);
+    sim::capabilities! { make: iterate yes, undo yes, delete yes, copy yes, pack yes }
+
+    #[test]
+    fn a_history_may_be_cut_in_two_between_files() {
+        let file = || sim::World::new(super::open(&sim::SimDisk::new()).unwrap());
+        let memory = || sim::World::new(std::sync::Arc::new(storage::MemoryStorage::new()));
+        sim::suite::an_overlay_shows_base_and_changes_as_one(&file(), &file());
+        sim::suite::an_overlay_shows_base_and_changes_as_one(&file(), &memory());
+        sim::suite::an_overlay_shows_base_and_changes_as_one(&memory(), &file());
+    }
+}
+
 /// The suite with records that are compressed as zc.zlibstorage does it.
 mod suite_compressed {
     use filestorage::{Compression, FileStorage, Options};

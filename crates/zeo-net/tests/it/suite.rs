@@ -44,7 +44,7 @@ mod file {
         super::served(storage, super::Encoding::Pickle, folder)
     }
     sim::storage_suite!(make);
-    sim::capabilities! { make: iterate yes, undo yes, delete no, copy no, pack no }
+    sim::capabilities! { make: iterate yes, undo yes, delete yes, copy yes, pack no }
 }
 
 mod overlay {
