@@ -71,7 +71,7 @@ pub use rebuild::Rebuild;
 pub use references::References;
 pub use storage::{DataRecord, PackError, PackOptions, PackProgress, PackReport, Stage};
 pub use survey::{
-    Damage, Positions, Step, Survey, SurveyedData, SurveyedRecord, SurveyedTransaction,
-    UnfinishedTail, Walk,
+    Damage, Positions, RawRecord, RawTransaction, Step, Survey, SurveyedData, SurveyedRecord,
+    SurveyedTransaction, UnfinishedTail, Walk,
 };
 pub use transactions::{DataRecords, TransactionRecord, Transactions};

@@ -18,8 +18,10 @@ use crate::saved_index;
 use crate::scan::UncheckedTail;
 use crate::transactions;
 
+mod raw;
 mod walk;
 
+pub use raw::{RawRecord, RawTransaction};
 pub use walk::{Step, Walk};
 
 /// A Data.fs to look at, while another process may go on writing it.
@@ -62,6 +64,8 @@ pub struct UnfinishedTail {
 pub struct SurveyedTransaction {
     /// Where it begins.
     pub offset: u64,
+    /// Where it began once, by what its records say: elsewhere only behind a gap.
+    pub origin: u64,
     /// All its bytes, from header to closing length.
     pub bytes: u64,
     /// Its id.
@@ -327,6 +331,19 @@ impl Positions {
 
     pub(crate) fn index(&self) -> &Index {
         &self.index
+    }
+
+    /// Enters a record that begins there.
+    ///
+    /// # Panics
+    /// The offset is 0, where no record is.
+    pub fn set(&mut self, oid: Oid, offset: u64) {
+        self.index.insert(oid, Offset::new(offset));
+    }
+
+    /// Says up to where in the file they hold.
+    pub fn set_end(&mut self, end: u64) {
+        self.end = end;
     }
 
     /// How many objects there are, those whose creation was undone included.

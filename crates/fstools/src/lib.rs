@@ -1,4 +1,4 @@
-//! Tools for a Data.fs: dump, verify, references, statistics, undo, index, backups.
+//! Tools for a Data.fs: dump, verify, references, statistics, undo, index, backups, recovery.
 //!
 //! A tool that looks reads a [`filestorage::Survey`], takes no lock and writes nothing, so it may run
 //! beside a server that uses the file. It goes through the file once (few go twice), holds one record in
@@ -47,6 +47,7 @@ mod objects;
 mod oid_set;
 mod parents;
 mod paths;
+mod recover;
 mod references;
 mod resolve;
 mod restore;
@@ -73,6 +74,8 @@ pub use info::info;
 pub use line::{ClassLine, IndexState, InfoLine, Line, RecordLine, TransactionLine, VerifyLine};
 pub use listener::{Listener, ToolError, Verdict};
 pub use objects::objects;
+pub use recover::lines::{LostLine, LostObjectLine, RecoverLine};
+pub use recover::{RecoverOptions, recover};
 pub use references::{DanglingLine, Reason, references};
 pub use resolve::{Place, PlaceError};
 pub use restore::{RestoreOptions, Target, restore};

@@ -9,8 +9,8 @@ use storage::{Oid, Tid};
 
 use crate::{BTreeLine, BackupLine, BackupVerifyLine, DanglingLine, ExportLine, ImportLine};
 use crate::{
-    BlobDirectoryLine, BlobsVerifiedLine, CopyLine, IndexLine, RestoreLine, Stamp, UndoObjectLine,
-    UndoableLine, UndoneLine,
+    BlobDirectoryLine, BlobsVerifiedLine, CopyLine, IndexLine, LostLine, LostObjectLine,
+    RecoverLine, RestoreLine, Stamp, UndoObjectLine, UndoableLine, UndoneLine,
 };
 
 /// One thing that a tool found. As JSON an object whose `kind` says which. Ids are hexadecimal text,
@@ -113,6 +113,12 @@ pub enum Line {
     },
     /// Transactions were taken back.
     Undone(UndoneLine),
+    /// Bytes of a damaged file are lost.
+    Lost(LostLine),
+    /// An object lost its newest revision.
+    LostObject(LostObjectLine),
+    /// A damaged file was recovered.
+    Recovered(RecoverLine),
     /// A backup was made.
     Backup(BackupLine),
     /// A backup was restored.
@@ -379,6 +385,9 @@ impl fmt::Display for Line {
                 write!(f, "transaction {tid} cannot be undone: {reason}")
             }
             Self::Undone(undone) => undone.fmt(f),
+            Self::Lost(lost) => lost.fmt(f),
+            Self::LostObject(lost) => lost.fmt(f),
+            Self::Recovered(recovered) => recovered.fmt(f),
             Self::Backup(backup) => backup.fmt(f),
             Self::Restored(restored) => restored.fmt(f),
             Self::BackupVerified(verified) => verified.fmt(f),

@@ -1,6 +1,7 @@
 //! Who hears what a tool finds, and how a tool ends.
 
 use std::io;
+use std::path::PathBuf;
 
 use storage::{CommitError, StorageError};
 
@@ -61,6 +62,9 @@ pub enum ToolError {
     /// A transaction was not committed. Nothing was written, unless the error says otherwise.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// What would be written is there.
+    #[error("{}: it is there; nothing is written over it", .0.display())]
+    Exists(PathBuf),
     /// A directory of backups cannot be used in the way that is asked for.
     #[error(transparent)]
     Repository(#[from] RepositoryError),

@@ -1,7 +1,7 @@
 //! The structure of every transaction (the original's `fstest`), the pointers between records, and
 //! every pickle; then the BTrees.
 
-use filestorage::{Damage, Positions, Step, Survey, SurveyedRecord, Walk};
+use filestorage::{Damage, Positions, RawRecord, Step, Survey, SurveyedRecord, Walk};
 use pickle::is_compressed;
 use storage::StorageError;
 
@@ -24,6 +24,7 @@ pub fn verify(survey: &Survey, listener: &mut dyn Listener) -> Result<Verdict, T
             listener,
             positions: Positions::default(),
             count: VerifyLine::default(),
+            transaction: 0,
             hidden: false,
             nodes: Nodes::default(),
         };
@@ -48,6 +49,8 @@ struct Verify<'a, 's> {
     /// The last record of each object so far.
     positions: Positions,
     count: VerifyLine,
+    /// Where the current transaction begins.
+    transaction: u64,
     /// Whether records were skipped, to which later ones may point.
     hidden: bool,
     /// The nodes of BTrees so far.
@@ -59,7 +62,8 @@ impl Verify<'_, '_> {
         let mut walk = self.survey.walk();
         while let Some(step) = walk.next_step()? {
             match step {
-                Step::Transaction(_) => {
+                Step::Transaction(transaction) => {
+                    self.transaction = transaction.offset;
                     self.count.transactions += 1;
                     self.records(&mut walk)?;
                 }
@@ -160,12 +164,30 @@ impl Verify<'_, '_> {
         Ok(())
     }
 
+    /// Whether the pointer leads over other records of the object in the same transaction: an undo of
+    /// several transactions writes them so.
+    fn is_before(&self, found: Option<u64>, previous: u64) -> bool {
+        let mut at = found.unwrap_or(0);
+        while at > previous && at >= self.transaction {
+            let mut header = [0; RawRecord::LEN];
+            if self.survey.read_exact(at, &mut header).is_err() {
+                return false;
+            }
+            let before = RawRecord::decode(&header).previous;
+            if before == previous {
+                return true;
+            }
+            at = before.min(at - 1);
+        }
+        false
+    }
+
     /// What is wrong with the pointer to the object's previous record. None at all is right in a
     /// packed file, which forgets what was before.
     fn wrong_previous(&self, record: &SurveyedRecord) -> Option<String> {
         let previous = record.previous?;
         let found = self.positions.get(record.oid);
-        if found == Some(previous) || self.hidden {
+        if found == Some(previous) || self.hidden || self.is_before(found, previous) {
             return None;
         }
         Some(match found {

@@ -12,6 +12,10 @@ pub struct Walk<'a> {
     window: Window<'a>,
     at: Offset,
     last_tid: Tid,
+    /// How many bytes before the current place are missing from the file. What lies behind them names
+    /// its own place as it was.
+    missing: u64,
+    across_gaps: bool,
     /// Damage that was met beside a transaction that can be read all the same.
     pending: Option<Damage>,
     records: Span,
@@ -37,6 +41,17 @@ struct Span {
     end: Offset,
 }
 
+/// What the bytes at a place may be the beginning of.
+enum Start {
+    /// A transaction that lies where its first record says.
+    Sound,
+    /// A transaction without records, which nothing confirms.
+    Empty,
+    /// A transaction that lay so many bytes further behind.
+    Shifted(u64),
+    None,
+}
+
 /// What the bytes at a place are.
 enum Judgement {
     Sound(TransactionHeader),
@@ -56,9 +71,20 @@ impl<'a> Walk<'a> {
             window: Window::new(log, end),
             at: start,
             last_tid: Tid::ZERO,
+            missing: 0,
+            across_gaps: false,
             pending: None,
             records: Span::default(),
         }
+    }
+
+    /// Goes on also behind a place where bytes are missing, so that nothing is where it was. Stored bytes
+    /// that look like a Data.fs are taken for one then, where no transaction follows that is at its
+    /// place.
+    #[must_use]
+    pub fn across_gaps(mut self) -> Self {
+        self.across_gaps = true;
+        self
     }
 
     /// How far the walk has come.
@@ -122,7 +148,7 @@ impl<'a> Walk<'a> {
                 header.data_length,
                 end.number()
             )
-        } else if header.transaction != transaction {
+        } else if header.transaction != transaction + self.missing {
             format!(
                 "a record of the transaction at {} was expected, it names the one at {}",
                 transaction.number(),
@@ -288,9 +314,14 @@ impl<'a> Walk<'a> {
             };
         }
         self.at = end + LENGTH_LEN;
-        self.last_tid = self.last_tid.max(header.tid);
+        // An id that the first record does not confirm may be damaged. Were it taken for the last one,
+        // nothing that follows would be later.
+        let confirmed = self.first_record(start, header)?;
+        let confirmed = confirmed.map_or(header.tid, |first| first.tid.min(header.tid));
+        self.last_tid = self.last_tid.max(confirmed);
         Ok(Step::Transaction(SurveyedTransaction {
             offset,
+            origin: offset + self.missing,
             bytes: header.length + LENGTH_LEN,
             tid: header.tid,
             status: header.status,
@@ -376,21 +407,38 @@ impl<'a> Walk<'a> {
 
     /// The first place from there on where a transaction begins beyond doubt.
     fn search(&mut self, from: Offset) -> Result<Option<Offset>, StorageError> {
+        let mut shifted = None;
         let mut at = from;
         while at < self.window.size {
-            if self.is_sound(at, true)? {
-                return Ok(Some(at));
+            match self.judge_start(at)? {
+                Start::Sound => return Ok(Some(at)),
+                Start::Shifted(missing) if self.across_gaps && shifted.is_none() => {
+                    shifted = Some((at, missing));
+                }
+                _ => {}
             }
             at = at + 1;
         }
-        Ok(None)
+        Ok(shifted.map(|(at, missing)| {
+            self.missing = missing;
+            at
+        }))
+    }
+
+    /// Whether a transaction begins there; without records, it counts only where one was expected.
+    fn is_sound(&mut self, at: Offset, strict: bool) -> Result<bool, StorageError> {
+        Ok(match self.judge_start(at)? {
+            Start::Sound => true,
+            Start::Empty => !strict,
+            Start::Shifted(_) | Start::None => false,
+        })
     }
 
     /// Whether a transaction begins there. Stored bytes may look like one, but the record of a copy
-    /// names another place; `strict` asks for a record.
-    fn is_sound(&mut self, at: Offset, strict: bool) -> Result<bool, StorageError> {
+    /// names another place.
+    fn judge_start(&mut self, at: Offset) -> Result<Start, StorageError> {
         let Some(bytes) = self.window.read(at)? else {
-            return Ok(false);
+            return Ok(Start::None);
         };
         let header = TransactionHeader::decode(&bytes);
         let known = header.status.is_finished() || header.status == Status::UNFINISHED;
@@ -398,17 +446,50 @@ impl<'a> Walk<'a> {
         let fits = header.length <= self.window.size - at;
         let (true, true, Some(records)) = (known && header.tid > self.last_tid, fits, records)
         else {
-            return Ok(false);
+            return Ok(Start::None);
         };
         let after = at + header.length + LENGTH_LEN;
         if after > self.window.size || self.closing_length(after)? != Some(header.length) {
-            return Ok(false);
+            return Ok(Start::None);
         }
-        if records < DataHeader::LEN as u64 {
-            return Ok(records == 0 && !strict);
+        let Some(first) = self.first_record(at, &header)? else {
+            return Ok(if records == 0 {
+                Start::Empty
+            } else {
+                Start::None
+            });
+        };
+        let named = first.transaction.number();
+        Ok(if first.tid != header.tid {
+            Start::None
+        } else if named == at.number() + self.missing {
+            Start::Sound
+        } else if (at.number() + self.missing + 1..PLACE_MAX).contains(&named)
+            && first.version_length == 0
+        {
+            Start::Shifted(named - at.number())
+        } else {
+            Start::None
+        })
+    }
+
+    /// The header of the first record of that transaction, if there is room for one.
+    fn first_record(
+        &self,
+        start: Offset,
+        header: &TransactionHeader,
+    ) -> Result<Option<DataHeader>, StorageError> {
+        if header.length < header.records_start() + DataHeader::LEN as u64 {
+            return Ok(None);
         }
-        let first = at + header.records_start();
-        let first = DataHeader::decode(&self.window.log.read_array(first)?);
-        Ok(first.transaction == at && first.tid == header.tid)
+        let first = start + header.records_start();
+        let bytes = match self.window.peek(first) {
+            Some(bytes) => *bytes,
+            None => self.window.log.read_array(first)?,
+        };
+        Ok(Some(DataHeader::decode(&bytes)))
     }
 }
+
+/// No file is so large; a place behind it is no place.
+const PLACE_MAX: u64 = 1 << 60;

@@ -183,3 +183,10 @@ fn statistics_add_up() {
     assert_eq!(lines[1]["class"], "(creation undone or deleted)");
     assert_eq!(lines[1]["objects"], 2);
 }
+
+#[test]
+fn several_undos_in_one_transaction_are_no_damage() {
+    let undo = include_bytes!("../../../filestorage/tests/golden/undo.fs");
+    let (verdict, heard) = run(fstools::verify, &survey(&disk(undo)));
+    assert_eq!(verdict, Verdict::Sound, "{:?}", heard.0.first());
+}

@@ -25,6 +25,7 @@ mod graph;
 mod index;
 mod live;
 mod many;
+mod recover;
 mod transfer;
 mod undo;
 

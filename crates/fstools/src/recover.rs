@@ -1,0 +1,638 @@
+//! What can be saved of a damaged Data.fs, in a new one.
+//!
+//! Each transaction that is whole is copied, with its pointers set to where things are in the new
+//! file. A transaction counts as whole when its records lie one behind the other up to its closing
+//! length, and name its place or its id; one broken field in a header, which all others contradict,
+//! is put right. Where no transaction is, the next one is looked for that is sound beyond doubt, also
+//! behind bytes that are missing.
+//!
+//! A back pointer into what was lost takes the data along, as far as they can be read; else its
+//! record is lost as well.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use filestorage::{Damage, Positions, RawRecord, RawTransaction, Status, Step, Survey};
+use storage::{Oid, StorageError, Tid};
+use vfs::{Disk, File, OpenMode, SequentialWriter};
+
+use crate::content::Content;
+use crate::line::Line;
+use crate::listener::{Listener, ToolError, Verdict};
+
+mod input;
+pub(crate) mod lines;
+mod segments;
+
+use input::{CLOSING_BYTES, Candidate, Input, Reading};
+use lines::{LostLine, LostObjectLine, RecoverLine};
+use segments::Segments;
+
+/// How a file is recovered.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RecoverOptions {
+    /// Copy the sound records at the beginning of a transaction also where others are broken.
+    /// Objects that were changed together may not fit together then.
+    pub partial: bool,
+}
+
+/// Copies what is sound in the file to `output`, which must not exist, with an `.index` beside it.
+///
+/// [`Verdict::Wrong`] says that something was lost or mended; the listener was told.
+///
+/// # Errors
+/// The file cannot be read, or the new one not be written, or is there.
+pub fn recover(
+    survey: &Survey,
+    disk: &dyn Disk,
+    output: &Path,
+    options: RecoverOptions,
+    listener: &mut dyn Listener,
+) -> Result<Verdict, ToolError> {
+    let exists = disk.exists(output);
+    if exists.map_err(|error| StorageError::io(output, "look for", error))? {
+        return Err(ToolError::Exists(output.to_owned()));
+    }
+    let draft = with_suffix(output, ".part");
+    let recovered = Recovery::new(survey, disk, &draft, options, listener)
+        .and_then(|recovery| recovery.run(output));
+    if recovered.is_err() {
+        disk.remove(&draft).ok();
+    }
+    recovered
+}
+
+struct Recovery<'a> {
+    disk: &'a dyn Disk,
+    input: Input<'a>,
+    listener: &'a mut dyn Listener,
+    partial: bool,
+    draft: PathBuf,
+    file: Arc<dyn File>,
+    out: BufWriter<SequentialWriter>,
+    count: RecoverLine,
+    segments: Segments,
+    /// The newest record of each object in the new file.
+    positions: Positions,
+    last_tid: Tid,
+    /// How far what was copied last lies before its place.
+    gap: u64,
+    /// Objects with a record that was lost, and none behind it: where it was.
+    lost: BTreeMap<Oid, u64>,
+    /// What the index beside the damaged file says.
+    saved: Option<Positions>,
+    /// Objects with a record that is not in that index yet.
+    unsaved: BTreeSet<Oid>,
+}
+
+/// What becomes of a record's body.
+enum Body {
+    /// It is copied.
+    Own,
+    /// It points to that place of the new file, or to nothing.
+    Back(u64),
+    /// Data from elsewhere in the damaged file take its place.
+    Inline {
+        at: u64,
+        bytes: u64,
+    },
+    Lost,
+}
+
+impl<'a> Recovery<'a> {
+    fn new(
+        survey: &'a Survey,
+        disk: &'a dyn Disk,
+        draft: &Path,
+        options: RecoverOptions,
+        listener: &'a mut dyn Listener,
+    ) -> Result<Self, ToolError> {
+        let file = disk
+            .open(draft, OpenMode::Truncate)
+            .map_err(|error| StorageError::io(draft, "make", error))?;
+        let out = SequentialWriter::new(file.clone(), 0);
+        Ok(Self {
+            disk,
+            input: Input::new(survey),
+            listener,
+            partial: options.partial,
+            draft: draft.to_owned(),
+            file,
+            out: BufWriter::with_capacity(1 << 20, out),
+            count: RecoverLine::default(),
+            segments: Segments::default(),
+            positions: Positions::default(),
+            last_tid: Tid::ZERO,
+            gap: 0,
+            lost: BTreeMap::new(),
+            saved: survey.saved_index(),
+            unsaved: BTreeSet::new(),
+        })
+    }
+
+    fn run(mut self, output: &Path) -> Result<Verdict, ToolError> {
+        let survey = self.input.survey;
+        self.listener.begins(survey.size());
+        // The original opens no other beginning.
+        self.write(NEW_MAGIC)?;
+        let mut walk = survey.walk().across_gaps();
+        while let Some(step) = walk.next_step()? {
+            match step {
+                Step::Transaction(found) if found.status == Status::UNDONE => {
+                    self.gap = found.origin - found.offset;
+                }
+                Step::Transaction(found) => {
+                    self.gap = found.origin - found.offset;
+                    let after = found.offset + found.bytes;
+                    match self.input.candidate(found.offset, found.origin, after)? {
+                        Some(candidate) => self.transaction(&candidate)?,
+                        None => self.skip(found.offset, after, "no sound header")?,
+                    }
+                }
+                Step::Damage(Damage {
+                    resumed: Some(resumed),
+                    offset,
+                    what,
+                    ..
+                }) => self.damage(offset, resumed, &what)?,
+                // The transaction itself is a step of its own.
+                Step::Damage(_) => {}
+                Step::Unfinished(tail) => self.listener.tell(tail.into())?,
+            }
+            self.listener.reached(walk.next_offset());
+        }
+        self.tell_lost_objects()?;
+        self.finish(output)
+    }
+
+    /// A transaction whose header, length and closing length agree.
+    fn transaction(&mut self, candidate: &Candidate) -> Result<(), ToolError> {
+        let reading = self.input.read(candidate, self.last_tid)?;
+        let header = candidate.header;
+        if !header.status.is_finished() || reading.tid != header.tid || !reading.agrees {
+            self.count.mended += 1;
+        }
+        self.take(candidate, &reading)
+    }
+
+    /// What is between two transactions: perhaps one with a single broken field.
+    fn damage(&mut self, offset: u64, resumed: u64, what: &str) -> Result<(), ToolError> {
+        let origin = offset + self.gap;
+        let Some(candidate) = self.input.candidate(offset, origin, resumed)? else {
+            return self.skip(offset, resumed, what);
+        };
+        let mut reading = self.input.read(&candidate, self.last_tid)?;
+        // Here nothing else confirms that this is a transaction.
+        if reading.records == 0 || !reading.agrees || reading.tid <= self.last_tid {
+            return self.skip(offset, resumed, what);
+        }
+        reading.is_suspect = true;
+        if reading.broken.is_some() {
+            reading.broken = Some(what.to_owned());
+        }
+        let before = self.count.transactions;
+        self.take(&candidate, &reading)?;
+        self.count.mended += self.count.transactions - before;
+        Ok(())
+    }
+
+    fn skip(&mut self, offset: u64, resumed: u64, what: &str) -> Result<(), ToolError> {
+        let origin = offset + self.gap;
+        let mut at = offset;
+        // What can be read of the records tells whose newest revision is lost.
+        while at + RawRecord::BYTES <= resumed {
+            let Some(record) = self.input.record(at)? else {
+                break;
+            };
+            let is_record = record.transaction == origin && record.version_bytes == 0;
+            if is_record && record.bytes() <= resumed - at {
+                self.lose(record.oid, at + self.gap);
+                at += record.bytes();
+            } else {
+                at += 1;
+            }
+        }
+        self.tell_lost(LostLine {
+            offset,
+            bytes: resumed - offset,
+            tid: None,
+            kept_records: 0,
+            what: what.to_owned(),
+        })
+    }
+
+    /// Copies a transaction, or says why not.
+    fn take(&mut self, candidate: &Candidate, reading: &Reading) -> Result<(), ToolError> {
+        let measure = self.measure(candidate, reading)?;
+        let status = if candidate.header.status == Status::PACKED {
+            Status::PACKED
+        } else {
+            Status::COMPLETE
+        };
+        let Some(what) = measure.broken.clone() else {
+            self.count.transactions += 1;
+            return self.copy(candidate, reading.tid, status, &measure);
+        };
+        let is_copied = self.partial && measure.records > 0;
+        let lost = if is_copied {
+            for &at in &measure.lost {
+                self.lose_records(candidate, at, at + 1)?;
+            }
+            self.lose_records(candidate, reading.end, candidate.end)?;
+            candidate.end - candidate.records - measure.kept_bytes
+        } else {
+            self.lose_records(candidate, candidate.records, candidate.end)?;
+            candidate.end + CLOSING_BYTES - candidate.start
+        };
+        let first_lost = measure.lost.first().copied().unwrap_or(reading.end);
+        self.tell_lost(LostLine {
+            offset: if is_copied {
+                first_lost
+            } else {
+                candidate.start
+            },
+            bytes: lost,
+            tid: Some(reading.tid),
+            kept_records: if is_copied { measure.records } else { 0 },
+            what,
+        })?;
+        if is_copied {
+            self.count.partial += 1;
+            // As the original marks it: an undo of what is left makes no sense.
+            return self.copy(candidate, reading.tid, Status::PACKED, &measure);
+        }
+        Ok(())
+    }
+
+    /// Which records can be copied, and how long they become.
+    fn measure(&mut self, candidate: &Candidate, reading: &Reading) -> Result<Measure, ToolError> {
+        let mut measure = Measure {
+            records: 0,
+            end: reading.end,
+            kept_bytes: 0,
+            bytes: 0,
+            lost: Vec::new(),
+            broken: reading.broken.clone(),
+        };
+        // Where a transaction is broken, data beside the damage may be as well.
+        let is_suspect = reading.is_suspect || reading.broken.is_some();
+        let mut at = candidate.records;
+        while at < reading.end {
+            let Some(record) = self.input.record(at)? else {
+                break;
+            };
+            let body = match self.body(candidate.origin, at, &record)? {
+                Body::Own if is_suspect && !self.is_data(at, &record)? => None,
+                Body::Back(0) if is_suspect => None,
+                Body::Own => Some(record.data_bytes),
+                Body::Back(_) => Some(CLOSING_BYTES),
+                Body::Inline { bytes, .. } => Some(bytes),
+                Body::Lost => None,
+            };
+            match body {
+                Some(body) => {
+                    measure.records += 1;
+                    measure.bytes += RawRecord::BYTES + body;
+                    measure.kept_bytes += record.bytes();
+                }
+                None => {
+                    let what = format!("the data of object {} at {at} are lost", record.oid);
+                    measure.broken.get_or_insert(what);
+                    measure.lost.push(at);
+                }
+            }
+            at += record.bytes();
+        }
+        Ok(measure)
+    }
+
+    /// Where the data of a record are. A pointer leads to before its transaction.
+    fn body(&mut self, origin: u64, at: u64, record: &RawRecord) -> Result<Body, ToolError> {
+        if record.data_bytes > 0 {
+            return Ok(Body::Own);
+        }
+        let mut limit = origin;
+        let mut holder = at;
+        loop {
+            let Some(target) = self.input.number(holder + RawRecord::BYTES)? else {
+                return Ok(Body::Lost);
+            };
+            if target == 0 {
+                // In a record that is lost it may be one of the bytes that are zero now.
+                let is_own = holder == at;
+                return Ok(if is_own { Body::Back(0) } else { Body::Lost });
+            }
+            // Every step leads further to the front, so this ends.
+            if target >= limit {
+                return Ok(Body::Lost);
+            }
+            limit = target;
+            let copied = self.segments.find(target);
+            holder = copied.map_or(target, |place| place.input);
+            let found = self.input.record(holder)?;
+            let Some(found) = found.filter(|found| found.oid == record.oid) else {
+                return Ok(Body::Lost);
+            };
+            if let Some(place) = copied {
+                return Ok(Body::Back(place.output));
+            }
+            if found.data_bytes > 0 {
+                return self.inline(holder, &found);
+            }
+        }
+    }
+
+    /// The data of a record that was not copied, if they are data still.
+    fn inline(&mut self, at: u64, record: &RawRecord) -> Result<Body, ToolError> {
+        Ok(if self.is_data(at, record)? {
+            let at = at + RawRecord::BYTES;
+            let bytes = record.data_bytes;
+            Body::Inline { at, bytes }
+        } else {
+            Body::Lost
+        })
+    }
+
+    /// Whether the record has what records have.
+    fn is_data(&mut self, at: u64, record: &RawRecord) -> Result<bool, ToolError> {
+        let count = usize::try_from(record.data_bytes).unwrap_or(usize::MAX);
+        let data = if record.data_bytes <= CHECKED_BYTES_MAX {
+            self.input.bytes(at + RawRecord::BYTES, count)?
+        } else {
+            None
+        };
+        Ok(data.is_some_and(|data| Content::decode(data).is_ok()))
+    }
+
+    /// Writes the transaction with the records that were measured.
+    fn copy(
+        &mut self,
+        candidate: &Candidate,
+        tid: Tid,
+        status: Status,
+        measure: &Measure,
+    ) -> Result<(), ToolError> {
+        let tid = if tid > self.last_tid {
+            tid
+        } else {
+            self.count.retimed += 1;
+            self.last_tid.next()
+        };
+        let head = candidate.records - candidate.start;
+        let header = RawTransaction {
+            tid,
+            length: head + measure.bytes,
+            status,
+            ..candidate.header
+        };
+        let mut copy = Copy {
+            origin: candidate.origin,
+            start: self.count.bytes,
+            tid,
+            newest: BTreeMap::new(),
+        };
+        self.segments
+            .push(candidate.origin, candidate.start, copy.start, head);
+        self.write(&header.encode(&candidate.meta))?;
+        let mut at = candidate.records;
+        while at < measure.end {
+            let Some(record) = self.input.record(at)? else {
+                break;
+            };
+            if measure.lost.binary_search(&at).is_err() {
+                self.copy_record(&mut copy, at, &record)?;
+            }
+            at += record.bytes();
+        }
+        if measure.broken.is_none() {
+            let output = self.count.bytes;
+            self.segments.push(at + self.gap, at, output, CLOSING_BYTES);
+        }
+        self.write(&header.length.to_be_bytes())?;
+        let saved = self.saved.as_ref();
+        let is_unsaved = saved.is_some_and(|saved| at + self.gap >= saved.end());
+        for (oid, at) in copy.newest {
+            self.positions.set(oid, at);
+            self.lost.remove(&oid);
+            if is_unsaved {
+                self.unsaved.insert(oid);
+            }
+        }
+        self.last_tid = tid;
+        Ok(())
+    }
+
+    fn copy_record(
+        &mut self,
+        copy: &mut Copy,
+        at: u64,
+        record: &RawRecord,
+    ) -> Result<(), ToolError> {
+        let body = self.body(copy.origin, at, record)?;
+        let data_bytes = match body {
+            Body::Inline { bytes, .. } => bytes,
+            _ => record.data_bytes,
+        };
+        let header = RawRecord {
+            oid: record.oid,
+            tid: copy.tid,
+            // With two in one transaction both point to the one before it, as the original has it.
+            previous: self.positions.get(record.oid).unwrap_or(0),
+            transaction: copy.start,
+            version_bytes: 0,
+            data_bytes,
+        };
+        let copied = if matches!(body, Body::Inline { .. }) {
+            RawRecord::BYTES
+        } else {
+            record.bytes()
+        };
+        let output = self.count.bytes;
+        self.segments.push(at + self.gap, at, output, copied);
+        self.write(&header.encode())?;
+        self.count.records += 1;
+        copy.newest.insert(record.oid, output);
+        match body {
+            Body::Own => self.pour(at + RawRecord::BYTES, data_bytes),
+            Body::Inline { at, bytes } => self.pour(at, bytes),
+            Body::Back(target) => self.write(&target.to_be_bytes()),
+            Body::Lost => unreachable!("the record was measured"),
+        }
+    }
+
+    /// Copies bytes of the damaged file.
+    fn pour(&mut self, at: u64, bytes: u64) -> Result<(), ToolError> {
+        let end = at + bytes;
+        let mut at = at;
+        while at < end {
+            let count = usize::try_from(end - at)
+                .unwrap_or(usize::MAX)
+                .min(PIECE_BYTES);
+            let Some(piece) = self.input.bytes(at, count)? else {
+                let path = self.input.survey.path().to_owned();
+                let what = "the file became shorter while it was read".to_owned();
+                let offset = at;
+                return Err(StorageError::Corrupt { path, offset, what }.into());
+            };
+            let written = self.out.write_all(piece);
+            written.map_err(|error| StorageError::io(&*self.draft, "write", error))?;
+            self.count.bytes += count as u64;
+            at += count as u64;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), ToolError> {
+        let written = self.out.write_all(bytes);
+        written.map_err(|error| StorageError::io(&*self.draft, "write", error))?;
+        self.count.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Notes the readable records of a transaction between two places.
+    fn lose_records(&mut self, candidate: &Candidate, from: u64, to: u64) -> Result<(), ToolError> {
+        let mut at = from;
+        while at < to {
+            let record = self.input.record(at)?;
+            let Some(record) = record.filter(|record| record.transaction == candidate.origin)
+            else {
+                break;
+            };
+            self.lose(record.oid, at + self.gap);
+            at = at.saturating_add(record.bytes());
+        }
+        Ok(())
+    }
+
+    fn lose(&mut self, oid: Oid, at: u64) {
+        if self.lost.len() < LOST_OBJECTS_MAX {
+            self.lost.insert(oid, at);
+        }
+    }
+
+    fn tell_lost(&mut self, line: LostLine) -> Result<(), ToolError> {
+        self.count.lost_spans += 1;
+        self.count.lost_bytes += line.bytes;
+        Ok(self.listener.tell(Line::Lost(line))?)
+    }
+
+    fn tell_lost_objects(&mut self) -> Result<(), ToolError> {
+        if self.count.lost_spans > 0
+            && let Some(saved) = self.saved.take()
+            && self.is_of_this_file(&saved)?
+        {
+            for (oid, at) in saved.iter() {
+                if self.segments.find(at).is_none() && !self.unsaved.contains(&oid) {
+                    self.lose(oid, at);
+                }
+            }
+        }
+        for (oid, offset) in std::mem::take(&mut self.lost) {
+            self.count.lost_objects += 1;
+            // What was written is still in the buffer, but its transaction's id is in the record.
+            let left = self.positions.get(oid);
+            let left = left.map(|at| self.written_tid(at)).transpose()?;
+            let line = LostObjectLine { oid, offset, left };
+            self.listener.tell(Line::LostObject(line))?;
+        }
+        Ok(())
+    }
+
+    fn written_tid(&mut self, at: u64) -> Result<Tid, ToolError> {
+        let failed = |error| StorageError::io(&*self.draft, "read back", error);
+        self.out.flush().map_err(failed)?;
+        let mut header = [0; RawRecord::LEN];
+        self.file.read_exact_at(&mut header, at).map_err(failed)?;
+        Ok(RawRecord::decode(&header).tid)
+    }
+
+    /// Whether an index leads to the records of its objects, where these were copied.
+    fn is_of_this_file(&mut self, saved: &Positions) -> Result<bool, ToolError> {
+        let mut looked_at = 0;
+        for (oid, at) in saved.iter() {
+            let Some(place) = self.segments.find(at) else {
+                continue;
+            };
+            let record = self.input.record(place.input)?;
+            if record.is_none_or(|record| record.oid != oid) {
+                return Ok(false);
+            }
+            looked_at += 1;
+            if looked_at == INDEX_PROBES {
+                break;
+            }
+        }
+        Ok(looked_at > 0)
+    }
+
+    fn finish(mut self, output: &Path) -> Result<Verdict, ToolError> {
+        let failed = |error| StorageError::io(&*self.draft, "write", error);
+        self.out.flush().map_err(failed)?;
+        self.file.sync_data().map_err(failed)?;
+        self.positions.set_end(self.count.bytes);
+        if self.count.records > 0 {
+            let index = with_suffix(output, ".index");
+            let draft = with_suffix(output, ".index_tmp");
+            self.positions.save(self.disk, &draft)?;
+            rename(self.disk, &draft, &index)?;
+        }
+        rename(self.disk, &self.draft, output)?;
+        let parent = output.parent().unwrap_or(output);
+        let synced = self.disk.sync_directory(parent);
+        synced.map_err(|error| StorageError::io(parent, "sync", error))?;
+        let RecoverLine {
+            lost_spans,
+            mended,
+            retimed,
+            ..
+        } = self.count;
+        self.listener.tell(Line::Recovered(self.count))?;
+        Ok(Verdict::of(lost_spans + mended + retimed))
+    }
+}
+
+/// How much of a transaction can be copied.
+struct Measure {
+    records: u64,
+    /// Behind the last readable record.
+    end: u64,
+    /// The length of those that can be copied, in the damaged file.
+    kept_bytes: u64,
+    /// Their length in the new one.
+    bytes: u64,
+    /// Records before the end that cannot, in order.
+    lost: Vec<u64>,
+    broken: Option<String>,
+}
+
+/// A transaction that is being written.
+struct Copy {
+    /// Where it began once.
+    origin: u64,
+    /// Where it begins in the new file.
+    start: u64,
+    tid: Tid,
+    /// The last record of each object.
+    newest: BTreeMap<Oid, u64>,
+}
+
+fn rename(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), ToolError> {
+    let renamed = disk.rename(from, to);
+    Ok(renamed.map_err(|error| StorageError::io(to, "replace", error))?)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+const NEW_MAGIC: &[u8] = b"FS30";
+const PIECE_BYTES: usize = 1 << 18;
+/// A broken length must not ask for all memory.
+const CHECKED_BYTES_MAX: u64 = 1 << 30;
+/// Beyond these, lost objects are not told one by one.
+const LOST_OBJECTS_MAX: usize = 1 << 20;
+const INDEX_PROBES: usize = 1000;

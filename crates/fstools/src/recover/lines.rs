@@ -1,0 +1,115 @@
+//! What a recovery says.
+
+use std::fmt;
+
+use serde::Serialize;
+use storage::{Oid, Tid};
+
+use crate::line::{shown, shown_some};
+
+/// Bytes of a damaged file that were not copied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LostLine {
+    /// Where they begin.
+    pub offset: u64,
+    /// How many they are.
+    pub bytes: u64,
+    /// The transaction, where it can be read.
+    #[serde(serialize_with = "shown_some")]
+    pub tid: Option<Tid>,
+    /// How many of its records were copied all the same.
+    pub kept_records: u64,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// An object whose newest revision is lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LostObjectLine {
+    /// The object.
+    #[serde(serialize_with = "shown")]
+    pub oid: Oid,
+    /// Where its newest record was.
+    pub offset: u64,
+    /// The revision that it has in the new file; nothing where it has none.
+    #[serde(serialize_with = "shown_some")]
+    pub left: Option<Tid>,
+}
+
+/// What a recovery did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RecoverLine {
+    /// Transactions that were copied whole.
+    pub transactions: u64,
+    /// Transactions of which a part was copied.
+    pub partial: u64,
+    /// Records that were copied.
+    pub records: u64,
+    /// The length of the new file.
+    pub bytes: u64,
+    /// Places where something was lost.
+    pub lost_spans: u64,
+    /// Their bytes.
+    pub lost_bytes: u64,
+    /// Transactions that got a later id, because theirs was not later than the one before.
+    pub retimed: u64,
+    /// Objects whose newest revision is known to be lost.
+    pub lost_objects: u64,
+    /// Broken fields that were put right from what the rest of the file says.
+    pub mended: u64,
+}
+
+impl fmt::Display for LostLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "lost: {} bytes at offset {}", self.bytes, self.offset)?;
+        if let Some(tid) = self.tid {
+            write!(f, ", transaction {tid}")?;
+        }
+        write!(f, ": {}", self.what)?;
+        match self.kept_records {
+            0 => Ok(()),
+            kept => write!(f, "; {kept} records before that are kept"),
+        }
+    }
+}
+
+impl fmt::Display for LostObjectLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "object {}: its newest record, at {}, is lost; ",
+            self.oid, self.offset
+        )?;
+        match self.left {
+            Some(tid) => write!(f, "it is as of {tid}"),
+            None => f.write_str("nothing is left of it"),
+        }
+    }
+}
+
+impl fmt::Display for RecoverLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (transactions, records, bytes) = (self.transactions, self.records, self.bytes);
+        write!(
+            f,
+            "{transactions} transactions, {records} records, {bytes} bytes recovered"
+        )?;
+        if self.partial > 0 {
+            write!(f, "; {} transactions in part", self.partial)?;
+        }
+        if self.retimed > 0 {
+            write!(f, "; {} got later ids", self.retimed)?;
+        }
+        if self.mended > 0 {
+            write!(f, "; {} broken fields mended", self.mended)?;
+        }
+        match self.lost_spans {
+            0 => f.write_str("; nothing is lost"),
+            spans => write!(
+                f,
+                "; lost: {} bytes in {spans} places, the newest revision of {} objects",
+                self.lost_bytes, self.lost_objects
+            ),
+        }
+    }
+}
