@@ -12,6 +12,7 @@ mod judges;
 mod load;
 mod outage;
 mod pack;
+mod recover;
 mod relay;
 mod tools;
 mod undo;

@@ -20,6 +20,7 @@ mod info;
 mod oids;
 mod pack;
 mod progress;
+mod recover;
 mod refs;
 mod restore;
 mod stats;
@@ -94,6 +95,8 @@ enum Tool {
     BackupVerify(backup_verify::BackupVerify),
     /// Take out old revisions and what cannot be reached
     Pack(pack::Pack),
+    /// Copy what is sound in a damaged Data.fs into a new one
+    Recover(recover::Recover),
 }
 
 impl Tool {
@@ -115,6 +118,7 @@ impl Tool {
             Self::Restore(tool) => tool.run(),
             Self::BackupVerify(tool) => tool.run(),
             Self::Pack(tool) => tool.run(),
+            Self::Recover(tool) => tool.run(),
         }
     }
 }
