@@ -8,6 +8,7 @@ mod conflicts;
 mod crash;
 mod differential;
 mod durability;
+mod genuine_zeo;
 mod judges;
 mod load;
 mod outage;

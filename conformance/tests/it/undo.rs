@@ -8,7 +8,18 @@ use crate::up::role;
 
 #[test]
 fn a_genuine_client_undoes_and_walks_through_the_server() {
+    check("pickle");
+}
+
+#[test]
+fn a_genuine_client_does_so_in_msgpack() {
+    check("msgpack");
+}
+
+fn check(encoding: &str) {
     let site = sound_site();
+    let config = format!("[zeo]\nencoding = \"{encoding}\"\n");
+    std::fs::write(site.directory().join("zodiac.toml"), config).unwrap();
     let data = site.data().to_str().unwrap();
     let zeo = role(site.directory(), &["zeo", "--data", data]);
     let server = zeo.listening().unwrap();

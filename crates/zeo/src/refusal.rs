@@ -166,11 +166,16 @@ impl Refusal {
         }
     }
 
-    /// Pairs of an object and an error, or its text. One that nobody knows leaves it a text.
+    /// Pairs of an object and an error: its text, its state, or (in msgpack) its class and its state.
+    /// One that nobody knows leaves it a text.
     fn obstacles(&self) -> Option<Vec<UndoObstacle>> {
         let obstacle = |pair: &Value<'_>| {
             let [oid, error] = pair.elements()? else {
                 return None;
+            };
+            let error = match error.elements() {
+                Some([_class, state]) => state,
+                _ => error,
             };
             let text = error.get("_reason").unwrap_or(error).as_text()?;
             let mut reasons = REASONS.iter().filter(|(_, known)| *known == text);

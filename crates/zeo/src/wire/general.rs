@@ -69,7 +69,7 @@ impl Reader {
                     .map(|(key, value)| Ok((self.read(key, below)?, self.read(value, below)?)));
                 Value::Map(pairs.collect::<Result<_, String>>()?)
             }
-            Kind::Instance(instance) => self.read_prefix(&instance, below)?,
+            Kind::Instance(instance) => self.read_object(&instance, below)?,
             Kind::Global { module, name } => {
                 return Err(format!("the name {module}.{name} is not allowed"));
             }
@@ -93,15 +93,20 @@ impl Reader {
         elements.map(|element| self.read(element, depth)).collect()
     }
 
-    /// The one class that requests name: `undoInfo` filters by a path with it. Its state stands
-    /// for it.
-    fn read_prefix(
+    /// The two kinds of objects that messages hold: `undoInfo` filters by a path with a `Prefix`, and
+    /// the errors of an undo have other errors inside. The state stands for the object.
+    fn read_object(
         &mut self,
         instance: &pickle::Instance<'_>,
         depth: usize,
     ) -> Result<Value<'static>, String> {
         match (instance.class.as_global(), instance.state) {
             (Some(("ZopeUndo.Prefix", "Prefix")), Some(state)) => self.read(state, depth),
+            (Some(("ZODB.POSException", "_recon")), _) => {
+                // `_recon(class, state)`
+                let state = instance.args.and_then(|args| args.elements().nth(1));
+                self.read(state.ok_or("an error without a state")?, depth)
+            }
             (Some((module, name)), _) => Err(format!("the class {module}.{name} is not allowed")),
             (None, _) => Err("an object without a class".to_owned()),
         }
