@@ -133,6 +133,10 @@ impl Scan<'_> {
             {
                 return Ok(Verdict::Transaction(header));
             }
+            // A writer beside a look at the file may have finished both since.
+            if self.window.has_changed(at, &bytes)? {
+                return self.judge();
+            }
             let what = format!(
                 "{why}, if this is the last one; but a finished one follows it at {}. \
                  Nothing was cut off: keep a copy of the file and run a recovery tool",
@@ -401,6 +405,18 @@ impl<'a> Window<'a> {
         self.bytes.get(usize::try_from(skip).ok()?..)?.get(..len)
     }
 
+    /// Whether the file has other bytes at that offset by now, because another process writes it.
+    /// Then nothing that was read counts any more.
+    fn has_changed(&mut self, at: Offset, before: &[u8]) -> Result<bool, StorageError> {
+        let mut now = vec![0; before.len()];
+        self.log.read_exact(at, &mut now)?;
+        let has_changed = now != before;
+        if has_changed {
+            self.bytes.clear();
+        }
+        Ok(has_changed)
+    }
+
     /// The bytes at that offset, where they are in memory.
     pub(crate) fn peek<const N: usize>(&self, at: Offset) -> Option<&[u8; N]> {
         self.held(at)
@@ -414,3 +430,6 @@ impl<'a> Window<'a> {
 
 const WINDOW_BYTES: usize = 64 * 1024;
 const READ_AHEAD_BYTES: usize = 256 << 10;
+
+#[cfg(test)]
+mod tests;
