@@ -21,7 +21,7 @@ use crate::compress::Compression;
 use crate::format::{LOG_START, Offset, Status};
 use crate::generation::Generation;
 use crate::index_file;
-use crate::log::Log;
+use crate::log::{Log, Past};
 use crate::object_locks::ObjectLocks;
 use crate::open::{Alarm, Background, Clock, Durability};
 use crate::transactions::Transactions;
@@ -108,13 +108,22 @@ impl FileStorage {
     }
 
     pub(crate) fn save_index(&self) -> Result<(), StorageError> {
+        let end = self.generation.load().end();
+        self.save_index_until(end)
+    }
+
+    /// Saves the index as it was when the log ended there. Commits may go on meanwhile.
+    pub(crate) fn save_index_until(&self, end: Offset) -> Result<(), StorageError> {
         let generation = self.generation.load();
-        let (index, end) = (&generation.index, generation.end());
-        if index.len() == 0 && end > LOG_START {
+        let (log, index) = (&generation.log, &generation.index);
+        let past = Past { log, end };
+        let entries = index.iter().map(|(oid, now)| past.offset(oid, now));
+        let has_entries = entries.filter_map(Result::transpose).next().transpose()?;
+        if has_entries.is_none() && end > LOG_START {
             // Beside an index without entries the original cannot open a file of empty transactions.
             return Ok(());
         }
-        index_file::save(&*self.disk, &self.path, index, end)
+        index_file::save_past(&*self.disk, &self.path, index, &past)
     }
 
     /// The data that `oid` got in the transaction `tid`.
@@ -334,3 +343,6 @@ pub(crate) fn closed() -> StorageError {
         cause: "the storage was closed".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

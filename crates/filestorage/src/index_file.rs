@@ -13,6 +13,7 @@ use vfs::{Disk, OpenMode, SequentialReader, SequentialWriter};
 
 use crate::format::Offset;
 use crate::index::{Index, OFFSET_END};
+use crate::log::Past;
 use crate::open::{sync_parent, with_suffix};
 
 mod old;
@@ -63,9 +64,36 @@ pub(crate) fn save(
     index: &Index,
     end: Offset,
 ) -> Result<(), StorageError> {
+    save_entries(disk, data_path, all_of(index), end)
+}
+
+/// The same of an index that others go on changing: it is written as it was when the log ended at
+/// `past`. All that was there by then is in the index.
+pub(crate) fn save_past(
+    disk: &dyn Disk,
+    data_path: &Path,
+    index: &Index,
+    past: &Past<'_>,
+) -> Result<(), StorageError> {
+    let then = index.iter().filter_map(|(oid, now)| {
+        let then = past
+            .offset(oid, now)
+            .map_err(io::Error::other)
+            .transpose()?;
+        Some(then.map(|then| (oid, then)))
+    });
+    save_entries(disk, data_path, then, past.end)
+}
+
+fn save_entries(
+    disk: &dyn Disk,
+    data_path: &Path,
+    entries: impl Iterator<Item = Entry>,
+    end: Offset,
+) -> Result<(), StorageError> {
     let path = with_suffix(data_path, ".index");
     let draft = with_suffix(&path, ".index_tmp");
-    write(disk, &draft, index, end)?;
+    write_entries(disk, &draft, entries, end)?;
     disk.rename(&draft, &path)
         .map_err(|error| StorageError::io(path.as_path(), "replace", error))?;
     sync_parent(disk, &path)
@@ -78,23 +106,44 @@ pub(crate) fn write(
     index: &Index,
     end: Offset,
 ) -> Result<(), StorageError> {
+    write_entries(disk, path, all_of(index), end)
+}
+
+fn write_entries(
+    disk: &dyn Disk,
+    path: &Path,
+    entries: impl Iterator<Item = Entry>,
+    end: Offset,
+) -> Result<(), StorageError> {
     let write = || -> io::Result<()> {
         let file = disk.open(path, OpenMode::Truncate)?;
         let mut writer =
             BufWriter::with_capacity(BUFFER_BYTES, SequentialWriter::new(file.clone(), 0));
-        encode(index, end, &mut writer)?;
+        encode(entries, end, &mut writer)?;
         writer.flush()?;
         file.sync_data()
     };
     write().map_err(|error| StorageError::io(path, "write", error))
 }
 
-fn encode(index: &Index, end: Offset, out: &mut impl Write) -> io::Result<()> {
+/// An object and where its record is.
+type Entry = io::Result<(Oid, Offset)>;
+
+fn all_of(index: &Index) -> impl Iterator<Item = Entry> {
+    index.iter().map(Ok)
+}
+
+fn encode(
+    entries: impl Iterator<Item = Entry>,
+    end: Offset,
+    out: &mut impl Write,
+) -> io::Result<()> {
     out.write_all(PROTOCOL_3)?;
     encode_int(end.number(), out)?;
     out.write_all(b".")?;
     let mut bucket = Bucket::default();
-    for (oid, offset) in index.iter() {
+    for entry in entries {
+        let (oid, offset) = entry?;
         let [prefix @ .., high, low] = oid.to_bytes();
         if prefix != bucket.prefix {
             bucket.encode(out)?;
@@ -252,7 +301,7 @@ mod tests {
             index.insert(Oid::new(oid), Offset::new(offset));
         }
         let mut bytes = Vec::new();
-        encode(&index, Offset::new(end), &mut bytes).unwrap();
+        encode(all_of(&index), Offset::new(end), &mut bytes).unwrap();
         let (decoded, decoded_end) = decode(&mut &bytes[..]).unwrap();
         assert!(decoded.iter().eq(index.iter()));
         assert_eq!(decoded_end, Offset::new(end));
@@ -275,7 +324,7 @@ mod tests {
             let mut sound = Vec::new();
             let index = Index::default();
             index.insert(Oid::new(1), Offset::new(4));
-            encode(&index, Offset::new(200), &mut sound).unwrap();
+            encode(all_of(&index), Offset::new(200), &mut sound).unwrap();
             bytes.splice(0..0, sound.into_iter().take(keep));
             decode(&mut &bytes[..]).ok();
         }
@@ -292,7 +341,7 @@ mod tests {
         assert_eq!(index.get(Oid::new(70_000)), Some(Offset::new(70_100)));
         assert_eq!(index.len(), 4);
         let mut encoded = Vec::new();
-        encode(&index, end, &mut encoded).unwrap();
+        encode(all_of(&index), end, &mut encoded).unwrap();
         assert_eq!(encoded, bytes);
     }
 
@@ -303,7 +352,7 @@ mod tests {
         let (expected, expected_end) = decode(&mut &sequence[..]).unwrap();
         assert_eq!(expected.len(), 856);
         let mut encoded = Vec::new();
-        encode(&expected, expected_end, &mut encoded).unwrap();
+        encode(all_of(&expected), expected_end, &mut encoded).unwrap();
         assert_eq!(encoded, sequence);
         for name in OLD_FORMS {
             let (index, end) = decode(&mut &golden(name)[..]).unwrap();

@@ -376,6 +376,35 @@ impl Log {
     }
 }
 
+/// The log as it was when it ended at a certain place.
+pub(crate) struct Past<'a> {
+    pub(crate) log: &'a Log,
+    pub(crate) end: Offset,
+}
+
+impl Past<'_> {
+    /// Where the current record of the object was, now that it is at `at`.
+    pub(crate) fn offset(&self, oid: Oid, mut at: Offset) -> Result<Option<Offset>, StorageError> {
+        while at >= self.end {
+            let header = DataHeader::decode(&self.log.read_array(at)?);
+            if header.oid != oid || header.previous >= at {
+                let what = format!(
+                    "a record of {oid} was expected, with a pointer to an earlier one; here is {} \
+                     and its pointer leads to {}",
+                    header.oid,
+                    header.previous.number()
+                );
+                return Err(self.log.corrupt(at, what));
+            }
+            match header.previous.some() {
+                Some(previous) => at = previous,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(at))
+    }
+}
+
 enum Body {
     Data(Record),
     BackPointer(Offset),

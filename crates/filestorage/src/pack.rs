@@ -29,7 +29,7 @@ use vfs::{Disk, OpenMode};
 
 use crate::blobs::RemovedList;
 use crate::file_storage::FileStorage;
-use crate::format::LOG_START;
+use crate::format::{LOG_START, Offset};
 use crate::generation::Generation;
 use crate::log::Log;
 use crate::open::{sync_parent, with_suffix};
@@ -64,7 +64,8 @@ impl FileStorage {
         };
         let report = pack.run_until_not_overtaken()?;
         if report.packed
-            && let Err(error) = self.save_index()
+            // As it was at the switch: that much is durable, and commits have gone on since.
+            && let Err(error) = self.save_index_until(Offset::new(report.bytes_after))
         {
             tracing::warn!(%error, "the index is not saved; the next open reads the whole file");
         }

@@ -4,13 +4,13 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use storage::{Oid, StorageError, Tid};
+use storage::{StorageError, Tid};
 
 use super::format::{Fingerprint, Header, Page, TABLE_PAGES, TABLES_MAX};
 use super::tree::{Known, Tree};
-use crate::format::{DataHeader, LOG_START, Offset};
+use crate::format::{LOG_START, Offset};
 use crate::index::{Index, PAGE_SLOTS, oid_at};
-use crate::log::Log;
+use crate::log::{Log, Past};
 
 /// Why a checkpoint was not written.
 pub(super) enum Failure {
@@ -213,35 +213,6 @@ impl Round<'_> {
         };
         let number = self.tree.put(number, &page)?;
         Ok(Some(Known { number, version }))
-    }
-}
-
-/// The log as it was when it ended at a certain place.
-struct Past<'a> {
-    log: &'a Log,
-    end: Offset,
-}
-
-impl Past<'_> {
-    /// Where the current record of the object was, now that it is at `at`.
-    fn offset(&self, oid: Oid, mut at: Offset) -> Result<Option<Offset>, StorageError> {
-        while at >= self.end {
-            let header = DataHeader::decode(&self.log.read_array(at)?);
-            if header.oid != oid || header.previous >= at {
-                let what = format!(
-                    "a record of {oid} was expected, with a pointer to an earlier one; here is {} \
-                     and its pointer leads to {}",
-                    header.oid,
-                    header.previous.number()
-                );
-                return Err(self.log.corrupt(at, what));
-            }
-            match header.previous.some() {
-                Some(previous) => at = previous,
-                None => return Ok(None),
-            }
-        }
-        Ok(Some(at))
     }
 }
 
