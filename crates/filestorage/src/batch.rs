@@ -377,9 +377,13 @@ impl FileStorage {
 
     /// Makes durable what was finished without a sync, if there is something.
     pub(crate) fn sync_if_due(&self) -> Result<(), StorageError> {
-        let is_async = matches!(self.durability, Durability::Async { .. });
-        if is_async && self.unsynced.swap(false, Ordering::AcqRel) {
-            self.check_poison()?;
+        if !matches!(self.durability, Durability::Async { .. }) {
+            return Ok(());
+        }
+        // Who finds another one syncing waits: what that one took on is not durable before.
+        let _one_at_a_time = self.syncing.lock();
+        self.check_poison()?;
+        if self.unsynced.swap(false, Ordering::AcqRel) {
             let moment = self.moment();
             let blobs = std::mem::take(&mut *self.unsynced_blobs.lock());
             // A pack that comes in between has synced the file that it puts in the place.

@@ -48,6 +48,8 @@ pub struct FileStorage {
     pub(crate) unsynced: AtomicBool,
     /// Blobs that were finished since the last sync.
     pub(crate) unsynced_blobs: Mutex<Vec<StagedBlobs>>,
+    /// Held while that is synced.
+    pub(crate) syncing: Mutex<()>,
     /// Keeps the thread going that syncs from time to time.
     pub(crate) housekeeper: Mutex<Option<Sender<()>>>,
     pub(crate) pack_gc: bool,
@@ -83,9 +85,14 @@ impl FileStorage {
         let _pack_is_over = self.pack_lock.lock();
         drop(self.housekeeper.lock().take());
         let disk_lock = self.disk_lock.lock().take();
-        if self.read_only || closed_before || self.poison.get().is_some() {
+        if self.read_only || closed_before {
             self.generation().checkpointer.stop();
             return Ok(());
+        }
+        if self.poison.get().is_some() {
+            // What was finished without a sync may be lost.
+            self.generation().checkpointer.stop();
+            return self.sync_if_due();
         }
         let result = self.sync_if_due().and_then(|()| self.save_index());
         if result.is_ok() {

@@ -99,7 +99,8 @@ pub enum Durability {
     #[default]
     Strict,
     /// The transaction, written and synced at once, as the original does it: after a power loss a
-    /// transaction that was not acknowledged may look finished and not be whole.
+    /// transaction that was not acknowledged may look finished and not be whole, and the file may have
+    /// to be recovered before it can be opened. Nothing that was acknowledged is touched by that.
     Compat,
     /// Nothing for sure. It is synced after the interval, and when the storage is closed: a power
     /// loss costs what was finished since, and may leave a file that has to be recovered. For
@@ -215,6 +216,7 @@ impl FileStorage {
             writer: Writer::default(),
             unsynced: AtomicBool::new(false),
             unsynced_blobs: Mutex::new(Vec::new()),
+            syncing: Mutex::new(()),
             housekeeper: Mutex::new(None),
             pack_gc: options.pack_gc,
             pack_keep_old: options.pack_keep_old,
