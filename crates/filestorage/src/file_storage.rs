@@ -48,7 +48,7 @@ pub struct FileStorage {
     pub(crate) unsynced: AtomicBool,
     /// Blobs that were finished since the last sync.
     pub(crate) unsynced_blobs: Mutex<Vec<StagedBlobs>>,
-    /// Held while that is synced.
+    /// Held while both are synced.
     pub(crate) syncing: Mutex<()>,
     /// Keeps the thread going that syncs from time to time.
     pub(crate) housekeeper: Mutex<Option<Sender<()>>>,

@@ -291,3 +291,47 @@ fn nobody_waits_for_ever() {
     let storage = open(&disk, Durability::Strict);
     assert_eq!(storage.recent_changes(9999).unwrap().len(), finished);
 }
+
+/// Whatever is left of a batch that was written at once: what was durable before is there, or the
+/// file is refused, with all of that in it.
+#[test]
+fn a_power_loss_without_the_second_sync_keeps_what_was_durable_before() {
+    let interval = std::time::Duration::from_secs(3600);
+    let (mut opened, mut refused) = (0, 0);
+    for durability in [Durability::Compat, Durability::Async { interval }] {
+        for (operation, coin) in (1..=2).flat_map(|number| (0..150).map(move |coin| (number, coin)))
+        {
+            let disk = SimDisk::new();
+            let storage = open(&disk, durability);
+            let (sender, _told) = channel();
+            finish_together(&storage, &[(9, vec![9; 100])], &sender);
+            storage.sync_if_due().unwrap();
+            let durable = disk.contents(PATH.as_ref()).unwrap();
+            disk.fail_at(disk.operations() + operation, Fault::PowerLoss);
+            finish_together(&storage, &records(4), &sender);
+            storage.sync_if_due().ok();
+            drop(storage);
+            disk.restart(coin);
+            let context = format!("{durability:?}, operation {operation}, coin {coin}");
+            let options = Options {
+                disk: Arc::new(disk.clone()),
+                ..Options::default()
+            };
+            match FileStorage::open(PATH, options) {
+                Ok(storage) => {
+                    let left = storage.recent_changes(9).unwrap();
+                    assert_eq!(left[0].oids, [Oid::new(9)], "{context}");
+                    opened += 1;
+                }
+                Err(StorageError::Corrupt { offset, .. }) => {
+                    assert!(offset >= durable.len() as u64, "{context}");
+                    refused += 1;
+                }
+                Err(error) => panic!("{context}: {error}"),
+            }
+            let left = disk.contents(PATH.as_ref()).unwrap();
+            assert!(left.starts_with(&durable), "{context}");
+        }
+    }
+    assert!(opened > 300 && refused > 50, "{opened}, {refused}");
+}
