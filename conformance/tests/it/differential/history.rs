@@ -215,7 +215,7 @@ impl History {
     fn conflict(&mut self, ours: &Ours) -> Value {
         let (oid, tid, references) = self.some(ours);
         let older = ours.storage().load_before(oid, tid).ok().flatten();
-        let base = older.map_or(Tid::new(tid.number() - 1), |older| older.tid);
+        let base = older.map_or_else(|| Tid::new(tid.number() - 1), |older| older.tid);
         let record = self.changed(ours, oid, &references);
         self.commit("conflict", vec![store(oid, base, record)])
     }
