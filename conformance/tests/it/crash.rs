@@ -5,8 +5,6 @@
 //! FileStorage, `fstest` and `fsrefs`. Every acknowledged transaction has to be there, none in part,
 //! and none behind one that is missing.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
 use std::collections::BTreeMap;
 
 use sim::{CrashCount, SimDisk};

@@ -3,8 +3,6 @@
 //!
 //! The two exchange their `.index` files whenever they are opened again.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};

@@ -1,5 +1,7 @@
 //! Zodiac against its judges: the real binary, genuine Python, real sockets, real signals.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod alike;
 mod backup;
 mod bad_input;
