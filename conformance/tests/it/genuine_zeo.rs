@@ -57,10 +57,12 @@ impl Drop for Server {
     }
 }
 
+type Promise = (&'static str, fn(&World));
+
 /// Left out: what random actions come to (a genuine storage accepts that somebody relies on an object that
 /// is gone, where its removal is a back pointer to an older removal), and that the records of a
 /// transaction outlive the walk that named it (its file is closed at the end).
-const PROMISES: &[(&str, fn(&World))] = &[
+const PROMISES: &[Promise] = &[
     (
         "revisions",
         suite::a_revision_is_seen_from_its_transaction_on,
