@@ -26,6 +26,7 @@ use crate::format::{DataHeader, Offset, Status, TransactionHeader};
 use crate::generation::Generation;
 use crate::log::Log;
 use crate::open::Durability;
+use crate::out::{Out, OutError};
 use crate::plan::PlannedBody;
 use crate::ready::Ready;
 use crate::writer::{Queued, Seat};
@@ -135,7 +136,7 @@ impl Batch {
     }
 
     /// Writes all of it. `None`: with the status that says that it does not count yet.
-    fn write(&self, status: Option<Status>) -> io::Result<()> {
+    fn write(&self, status: Option<Status>) -> Result<(), OutError> {
         let mut out = Out::new(self.log(), self.start(), self.end());
         for placed in &self.transactions {
             let status = status.unwrap_or_else(|| placed.ready.status());
@@ -159,7 +160,12 @@ impl Batch {
 
 impl Placed {
     /// Writes the transaction as it is in the file.
-    fn encode(&self, status: Status, generation: &Generation, out: &mut Out<'_>) -> io::Result<()> {
+    fn encode(
+        &self,
+        status: Status,
+        generation: &Generation,
+        out: &mut Out<'_>,
+    ) -> Result<(), OutError> {
         let header = self.ready.header(self.tid, status);
         let meta = self.ready.meta();
         out.write(&header.encode())?;
@@ -167,18 +173,9 @@ impl Placed {
         out.write(&meta.description)?;
         out.write(&meta.extension)?;
         for record in self.ready.records() {
-            let (data_length, target);
-            let body: &[u8] = match &record.body {
-                PlannedBody::Data(data) => {
-                    data_length = data.len() as u64;
-                    data
-                }
-                PlannedBody::BackPointer(offset) => {
-                    assert!(*offset < self.start, "a back pointer leads back");
-                    data_length = 0;
-                    target = offset.number().to_be_bytes();
-                    &target
-                }
+            let data_length = match &record.body {
+                PlannedBody::Data(data) => data.len(),
+                PlannedBody::BackPointer(_) => 0,
             };
             let record_header = DataHeader {
                 oid: record.oid,
@@ -190,7 +187,13 @@ impl Placed {
                 data_length,
             };
             out.write(&record_header.encode())?;
-            out.write(body)?;
+            match &record.body {
+                PlannedBody::Data(data) => out.write_stored(data)?,
+                PlannedBody::BackPointer(target) => {
+                    assert!(*target < self.start, "a back pointer leads back");
+                    out.write(&target.number().to_be_bytes())?;
+                }
+            }
         }
         out.write(&header.length.to_be_bytes())
     }
@@ -327,13 +330,13 @@ impl FileStorage {
             }
             // The system took no more, and said so before anything was synced: what the file held
             // is untouched, and without the part that was written it is what it was.
-            Err(error) if is_full(&error) && self.cut(&batch) => {
+            Err(error) if error.is_harmless() && self.cut(&batch) => {
                 self.take_back_blobs(&mut batch);
-                let error = CommitError::from(batch.log().io("write", error));
+                let error = CommitError::from(error.into_storage_error(batch.log()));
                 batch.settle(&error);
                 Ok(None)
             }
-            Err(error) => {
+            Err(OutError::Read(error) | OutError::Write(error)) => {
                 let error = CommitError::from(self.poison_with("write", error));
                 self.cut(&batch);
                 batch.settle(&error);
@@ -349,11 +352,12 @@ impl FileStorage {
         };
         if let Err(error) = batch.write(None) {
             // Statuses that count were written: they must be known to be gone.
-            if is_full(&error) && self.cut(&batch) && self.sync(batch.log()).is_ok() {
+            if error.is_harmless() && self.cut(&batch) && self.sync(batch.log()).is_ok() {
                 self.take_back_blobs(&mut batch);
-                let error = CommitError::from(batch.log().io("write", error));
+                let error = CommitError::from(error.into_storage_error(batch.log()));
                 return batch.settle(&error);
             }
+            let (OutError::Read(error) | OutError::Write(error)) = error;
             self.poison_with("write", error);
             return batch.settle(&CommitError::Unknown);
         }
@@ -399,6 +403,7 @@ impl FileStorage {
     /// fails.
     fn cut(&self, batch: &Batch) -> bool {
         let cut = batch.log().file.set_len(batch.start().number());
+        batch.generation.forget_room(batch.start());
         if let Err(error) = cut {
             let error = self.poison_with("cut", error);
             tracing::error!(%error, "an unfinished transaction stays at the end of the file");
@@ -419,60 +424,3 @@ fn unknown(tid: Tid) -> CommitError {
     tracing::error!(%tid, "whether the transaction counts is unknown");
     CommitError::Unknown
 }
-
-/// Whether there was no room for a write, on the disk or in a quota.
-fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-    )
-}
-
-/// The end of the log, written in pieces.
-struct Out<'a> {
-    log: &'a Log,
-    /// Where the buffer begins in the file.
-    at: Offset,
-    buffer: Vec<u8>,
-}
-
-impl<'a> Out<'a> {
-    fn new(log: &'a Log, start: Offset, end: Offset) -> Self {
-        let bytes =
-            usize::try_from(end - start).map_or(PIECE_BYTES, |bytes| bytes.min(PIECE_BYTES));
-        Self {
-            log,
-            at: start,
-            buffer: Vec::with_capacity(bytes),
-        }
-    }
-
-    fn position(&self) -> Offset {
-        self.at + self.buffer.len() as u64
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.buffer.len() + bytes.len() > PIECE_BYTES {
-            self.flush()?;
-            if bytes.len() >= PIECE_BYTES {
-                self.log.file.write_at(bytes, self.at.number())?;
-                self.at = self.at + bytes.len() as u64;
-                return Ok(());
-            }
-        }
-        self.buffer.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if !self.buffer.is_empty() {
-            self.log.file.write_at(&self.buffer, self.at.number())?;
-            self.at = self.position();
-            self.buffer.clear();
-        }
-        Ok(())
-    }
-}
-
-/// How much is written with one call.
-const PIECE_BYTES: usize = 1 << 20;

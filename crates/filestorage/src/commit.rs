@@ -16,6 +16,7 @@ use crate::generation::Generation;
 use crate::object_locks::Intent;
 use crate::plan::{Plan, Planned, Undoing};
 use crate::ready::Ready;
+use crate::spill::{Spill, Stored};
 
 /// A transaction being filled.
 pub(crate) struct FileCommit {
@@ -25,6 +26,7 @@ pub(crate) struct FileCommit {
     brought: Option<(Tid, Status)>,
     /// What it does, in order.
     changes: Vec<Change>,
+    spill: Spill,
     checked: Vec<(Oid, Tid)>,
 }
 
@@ -32,7 +34,7 @@ enum Change {
     Store {
         oid: Oid,
         base: Tid,
-        record: Record,
+        record: Stored,
     },
     Delete {
         oid: Oid,
@@ -40,7 +42,7 @@ enum Change {
     },
     Restore {
         oid: Oid,
-        data: Option<Record>,
+        data: Option<Stored>,
         data_tid: Option<Tid>,
     },
     /// The file of a blob whose record was stored or restored just before.
@@ -70,6 +72,7 @@ impl FileCommit {
             texts: Texts::new(meta)?,
             brought: None,
             changes: Vec::new(),
+            spill: Spill::default(),
             checked: Vec::new(),
         })
     }
@@ -144,8 +147,7 @@ impl FileCommit {
         undoings: Vec<Undoing>,
     ) -> Result<Planned, CommitError> {
         let storage = &*self.storage;
-        let resolver = storage.resolver.as_deref();
-        let mut plan = Plan::new(generation, resolver, storage.blobs.as_ref());
+        let mut plan = Plan::new(generation, storage);
         let mut undoings = undoings.into_iter();
         let mut conflicts = Vec::new();
         for change in self.changes.drain(..) {
@@ -180,7 +182,7 @@ impl FileCommit {
         if !conflicts.is_empty() {
             return Err(CommitError::Conflict(conflicts));
         }
-        Ok(plan.finish(storage.compression))
+        Ok(plan.finish())
     }
 }
 
@@ -205,6 +207,7 @@ impl Commit for FileCommit {
     fn store(&mut self, oid: Oid, base: Tid, record: Record) -> Result<(), StorageError> {
         check_record(&record)?;
         self.storage.note_oid(oid);
+        let record = self.spill.keep(&self.storage, record)?;
         self.changes.push(Change::Store { oid, base, record });
         Ok(())
     }
@@ -232,6 +235,8 @@ impl Commit for FileCommit {
         }
         data.as_ref().map_or(Ok(()), check_record)?;
         self.storage.note_oid(oid);
+        let data = data.map(|data| self.spill.keep(&self.storage, data));
+        let data = data.transpose()?;
         self.changes.push(Change::Restore {
             oid,
             data,
@@ -290,9 +295,16 @@ impl Commit for FileCommit {
             }
             _ => None,
         };
-        let ready = Ready::new(self.texts, self.brought, planned.records, generation, locks);
+        let ready = Ready::new(
+            self.texts,
+            self.brought,
+            planned.records,
+            &generation,
+            locks,
+        );
+        let reservation = self.storage.reserve(&generation, ready.length())?;
         Ok(Box::new(FileVoted {
-            ready: ready.with_blobs(blobs),
+            ready: ready.with_blobs(blobs).with_room(reservation),
             storage: self.storage,
             resolved: planned.resolved,
         }))
@@ -322,7 +334,7 @@ impl FileStorage {
         &self,
         generation: &Generation,
         conflict: Conflict,
-        new: &Record,
+        new: &Stored,
     ) -> Result<Option<Record>, StorageError> {
         let Some(resolver) = &self.resolver else {
             return Ok(None);
@@ -339,11 +351,14 @@ impl FileStorage {
         let (Some(old), Some(committed)) = (state(base)?, state(committed)?) else {
             return Ok(None);
         };
+        let new = new
+            .load()
+            .map_err(|error| generation.log.io("read the spilled records of", error))?;
         let merged = resolver.resolve(&ConflictingStates {
             oid,
             old: &old,
             committed: &committed,
-            new,
+            new: &new,
         });
         Ok(merged.filter(|merged| check_record(merged).is_ok()))
     }

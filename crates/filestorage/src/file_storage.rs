@@ -24,6 +24,8 @@ use crate::index_file;
 use crate::log::{Log, Past};
 use crate::object_locks::ObjectLocks;
 use crate::open::{Alarm, Background, Clock, Durability};
+use crate::room::Room;
+use crate::spill::Spills;
 use crate::transactions::Transactions;
 use crate::writer::Writer;
 
@@ -41,6 +43,10 @@ pub struct FileStorage {
     /// The newest id handed out or stored, as a number; the root counts as handed out.
     pub(crate) last_oid: AtomicU64,
     pub(crate) durability: Durability,
+    /// How long the file may become.
+    pub(crate) quota: Option<u64>,
+    pub(crate) room: Arc<Room>,
+    pub(crate) spills: Spills,
     pub(crate) resolver: Option<Arc<dyn Resolver>>,
     pub(crate) object_locks: Arc<ObjectLocks>,
     pub(crate) writer: Writer,
@@ -94,7 +100,10 @@ impl FileStorage {
             self.generation().checkpointer.stop();
             return self.sync_if_due();
         }
-        let result = self.sync_if_due().and_then(|()| self.save_index());
+        let result = self
+            .sync_if_due()
+            .inspect(|()| self.generation().give_room_back())
+            .and_then(|()| self.save_index());
         if result.is_ok() {
             self.last_checkpoint();
         }

@@ -28,6 +28,8 @@ pub(crate) struct Generation {
     /// Behind the last transaction that is wholly in the index.
     end: AtomicU64,
     last_tid: AtomicU64,
+    /// Up to where the disk keeps room; all numbers where it cannot.
+    pub(crate) taken_to: AtomicU64,
 }
 
 impl Generation {
@@ -45,6 +47,7 @@ impl Generation {
             limit: AtomicU64::new(end.number()),
             end: AtomicU64::new(end.number()),
             last_tid: AtomicU64::new(last_tid.number()),
+            taken_to: AtomicU64::new(end.number()),
         }
     }
 

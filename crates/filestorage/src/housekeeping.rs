@@ -12,6 +12,7 @@ use crate::file_storage::FileStorage;
 
 /// Syncs with this interval until the storage is closed or dropped.
 pub(crate) fn start(storage: &Arc<FileStorage>, interval: Duration) -> io::Result<()> {
+    let interval = interval.max(INTERVAL_MIN);
     let (keeper, is_kept) = channel();
     *storage.housekeeper.lock() = Some(keeper);
     let storage: Weak<FileStorage> = Arc::downgrade(storage);
@@ -31,3 +32,6 @@ pub(crate) fn start(storage: &Arc<FileStorage>, interval: Duration) -> io::Resul
         .spawn(keep_house)?;
     Ok(())
 }
+
+/// A thread that never rests would help nobody.
+const INTERVAL_MIN: Duration = Duration::from_millis(1);

@@ -21,6 +21,7 @@ use crate::generation::Generation;
 use crate::log::Log;
 use crate::object_locks::ObjectLocks;
 use crate::scan::{CheckedLog, UncheckedTail, Unfinished};
+use crate::spill::Spills;
 use crate::writer::Writer;
 use crate::{housekeeping, pack, saved_index};
 
@@ -55,6 +56,9 @@ pub struct Options {
     pub checkpoint_every: Option<u64>,
     /// Gets the work of saving it: a thread for each time, unless a test wants it otherwise.
     pub background: Background,
+    /// How many bytes the file may have. A vote that would make it longer is refused with
+    /// [`StorageError::Limit`].
+    pub quota: Option<u64>,
     /// Who merges changes that were made side by side; nobody: they are conflicts.
     pub resolver: Option<Arc<dyn Resolver>>,
     /// Where the files of blobs are; nothing where the storage keeps no blobs. Made where it is
@@ -84,6 +88,7 @@ impl Default for Options {
             durability: Durability::Strict,
             checkpoint_every: Some(CHECKPOINT_EVERY_BYTES),
             background: Arc::new(on_a_thread),
+            quota: None,
             resolver: None,
             blob_dir: None,
             on_poison: Arc::new(|| {}),
@@ -203,6 +208,9 @@ impl FileStorage {
             background: options.background,
             compression: options.compress,
             durability: options.durability,
+            quota: options.quota,
+            room: Arc::default(),
+            spills: Spills::default(),
             resolver: options.resolver,
             generation: ArcSwap::from_pointee(Generation::new(
                 log,

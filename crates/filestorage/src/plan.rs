@@ -11,9 +11,11 @@ use storage::{
 
 use crate::blobs::{BlobDirectory, StagedFile};
 use crate::compress::Compression;
+use crate::file_storage::FileStorage;
 use crate::format::{DataHeader, LENGTH_LEN, LOG_START, Offset, Status, TransactionHeader};
 use crate::generation::Generation;
 use crate::log::Log;
+use crate::spill::Stored;
 use crate::transactions::Headers;
 
 /// A transaction's records, in the order they will have in the file.
@@ -23,6 +25,7 @@ pub(crate) struct Plan<'a> {
     /// Where the log ended when the objects were locked: what is later has nothing of them.
     end: Offset,
     resolver: Option<&'a dyn Resolver>,
+    compression: Compression,
     records: Vec<PlannedRecord>,
     /// The last record of each object.
     newest: HashMap<Oid, usize>,
@@ -57,7 +60,7 @@ pub(crate) struct PlannedRecord {
 /// What a record will consist of behind its header.
 #[derive(Clone)]
 pub(crate) enum PlannedBody {
-    Data(Record),
+    Data(Stored),
     /// The data of an older record; [`Offset::NONE`] says that the object does not exist any more.
     BackPointer(Offset),
 }
@@ -66,7 +69,7 @@ impl PlannedRecord {
     /// The length of the whole record.
     pub(crate) fn length(&self) -> u64 {
         let body = match &self.body {
-            PlannedBody::Data(record) => record.len() as u64,
+            PlannedBody::Data(record) => record.len(),
             PlannedBody::BackPointer(_) => LENGTH_LEN,
         };
         DataHeader::LEN as u64 + body
@@ -138,24 +141,21 @@ impl Undoing {
 
 impl<'a> Plan<'a> {
     /// Called with the objects locked.
-    pub(crate) fn new(
-        generation: &'a Arc<Generation>,
-        resolver: Option<&'a dyn Resolver>,
-        blobs: Option<&'a Arc<BlobDirectory>>,
-    ) -> Self {
+    pub(crate) fn new(generation: &'a Arc<Generation>, storage: &'a FileStorage) -> Self {
         Self {
             generation,
             end: generation.end(),
-            resolver,
+            resolver: storage.resolver.as_deref(),
+            compression: storage.compression,
             records: Vec::new(),
             newest: HashMap::new(),
             resolved: Vec::new(),
-            blobs,
+            blobs: storage.blobs.as_ref(),
             files: Vec::new(),
         }
     }
 
-    pub(crate) fn store(&mut self, oid: Oid, record: Record) {
+    pub(crate) fn store(&mut self, oid: Oid, record: Stored) {
         self.push(oid, PlannedBody::Data(record));
     }
 
@@ -166,6 +166,7 @@ impl<'a> Plan<'a> {
 
     /// A record with the changes of two transactions.
     pub(crate) fn store_merged(&mut self, oid: Oid, record: Record) {
+        let record = Stored::Held(self.compression.pack(record));
         self.store(oid, record);
         self.resolved.push(oid);
     }
@@ -179,7 +180,7 @@ impl<'a> Plan<'a> {
     pub(crate) fn restore(
         &mut self,
         oid: Oid,
-        data: Option<Record>,
+        data: Option<Stored>,
         data_tid: Option<Tid>,
     ) -> Result<(), StorageError> {
         let referred = self.same_data(oid, data.as_ref(), data_tid)?;
@@ -195,7 +196,7 @@ impl<'a> Plan<'a> {
     fn same_data(
         &self,
         oid: Oid,
-        data: Option<&Record>,
+        data: Option<&Stored>,
         tid: Option<Tid>,
     ) -> Result<Option<Offset>, StorageError> {
         let Some(tid) = tid else {
@@ -205,7 +206,8 @@ impl<'a> Plan<'a> {
             Err(StorageError::NotFound { .. }) => return Ok(None),
             found => found?,
         };
-        let is_same = self.log().data(&page)?.record.as_ref() == data;
+        let data = data.map(|data| self.load(data)).transpose()?;
+        let is_same = self.log().data(&page)?.record == data;
         Ok(is_same.then_some(at))
     }
 
@@ -237,12 +239,7 @@ impl<'a> Plan<'a> {
     }
 
     /// The records as they will be written, and what belongs to them.
-    pub(crate) fn finish(mut self, compression: Compression) -> Planned {
-        for PlannedRecord { body, .. } in &mut self.records {
-            if let PlannedBody::Data(record) = body {
-                *record = compression.pack(record.clone());
-            }
-        }
+    pub(crate) fn finish(mut self) -> Planned {
         self.resolved.sort_unstable();
         self.resolved.dedup();
         Planned {
@@ -255,6 +252,11 @@ impl<'a> Plan<'a> {
     fn push(&mut self, oid: Oid, body: PlannedBody) {
         self.newest.insert(oid, self.records.len());
         self.records.push(PlannedRecord { oid, body });
+    }
+
+    fn load(&self, stored: &Stored) -> Result<Record, StorageError> {
+        let loaded = stored.load();
+        loaded.map_err(|error| self.log().io("read the spilled records of", error))
     }
 
     fn log(&self) -> &Log {
@@ -283,6 +285,7 @@ impl<'a> Plan<'a> {
                 Since::Nothing => {}
                 Since::Obstacle(reason) => return Ok(Err(reason)),
                 Since::Merged(record) => {
+                    let record = Stored::Held(self.compression.pack(record));
                     let (body, file) = (PlannedBody::Data(record), None);
                     return Ok(Ok(UndoingRecord { oid, body, file }));
                 }
@@ -334,7 +337,7 @@ impl<'a> Plan<'a> {
             PlannedBody::BackPointer(target) => {
                 (self.data_at(oid, target)?, self.origin(oid, target)?)
             }
-            PlannedBody::Data(record) => (Some(record), None),
+            PlannedBody::Data(record) => (Some(self.load(&record)?), None),
         };
         let (Some(undone), Some(current)) = (self.data_at(oid, at)?, current) else {
             return Ok(Since::Obstacle(UndoReason::Removed));

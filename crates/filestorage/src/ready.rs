@@ -11,6 +11,8 @@ use crate::format::{LENGTH_LEN, Offset, Status, TransactionHeader};
 use crate::generation::Generation;
 use crate::object_locks::ObjectGuard;
 use crate::plan::{PlannedBody, PlannedRecord};
+use crate::room::Reservation;
+use crate::spill::Stored;
 
 /// What is to be written of a transaction that was checked. Holds its objects.
 pub(crate) struct Ready {
@@ -24,6 +26,8 @@ pub(crate) struct Ready {
     brought: Option<Tid>,
     /// Where back pointers lead, if there are any.
     generation: Option<Arc<Generation>>,
+    /// None for a moment in the vote.
+    reservation: Option<Reservation>,
     _locks: ObjectGuard,
 }
 
@@ -32,7 +36,7 @@ impl Ready {
         texts: Texts,
         brought: Option<(Tid, Status)>,
         records: Vec<PlannedRecord>,
-        generation: Arc<Generation>,
+        generation: &Arc<Generation>,
         locks: ObjectGuard,
     ) -> Self {
         let has_pointers = records.iter().any(PlannedRecord::is_pointer);
@@ -49,7 +53,8 @@ impl Ready {
             records,
             blobs: None,
             brought: brought.map(|(tid, _)| tid),
-            generation: has_pointers.then_some(generation),
+            generation: has_pointers.then(|| Arc::clone(generation)),
+            reservation: None,
             _locks: locks,
         };
         ready.measure();
@@ -59,6 +64,12 @@ impl Ready {
     /// The same with files of blobs.
     pub(crate) fn with_blobs(self, blobs: Option<StagedBlobs>) -> Self {
         Self { blobs, ..self }
+    }
+
+    /// Holds the room that it needs in the file.
+    pub(crate) fn with_room(mut self, reservation: Reservation) -> Self {
+        self.reservation = Some(reservation);
+        self
     }
 
     fn measure(&mut self) {
@@ -99,7 +110,7 @@ impl Ready {
             {
                 let page = planned.log.page(at, *oid, planned.end())?;
                 *body = match planned.log.stored_data(&page)?.record {
-                    Some(data) => PlannedBody::Data(data),
+                    Some(data) => PlannedBody::Data(Stored::Held(data)),
                     None => PlannedBody::BackPointer(Offset::NONE),
                 };
             }

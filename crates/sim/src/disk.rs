@@ -66,6 +66,7 @@ struct State {
     syncs: u64,
     fault: Option<(u64, Fault)>,
     power_is_off: bool,
+    room: Option<u64>,
     /// Counts restarts: handles of an earlier life are dead.
     life: u64,
 }
@@ -99,6 +100,12 @@ impl SimDisk {
     /// How often a file was synced.
     pub fn syncs(&self) -> u64 {
         self.state.lock().syncs
+    }
+
+    /// Says of room beyond that many bytes of a file that there is none, where somebody reserves it.
+    /// Until this is called, nothing can be reserved.
+    pub fn limit_room(&self, bytes: u64) {
+        self.state.lock().room = Some(bytes);
     }
 
     /// Lets a fault happen at the operation with that number; the next one has the number
@@ -480,6 +487,14 @@ impl File for SimFile {
     fn set_len(&self, len: u64) -> io::Result<()> {
         let len = position(len)?;
         self.with(|state| state.change_file(self.file, Change::SetLen(len)))
+    }
+
+    fn reserve(&self, offset: u64, length: u64) -> io::Result<bool> {
+        self.with(|state| match state.room {
+            None => Ok(false),
+            Some(room) if offset.saturating_add(length) <= room => Ok(true),
+            Some(_) => Err(io::ErrorKind::StorageFull.into()),
+        })
     }
 
     fn sync_data(&self) -> io::Result<()> {

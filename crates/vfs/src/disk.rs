@@ -131,6 +131,15 @@ pub trait File: Send + Sync {
     /// Cuts the file, or extends it with zeros.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
+    /// Takes room on the medium for bytes that will be written there, so that those writes do not
+    /// find it full. Contents and length stay as they are. False where that cannot be done.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::StorageFull`] or [`io::ErrorKind::QuotaExceeded`] where there is no room.
+    fn reserve(&self, _offset: u64, _length: u64) -> io::Result<bool> {
+        Ok(false)
+    }
+
     /// Returns when everything written so far, and the length, are on the medium.
     ///
     /// After an error the state of the medium is unknown, and a second call that succeeds proves

@@ -7,6 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+
 use crate::{DirectoryEntry, Disk, DiskLock, File, LockError, OpenMode};
 
 /// The operating system's files.
@@ -151,6 +154,14 @@ impl File for RealFile {
         self.0.set_len(len)
     }
 
+    fn reserve(&self, offset: u64, length: u64) -> io::Result<bool> {
+        match fallocate(&self.0, FallocateFlags::KEEP_SIZE, offset, length) {
+            Ok(()) => Ok(true),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data()
     }
@@ -236,6 +247,19 @@ mod tests {
             assert_eq!(mode & 0o777, expected);
             fs::remove_file(&path).unwrap();
         }
+    }
+
+    #[test]
+    fn to_reserve_room_changes_nothing_that_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        let file = RealDisk.open(&path, OpenMode::Create).unwrap();
+        file.write_at(b"abc", 0).unwrap();
+        file.reserve(3, 1 << 20).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"abc");
+        let far = i64::MAX.cast_unsigned();
+        let refused = file.reserve(far - 10, 20);
+        assert!(matches!(refused, Ok(false) | Err(_)), "no file is so long");
     }
 
     #[test]

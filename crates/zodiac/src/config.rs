@@ -75,6 +75,18 @@ pub(crate) struct Storage {
     pub(crate) blob_dir: PathBuf,
     pub(crate) pack_gc: bool,
     pub(crate) pack_keep_old: bool,
+    pub(crate) durability: Durability,
+    pub(crate) sync_interval: Seconds,
+    pub(crate) quota: u64,
+}
+
+/// What is on the disk when a commit is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Durability {
+    Strict,
+    Compat,
+    Async,
 }
 
 /// How records are compressed.
@@ -177,6 +189,9 @@ impl Default for Storage {
             blob_dir: PathBuf::new(),
             pack_gc: true,
             pack_keep_old: true,
+            durability: Durability::Strict,
+            sync_interval: Seconds::from_millis(1_000),
+            quota: 0,
         }
     }
 }

@@ -22,6 +22,7 @@ mod pack;
 mod pack_faults;
 mod recovery;
 mod resolving;
+mod room;
 mod undo;
 
 /// The suite on the disk that loses power, which it does not do here.

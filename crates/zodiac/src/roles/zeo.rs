@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use filestorage::{Compression, FileStorage};
+use filestorage::{Compression, Durability, FileStorage};
 use storage::Storage;
 use tokio::sync::Notify;
 use zeo_net::{Encoding, Server, ServerOptions};
@@ -82,6 +82,14 @@ fn open(config: &Config, poisoned: &Arc<Notify>) -> Result<Arc<FileStorage>> {
         blob_dir: blob_directory(&config.data, &storage.blob_dir),
         pack_gc: storage.pack_gc,
         pack_keep_old: storage.pack_keep_old,
+        durability: match storage.durability {
+            config::Durability::Strict => Durability::Strict,
+            config::Durability::Compat => Durability::Compat,
+            config::Durability::Async => Durability::Async {
+                interval: storage.sync_interval.0,
+            },
+        },
+        quota: Some(storage.quota).filter(|quota| *quota > 0),
         on_poison: Arc::new(move || poisoned.notify_one()),
         ..Default::default()
     };
