@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use storage::{PackOptions, PackReport, Stage, Tid};
 use super::arguments::{Target, last};
 use super::progress::{Progress, Unit};
 use crate::clock;
+use crate::roles::zeo::blob_directory;
 
 /// `zodiac fs pack`
 #[derive(Debug, Args)]
@@ -24,6 +26,9 @@ use crate::clock;
 pub(super) struct Pack {
     #[command(flatten)]
     target: Target,
+    /// The directory of blobs that belongs to the file [default: "blobs" beside it, if there is one]
+    #[arg(long, value_name = "DIR")]
+    blobs: Option<PathBuf>,
     /// Keep the history of the last N days
     #[arg(long, value_name = "N", conflicts_with = "to")]
     days: Option<f64>,
@@ -45,7 +50,8 @@ const HELP: &str = "\
 Takes old revisions out of the file, and objects that cannot be reached from the root. The file must
 not be open elsewhere; a running server packs when a client asks it (ZODB's db.pack(), or zeopack).
 The new file needs room beside the old one. Killed at any moment, it leaves the old file or the new
-one, whole, and perhaps FILE.pack, which the next to open the file removes.
+one, whole, and perhaps FILE.pack, which the next to open the file removes. Files of blobs go behind
+that; with the old file they are kept in DIR.old.
 
 Examples:
   zodiac fs pack var/Data.fs
@@ -72,6 +78,7 @@ impl Pack {
         let to = self.pack_time()?;
         let options = Options {
             create: false,
+            blob_dir: blob_directory(&self.target.file, self.blobs.as_deref()),
             ..Options::default()
         };
         let storage = FileStorage::open(&self.target.file, options)?;

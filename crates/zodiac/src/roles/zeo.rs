@@ -71,6 +71,7 @@ fn open(config: &Config, poisoned: &Arc<Notify>) -> Result<Arc<FileStorage>> {
             config.data.display()
         );
     }
+    let configured = Some(storage.blob_dir.as_path()).filter(|path| !path.as_os_str().is_empty());
     let poisoned = Arc::clone(poisoned);
     let options = filestorage::Options {
         create: !config.read_only,
@@ -79,7 +80,7 @@ fn open(config: &Config, poisoned: &Arc<Notify>) -> Result<Arc<FileStorage>> {
             config::Compression::None => Compression::None,
             config::Compression::Zlib => Compression::Zlib,
         },
-        blob_dir: blob_directory(&config.data, &storage.blob_dir),
+        blob_dir: blob_directory(&config.data, configured),
         pack_gc: storage.pack_gc,
         pack_keep_old: storage.pack_keep_old,
         durability: match storage.durability {
@@ -97,8 +98,8 @@ fn open(config: &Config, poisoned: &Arc<Notify>) -> Result<Arc<FileStorage>> {
 }
 
 /// Where the blobs of that Data.fs are, if it has any.
-fn blob_directory(data: &Path, configured: &Path) -> Option<PathBuf> {
-    if !configured.as_os_str().is_empty() {
+pub(crate) fn blob_directory(data: &Path, configured: Option<&Path>) -> Option<PathBuf> {
+    if let Some(configured) = configured {
         return Some(configured.to_owned());
     }
     let beside = data.with_file_name("blobs");
@@ -129,14 +130,13 @@ mod tests {
     fn blobs_are_where_they_are_said_to_be_or_beside_the_data() {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("Data.fs");
-        let nowhere = Path::new("");
-        assert_eq!(blob_directory(&data, nowhere), None);
+        assert_eq!(blob_directory(&data, None), None);
         let beside = folder.path().join("blobs");
         std::fs::create_dir(&beside).unwrap();
-        assert_eq!(blob_directory(&data, nowhere), Some(beside));
+        assert_eq!(blob_directory(&data, None), Some(beside));
         let configured = Path::new("elsewhere");
         assert_eq!(
-            blob_directory(&data, configured).as_deref(),
+            blob_directory(&data, Some(configured)).as_deref(),
             Some(configured)
         );
     }
