@@ -329,3 +329,26 @@ impl Rng {
         usize::try_from(self.0 >> 33).unwrap() % bound
     }
 }
+
+#[test]
+fn a_broken_id_hides_nothing_that_follows_other_damage() {
+    let (bytes, starts) = sound();
+    let mut broken = bytes.clone();
+    broken[starts[2]] ^= 0x80;
+    broken[starts[3]..starts[3] + 23].fill(0xff);
+    let recovered = recover(&broken, false);
+    assert_eq!((recovered.line.transactions, recovered.lost.len()), (5, 1));
+}
+
+#[test]
+fn a_back_pointer_that_does_not_lead_back_is_no_pointer() {
+    let (bytes, starts) = sound();
+    // The undo has one record: header, then the pointer, then the closing length.
+    let pointer = starts[5] - 16;
+    for target in [starts[5] - 16 - 42, starts[5] + 23, usize::MAX >> 1] {
+        let mut broken = bytes.clone();
+        broken[pointer..pointer + 8].copy_from_slice(&(target as u64).to_be_bytes());
+        let recovered = recover(&broken, false);
+        assert_eq!((recovered.line.transactions, recovered.lost.len()), (5, 1));
+    }
+}
