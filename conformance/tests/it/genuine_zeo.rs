@@ -1,5 +1,7 @@
 //! Our client at a genuine server: what every storage promises, and what only some can do.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Stdio};
 
@@ -103,6 +105,7 @@ const PROMISES: &[Promise] = &[
         suite::a_copied_transaction_says_that_it_was_packed,
     ),
     ("older", suite::a_copy_of_an_older_transaction_is_refused),
+    ("pack", suite::what_was_replaced_is_packed_far_away),
 ];
 
 fn check(msgpack: bool) {

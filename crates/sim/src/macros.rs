@@ -45,7 +45,8 @@ macro_rules! local_storage_suite {
 }
 
 /// Makes the tests of what only some storages can do. Each is named, in this order, with `yes` or
-/// `no`: what a storage lacks is refused, and that is tested.
+/// `no`: what a storage lacks is refused, and that is tested. `pack far` is for a storage where somebody
+/// else decides how it is packed: `what_was_replaced_is_packed_far_away`.
 ///
 /// ```
 /// # mod tests {
@@ -127,6 +128,9 @@ macro_rules! capability {
             a_pack_takes_only_what_was_replaced_before_its_time
             a_pack_of_what_is_all_current_changes_nothing
         }
+    };
+    ($make:path: pack far) => {
+        $crate::storage_tests! { $make: what_was_replaced_is_packed_far_away }
     };
     ($make:path: pack no) => {
         $crate::storage_tests! { $make: packing_is_not_offered }

@@ -455,6 +455,14 @@ impl Pack for OverlayStorage {
         packer.pack(options)
     }
 
+    fn options(&self) -> PackOptions {
+        let options = self.changes.packer().map(Pack::options);
+        PackOptions {
+            gc: false,
+            ..options.unwrap_or_default()
+        }
+    }
+
     fn is_packing(&self) -> bool {
         self.changes.packer().is_some_and(Pack::is_packing)
     }

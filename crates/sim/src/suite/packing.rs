@@ -91,6 +91,30 @@ pub fn a_pack_of_what_is_all_current_changes_nothing(world: &World) {
     assert_eq!(world.storage.recent_changes(9).unwrap().len(), tids.len());
 }
 
+/// What is current stays, whatever else the storage has been told to do in a pack.
+pub fn what_was_replaced_is_packed_far_away(world: &World) {
+    let replaced = world.change(Oid::ROOT, ROOT);
+    let current = world.change(Oid::ROOT, ROOT);
+    let report = world.packer().pack(&PackOptions::default()).unwrap();
+    assert!(
+        report.packed && report.bytes_after < report.bytes_before,
+        "{report:?}"
+    );
+    assert!(!world.packer().is_packing());
+    assert_eq!(world.current(Oid::ROOT).unwrap().tid, current);
+    // A cache may know better what the object was; the storage does not.
+    let gone = world.iterate().load_serial(Oid::ROOT, replaced);
+    assert!(
+        matches!(gone, Err(StorageError::NotFound { .. })),
+        "{gone:?}"
+    );
+    assert!(world.change(Oid::ROOT, ROOT) > current);
+}
+
+/// Two pickles, without references.
+const ROOT: &[u8] =
+    b"\x80\x03cpersistent.mapping\nPersistentMapping\n.\x80\x03}X\x04\x00\x00\x00data}s.";
+
 /// There is no way to ask for it.
 pub fn packing_is_not_offered(world: &World) {
     assert!(world.storage.packer().is_none());

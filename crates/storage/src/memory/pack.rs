@@ -41,6 +41,14 @@ impl Pack for MemoryStorage {
         Ok(report)
     }
 
+    /// Garbage is collected where something was given to read references with.
+    fn options(&self) -> PackOptions {
+        PackOptions {
+            gc: self.options.references.is_some(),
+            ..PackOptions::default()
+        }
+    }
+
     fn is_packing(&self) -> bool {
         self.packing.is_locked()
     }

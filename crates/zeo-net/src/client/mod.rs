@@ -19,14 +19,16 @@ mod dial;
 mod link;
 mod look;
 mod oids;
+mod pack;
 mod reader;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use storage::{
-    Changes, Commit, Iterate, Oid, Revision, Storage, StorageError, StorageStats, Tid,
+    Changes, Commit, Iterate, Oid, Pack, Revision, Storage, StorageError, StorageStats, Tid,
     TransactionMeta, Undo,
 };
 use zeo::{ClientCache, Copied, FRAME_BYTES_MAX, Reply, Request};
@@ -98,6 +100,7 @@ pub(crate) struct Shared {
     /// The server takes one transaction per connection at a time.
     commit_turn: Arc<Mutex<()>>,
     barrier: Barrier,
+    is_packing: AtomicBool,
 }
 
 #[derive(Default)]
@@ -134,6 +137,7 @@ impl ZeoStorage {
             oids: Mutex::default(),
             commit_turn: Arc::default(),
             barrier: Barrier::default(),
+            is_packing: AtomicBool::new(false),
         });
         let reader = shared.clone();
         std::thread::Builder::new()
@@ -370,5 +374,9 @@ impl Storage for ZeoStorage {
 
     fn undo(&self) -> Option<&dyn Undo> {
         self.can().undoes.then_some(self)
+    }
+
+    fn packer(&self) -> Option<&dyn Pack> {
+        Some(self)
     }
 }

@@ -24,7 +24,7 @@ mod memory_in_pickles {
         super::served(storage, super::Encoding::Pickle, ())
     }
     sim::storage_suite!(make);
-    sim::capabilities! { make: iterate yes, undo yes, delete yes, copy yes, pack no }
+    sim::capabilities! { make: iterate yes, undo yes, delete yes, copy yes, pack far }
 }
 
 mod memory_in_msgpack {
@@ -33,7 +33,7 @@ mod memory_in_msgpack {
         super::served(storage, super::Encoding::Msgpack, ())
     }
     sim::storage_suite!(make);
-    sim::capabilities! { make: iterate yes, undo yes, delete yes, copy yes, pack no }
+    sim::capabilities! { make: iterate yes, undo yes, delete yes, copy yes, pack far }
 }
 
 mod file {
@@ -44,7 +44,7 @@ mod file {
         super::served(storage, super::Encoding::Pickle, folder)
     }
     sim::storage_suite!(make);
-    sim::capabilities! { make: iterate yes, undo yes, delete yes, copy yes, pack no }
+    sim::capabilities! { make: iterate yes, undo yes, delete yes, copy yes, pack far }
 }
 
 mod overlay {
@@ -54,5 +54,5 @@ mod overlay {
         super::served(storage, super::Encoding::Pickle, ())
     }
     sim::storage_suite!(make);
-    sim::capabilities! { make: iterate yes, undo yes, delete yes, copy yes, pack no }
+    sim::capabilities! { make: iterate yes, undo yes, delete yes, copy yes, pack far }
 }
