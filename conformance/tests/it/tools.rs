@@ -125,7 +125,7 @@ fn copies_are_those_of_zodb() {
     let at = |name: &str| site.directory().join(name);
     let genuine = at("genuine.fs");
     let wanted = json!({ "source": site.data(), "target": genuine });
-    judge::run("copy.py", &wanted).unwrap();
+    judge::run("copy_transactions.py", &wanted).unwrap();
     let expected = fs::read(&genuine).unwrap();
 
     let copied = tool(&["copy", text(site.data()), text(&at("own.fs"))]);
