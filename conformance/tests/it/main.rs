@@ -15,6 +15,7 @@ mod judges;
 mod load;
 mod outage;
 mod pack;
+mod pack_stress;
 mod recover;
 mod relay;
 mod tools;

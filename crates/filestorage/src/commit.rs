@@ -282,12 +282,16 @@ impl Commit for FileCommit {
         let objects = self.objects(&undoings)?;
         let locks = self.storage.object_locks.acquire(objects);
         self.storage.check_writable()?;
+        let votes = Arc::clone(&self.storage.votes);
+        let gate = votes.pass();
         let generation = self.storage.generation();
         if let Some((tid, _)) = self.brought {
             check_later(tid, &generation)?;
         }
         self.check_reliance(&generation)?;
         let planned = self.plan(&generation, undoings)?;
+        let entry = votes.enter(&generation, &planned.records);
+        drop(gate);
         let blobs = match &self.storage.blobs {
             Some(blobs) if !planned.files.is_empty() => {
                 let after = generation.last_tid();
@@ -300,6 +304,7 @@ impl Commit for FileCommit {
             self.brought,
             planned.records,
             &generation,
+            entry,
             locks,
         );
         let reservation = self.storage.reserve(&generation, ready.length())?;

@@ -27,6 +27,7 @@ use crate::open::{Alarm, Background, Clock, Durability};
 use crate::room::Room;
 use crate::spill::Spills;
 use crate::transactions::Transactions;
+use crate::votes::Votes;
 use crate::writer::Writer;
 
 /// A Data.fs that is open.
@@ -49,6 +50,7 @@ pub struct FileStorage {
     pub(crate) spills: Spills,
     pub(crate) resolver: Option<Arc<dyn Resolver>>,
     pub(crate) object_locks: Arc<ObjectLocks>,
+    pub(crate) votes: Arc<Votes>,
     pub(crate) writer: Writer,
     /// Whether something was finished without a sync.
     pub(crate) unsynced: AtomicBool,

@@ -63,6 +63,7 @@ mod spill;
 mod survey;
 mod transactions;
 mod undo;
+mod votes;
 mod writer;
 
 pub use blobs::{BlobDirectory, BlobLayout};

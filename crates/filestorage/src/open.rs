@@ -221,6 +221,7 @@ impl FileStorage {
             )),
             last_oid: AtomicU64::new(last_oid),
             object_locks: Arc::new(ObjectLocks::default()),
+            votes: Arc::default(),
             writer: Writer::default(),
             unsynced: AtomicBool::new(false),
             unsynced_blobs: Mutex::new(Vec::new()),

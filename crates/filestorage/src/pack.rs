@@ -208,10 +208,14 @@ impl Pack<'_> {
     /// Puts the new file in the place of the old one, while no transaction is under way.
     fn switch(&self, mut copier: Copier<'_>, before: &Generation) -> Result<PackReport, PackError> {
         let storage = self.storage;
+        let votes_wait = storage.votes.halt();
         let commits_wait = storage.writer.pause();
         storage.check_writable()?;
         let end = before.end();
         copier.copy_in_haste(end)?;
+        for vote in storage.votes.all() {
+            copier.check_vote(&vote)?;
+        }
         assert_eq!(copier.copied_to, end, "everything is copied");
         let (records_dropped, transactions_dropped) =
             (copier.records_dropped, copier.transactions_dropped);
@@ -239,6 +243,7 @@ impl Pack<'_> {
         let after = Generation::new(log, index, checkpointer, new_end, before.last_tid());
         storage.generation.store(Arc::new(after));
         drop(commits_wait);
+        drop(votes_wait);
         Ok(report)
     }
 

@@ -52,6 +52,7 @@ struct UndoingRecord {
 }
 
 /// A record that has no place yet.
+#[derive(Clone)]
 pub(crate) struct PlannedRecord {
     pub(crate) oid: Oid,
     pub(crate) body: PlannedBody,

@@ -13,6 +13,7 @@ use crate::object_locks::ObjectGuard;
 use crate::plan::{PlannedBody, PlannedRecord};
 use crate::room::Reservation;
 use crate::spill::Stored;
+use crate::votes::VoteEntry;
 
 /// What is to be written of a transaction that was checked. Holds its objects.
 pub(crate) struct Ready {
@@ -28,6 +29,7 @@ pub(crate) struct Ready {
     generation: Option<Arc<Generation>>,
     /// None for a moment in the vote.
     reservation: Option<Reservation>,
+    _entry: VoteEntry,
     _locks: ObjectGuard,
 }
 
@@ -37,6 +39,7 @@ impl Ready {
         brought: Option<(Tid, Status)>,
         records: Vec<PlannedRecord>,
         generation: &Arc<Generation>,
+        entry: VoteEntry,
         locks: ObjectGuard,
     ) -> Self {
         let has_pointers = records.iter().any(PlannedRecord::is_pointer);
@@ -55,6 +58,7 @@ impl Ready {
             brought: brought.map(|(tid, _)| tid),
             generation: has_pointers.then(|| Arc::clone(generation)),
             reservation: None,
+            _entry: entry,
             _locks: locks,
         };
         ready.measure();

@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use storage::{Oid, PackError, Stage, StorageError, is_blob_record};
+use storage::{Oid, PackError, Stage, StorageError, Tid, is_blob_record};
 use vfs::File;
 
 use super::Pack;
@@ -23,6 +23,7 @@ use crate::format::{DataHeader, LOG_START, MAGIC_NEW, Offset, Status, Transactio
 use crate::index::Index;
 use crate::log::Log;
 use crate::references::References;
+use crate::votes::Vote;
 
 /// The new file while it is made.
 pub(super) struct Copier<'a> {
@@ -361,18 +362,26 @@ impl<'a> Copier<'a> {
         if !self.pack.gc {
             return Ok(());
         }
-        let (tid, exists) = self.log.data_into(at, parent, end, &mut self.data)?;
-        if !exists {
+        let mut data = std::mem::take(&mut self.data);
+        let (tid, _) = self.log.data_into(at, parent, end, &mut data)?;
+        let checked = self.check_references(parent, tid, &data);
+        self.data = data;
+        checked
+    }
+
+    fn check_references(&mut self, parent: Oid, tid: Tid, data: &[u8]) -> Result<(), PackError> {
+        if data.is_empty() {
+            // The object was removed.
             return Ok(());
         }
-        let (found, _) =
-            self.references
-                .read(&self.data)
-                .map_err(|cause| PackError::Unreadable {
-                    oid: parent,
-                    tid,
-                    cause,
-                })?;
+        let (found, _) = self
+            .references
+            .read(data)
+            .map_err(|cause| PackError::Unreadable {
+                oid: parent,
+                tid,
+                cause,
+            })?;
         for &needed in found {
             // It may have been stored again since.
             if self.garbage.contains(needed) && self.marks.current.get(needed).is_none() {
@@ -380,6 +389,16 @@ impl<'a> Copier<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The same for a transaction that will be finished behind the switch.
+    pub(super) fn check_vote(&mut self, vote: &Vote) -> Result<(), PackError> {
+        if !self.pack.gc {
+            return Ok(());
+        }
+        vote.each_record(&self.pack.storage.path, |oid, data| {
+            self.check_references(oid, Tid::MAX, data)
+        })
     }
 
     /// Brings everything to the disk.

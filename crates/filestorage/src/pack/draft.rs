@@ -216,4 +216,5 @@ impl Writer {
 
 const BUFFER_BYTES: usize = 256 << 10;
 const ORDERS_WAITING_MAX: usize = 3;
-const UNSYNCED_BYTES_MAX: usize = 64 << 20;
+/// A commit that syncs its own file may have to wait for these.
+const UNSYNCED_BYTES_MAX: usize = 8 << 20;

@@ -5,7 +5,8 @@
 //! * the records that were current then, of objects reachable from the root then;
 //! * records that back pointers of later transactions name, and what is reachable from them;
 //! * what later transactions refer to: an object that was garbage at the pack time may have been
-//!   taken up again since. (The original does not look there, and loses such objects.)
+//!   taken up again since; and what transactions refer to that have voted. (The original does not look
+//!   there, and loses such objects.)
 //!
 //! # Memory
 //!
@@ -15,7 +16,7 @@
 
 use std::collections::BTreeMap;
 
-use storage::{Oid, PackError, Stage};
+use storage::{Oid, PackError, Stage, Tid};
 
 use super::Pack;
 use super::follow::{Follower, Reference};
@@ -263,23 +264,37 @@ impl Marker<'_> {
                 return Ok(());
             }
             let data = reader.own_data(at, record)?;
-            let (found, _) = references
-                .read(data)
-                .map_err(|cause| PackError::Unreadable {
-                    oid: record.oid,
-                    tid: record.tid,
-                    cause,
-                })?;
-            for &to in found {
-                let from = record.oid;
-                marker.meet(&Reference { from, to })?;
-            }
+            marker.meet_all(&mut references, record.oid, record.tid, data)?;
             if marker.unfollowed.len() >= FOLLOWED_AT_ONCE {
                 marker.follow()?;
             }
             Ok(())
         })?;
+        for vote in self.pack.storage.votes.all() {
+            vote.each_record(&self.pack.storage.path, |oid, data| {
+                self.meet_all(&mut references, oid, Tid::MAX, data)
+            })?;
+        }
         self.follow()
+    }
+
+    /// Meets what a record refers to.
+    fn meet_all(
+        &mut self,
+        references: &mut References,
+        from: Oid,
+        tid: Tid,
+        data: &[u8],
+    ) -> Result<(), PackError> {
+        let found = references.read(data);
+        let (found, _) = found.map_err(|cause| PackError::Unreadable {
+            oid: from,
+            tid,
+            cause,
+        })?;
+        found
+            .iter()
+            .try_for_each(|&to| self.meet(&Reference { from, to }))
     }
 
     fn each_later_record(

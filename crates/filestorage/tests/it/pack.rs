@@ -8,7 +8,7 @@ use filestorage::{FileStorage, PackError, PackOptions, PackProgress, Stage, Stat
 use parking_lot::Mutex;
 use pickle::Pickles;
 use sim::SimDisk;
-use storage::{Oid, Storage, StorageError, Tid, TransactionMeta};
+use storage::{Commit, Oid, Record, Storage, StorageError, Tid, TransactionMeta, Voted};
 use vfs::Disk;
 
 use crate::{PATH, open, open_read_only, path};
@@ -395,6 +395,68 @@ fn undo(storage: &Arc<FileStorage>, tid: Tid) -> Tid {
 fn shown(storage: &FileStorage, oid: u64, before: Tid) -> Vec<u8> {
     let found = storage.load_before(Oid::new(oid), before).unwrap();
     found.expect("it existed").record.to_vec()
+}
+
+/// A transaction that has voted, and is finished later.
+fn voted(storage: &Arc<FileStorage>, fill: impl FnOnce(&mut dyn Commit)) -> Box<dyn Voted> {
+    let mut commit = storage.clone().begin(TransactionMeta::default()).unwrap();
+    fill(&mut *commit);
+    commit.vote().unwrap()
+}
+
+/// The root held 1, which holds 2, and does not any more; 3 was never held. Says what unlinked them.
+fn with_unlinked_objects() -> (Arc<FileStorage>, Tid) {
+    let storage = open(&SimDisk::new()).unwrap();
+    change(&storage, 0, "root", &[1]);
+    change(&storage, 1, "unlinked", &[2]);
+    change(&storage, 2, "below it", &[]);
+    let unlinked = change(&storage, 0, "root, without", &[]);
+    change(&storage, 3, "garbage", &[]);
+    (storage, unlinked)
+}
+
+fn check_linked_again(storage: &FileStorage) {
+    assert_eq!(shown(storage, 0, Tid::MAX), record("root", &[1]));
+    assert!(exists(storage, 1) && exists(storage, 2));
+    assert!(!exists(storage, 3), "it was packed");
+    check_currency(storage, "after the finish");
+}
+
+#[test]
+fn what_a_transaction_refers_to_that_has_voted_is_kept() {
+    let (storage, unlinked) = with_unlinked_objects();
+    let store = voted(&storage, |commit| {
+        let record = Record::from(record("root", &[1]));
+        commit.store(Oid::ROOT, unlinked, record).unwrap();
+    });
+    assert!(storage.pack(&PackOptions::default()).unwrap().packed);
+    store.finish(Box::new(|_| {})).unwrap();
+    check_linked_again(&storage);
+}
+
+#[test]
+fn a_vote_during_a_pack_that_takes_up_garbage_makes_it_begin_again() {
+    for by_undo in [false, true] {
+        let (storage, unlinked) = with_unlinked_objects();
+        let vote = Arc::new(Mutex::new(None));
+        let options = when_copying({
+            let (storage, vote) = (storage.clone(), vote.clone());
+            move || {
+                *vote.lock() = Some(voted(&storage, |commit| {
+                    if by_undo {
+                        commit.undo(unlinked).unwrap();
+                    } else {
+                        let record = Record::from(record("root", &[1]));
+                        commit.store(Oid::ROOT, unlinked, record).unwrap();
+                    }
+                }));
+            }
+        });
+        assert!(storage.pack(&options).unwrap().packed);
+        let vote = vote.lock().take().unwrap();
+        vote.finish(Box::new(|_| {})).unwrap();
+        check_linked_again(&storage);
+    }
 }
 
 /// The undo points back to a record that the pack has left out already.
