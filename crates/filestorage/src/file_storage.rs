@@ -26,7 +26,7 @@ use crate::object_locks::ObjectLocks;
 use crate::open::{Alarm, Background, Clock, Durability};
 use crate::room::Room;
 use crate::spill::Spills;
-use crate::transactions::Transactions;
+use crate::transactions::{Transactions, TransactionsBackwards};
 use crate::votes::Votes;
 use crate::writer::Writer;
 
@@ -160,6 +160,20 @@ impl FileStorage {
     pub fn transactions(&self, from: Tid, to: Tid) -> Result<Transactions, StorageError> {
         let (log, end) = self.log_and_end();
         Transactions::between(log, from, to, end)
+    }
+
+    /// As [`FileStorage::transactions`], newest first. From the end of a large file the way to its last
+    /// transactions is short.
+    ///
+    /// # Errors
+    /// The way to `to` is damaged.
+    pub fn transactions_backwards(
+        &self,
+        from: Tid,
+        to: Tid,
+    ) -> Result<TransactionsBackwards, StorageError> {
+        let (log, end) = self.log_and_end();
+        TransactionsBackwards::between(log, from, to, end)
     }
 
     /// The file as it is now.

@@ -78,4 +78,4 @@ pub use survey::{
     Damage, Positions, RawRecord, RawTransaction, Step, Survey, SurveyedData, SurveyedRecord,
     SurveyedTransaction, UnfinishedTail, Walk,
 };
-pub use transactions::{DataRecords, TransactionRecord, Transactions};
+pub use transactions::{DataRecords, TransactionRecord, Transactions, TransactionsBackwards};

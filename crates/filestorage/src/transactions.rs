@@ -65,6 +65,52 @@ impl Iterator for Transactions {
     }
 }
 
+/// The transactions of a span, newest first; see [`crate::FileStorage::transactions_backwards`].
+pub struct TransactionsBackwards {
+    log: Log,
+    /// Behind the next one.
+    at: Offset,
+    from: Tid,
+}
+
+impl TransactionsBackwards {
+    pub(crate) fn between(log: Log, from: Tid, to: Tid, end: Offset) -> Result<Self, StorageError> {
+        let at = if to == Tid::MAX {
+            end
+        } else {
+            find(&log, to.next(), end)?
+        };
+        Ok(Self { log, at, from })
+    }
+
+    fn advance(&mut self) -> Result<Option<TransactionRecord>, StorageError> {
+        while self.at > LOG_START {
+            let (start, header) = self.log.transaction_before(self.at)?;
+            if header.tid < self.from {
+                break;
+            }
+            self.at = start;
+            if header.status != Status::UNDONE {
+                return TransactionRecord::read(&self.log, start, &header).map(Some);
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Iterator for TransactionsBackwards {
+    type Item = Result<TransactionRecord, StorageError>;
+
+    /// After an error there is nothing more: where the one before begins is unknown.
+    fn next(&mut self) -> Option<Self::Item> {
+        let item = self.advance().transpose();
+        if !matches!(item, Some(Ok(_))) {
+            self.at = LOG_START;
+        }
+        item
+    }
+}
+
 /// Where the first transaction begins that is not before `from`. Looks from both ends at once, so
 /// that recent and early ones are both found quickly.
 pub(crate) fn find(log: &Log, from: Tid, end: Offset) -> Result<Offset, StorageError> {

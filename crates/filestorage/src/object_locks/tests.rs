@@ -82,6 +82,7 @@ fn nobody_is_overtaken() {
             }
         });
         while locks.waiting(on) < waiting {
+            assert!(!handle.is_finished(), "{name}: did not wait");
             thread::yield_now();
         }
         handle

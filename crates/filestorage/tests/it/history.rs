@@ -5,7 +5,7 @@ use sim::suite::Model;
 use sim::{SimDisk, World};
 use storage::{Oid, Storage, StorageError, Tid};
 
-use crate::{open, open_read_only};
+use crate::{change, open, open_read_only};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(30))]
@@ -46,4 +46,31 @@ fn check_serials(storage: &filestorage::FileStorage) {
     }
     assert_eq!(last, storage.last_tid());
     assert!(storage.load_serial(Oid::new(99), last).is_err());
+}
+
+/// Whatever the span: backwards is the same, the other way round.
+#[test]
+fn transactions_are_walked_backwards() {
+    let disk = SimDisk::new();
+    let storage = open(&disk).unwrap();
+    let tids: Vec<_> = (0..6)
+        .map(|number| change(&storage, number % 3, &[1]))
+        .collect();
+    let mut limits = vec![Tid::ZERO, Tid::MAX];
+    limits.extend(tids.iter().flat_map(|tid| [*tid, tid.next()]));
+    for from in &limits {
+        for to in &limits {
+            let forwards = storage.transactions(*from, *to).unwrap();
+            let mut forwards: Vec<_> = forwards.map(|found| found.unwrap().tid).collect();
+            forwards.reverse();
+            let backwards = storage.transactions_backwards(*from, *to).unwrap();
+            let backwards: Vec<_> = backwards.map(|found| found.unwrap().tid).collect();
+            assert_eq!(backwards, forwards, "{from} to {to}");
+        }
+    }
+    let last = storage
+        .transactions_backwards(Tid::ZERO, Tid::MAX)
+        .unwrap()
+        .next();
+    assert_eq!(last.unwrap().unwrap().records().count(), 1);
 }
