@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use filestorage::{FileStorage, Options};
+use filestorage::{FileStorage, Options, PackOptions};
 use serde_json::Value;
 use sim::SimDisk;
 use storage::{
@@ -275,4 +275,44 @@ fn iteration_through_the_trait_finds_everything() {
     }
     assert!(own.next().is_none());
     assert!(packed > 0);
+}
+
+/// The back pointers of an undo lead into the file that it was planned for. Where a pack has put another
+/// one in its place before the finish, the data themselves are written.
+#[test]
+fn an_undo_that_is_overtaken_by_a_pack_brings_the_right_data_back() {
+    let disk = SimDisk::new();
+    let storage = open(&disk).unwrap();
+    change(&storage, 1, &[b'o'; 3000]);
+    change(&storage, 2, b"of no interest");
+    change(&storage, 2, b"of no interest either");
+    let undone = change(&storage, 1, b"undone");
+    let mut commit = storage.clone().begin(TransactionMeta::default()).unwrap();
+    commit.undo(undone).unwrap();
+    let voted = commit.vote().unwrap();
+    let options = PackOptions {
+        to: undone,
+        gc: false,
+        ..PackOptions::default()
+    };
+    assert!(storage.pack(&options).unwrap().packed);
+    let tid = voted.finish(Box::new(|_| {})).unwrap();
+    let check = |storage: &FileStorage| {
+        let current = storage.load_before(Oid::new(1), Tid::MAX).unwrap().unwrap();
+        assert_eq!((current.tid, &*current.record), (tid, &[b'o'; 3000][..]));
+        let before = storage.load_before(Oid::new(1), tid).unwrap().unwrap();
+        assert_eq!((before.tid, &*before.record), (undone, &b"undone"[..]));
+        let last = storage
+            .transactions(tid, tid)
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap();
+        let record = last.records().next().unwrap().unwrap();
+        assert_eq!(record.data_tid, None, "the older record is no longer here");
+    };
+    check(&storage);
+    drop(storage);
+    disk.restart(1);
+    check(&open(&disk).unwrap());
 }
