@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use storage::{
-    Commit, CommitError, Conflict, ConflictingStates, Oid, Publish, Record, StorageError, Tid,
-    TransactionMeta, Voted,
+    Commit, CommitError, Conflict, ConflictingStates, Oid, Publish, Record, Resolution,
+    StorageError, Tid, TransactionMeta, Voted,
 };
 
 use crate::blobs::{StagedBlobs, StagedFile};
@@ -133,6 +133,7 @@ impl FileCommit {
                     oid,
                     committed,
                     base,
+                    refusal: None,
                 }));
             }
         }
@@ -155,8 +156,12 @@ impl FileCommit {
                 Change::Store { oid, base, record } => match conflict(generation, oid, base)? {
                     None => plan.store(oid, record),
                     Some(conflict) => match storage.merge(generation, conflict, &record)? {
-                        Some(merged) => plan.store_merged(oid, merged),
-                        None => conflicts.push(conflict),
+                        Resolution::Merged(merged) => plan.store_merged(oid, merged),
+                        Resolution::Refused(reason) => conflicts.push(Conflict {
+                            refusal: Some(reason),
+                            ..conflict
+                        }),
+                        Resolution::Unknown => conflicts.push(conflict),
                     },
                 },
                 Change::Delete { oid, base } => {
@@ -200,6 +205,7 @@ fn conflict(
             oid,
             committed,
             base,
+            refusal: None,
         }))
 }
 
@@ -334,27 +340,28 @@ impl Voted for FileVoted {
 }
 
 impl FileStorage {
-    /// The record with both changes in it, if somebody can merge them.
+    /// The record with both changes in it, where somebody can merge them.
     fn merge(
         &self,
         generation: &Generation,
         conflict: Conflict,
         new: &Stored,
-    ) -> Result<Option<Record>, StorageError> {
+    ) -> Result<Resolution, StorageError> {
         let Some(resolver) = &self.resolver else {
-            return Ok(None);
+            return Ok(Resolution::Unknown);
         };
         let Conflict {
             oid,
             committed,
             base,
+            ..
         } = conflict;
         let state = |tid| match generation.load_serial(oid, tid) {
             Err(StorageError::NotFound { .. }) => Ok(None),
             found => found.map(Some),
         };
         let (Some(old), Some(committed)) = (state(base)?, state(committed)?) else {
-            return Ok(None);
+            return Ok(Resolution::Unknown);
         };
         let new = new
             .load()
@@ -365,7 +372,12 @@ impl FileStorage {
             committed: &committed,
             new: &new,
         });
-        Ok(merged.filter(|merged| check_record(merged).is_ok()))
+        Ok(match merged {
+            Resolution::Merged(record) if check_record(&record).is_err() => {
+                Resolution::Refused("the merged state is no record that the format can hold")
+            }
+            other => other,
+        })
     }
 
     /// Takes a file over that is handed in, where the storage keeps blobs.

@@ -373,7 +373,7 @@ impl<'a> Plan<'a> {
             committed: &current,
             new: &before,
         });
-        Ok(match merged.filter(|merged| !merged.is_empty()) {
+        Ok(match merged.merged().filter(|merged| !merged.is_empty()) {
             Some(merged) => Since::Merged(merged),
             None => Since::Obstacle(UndoReason::ChangedLater),
         })

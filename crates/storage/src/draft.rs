@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::claims::{Claim, Intent};
 use crate::{
-    CommitError, Conflict, ConflictingStates, DataRecord, Oid, Record, Resolver, StorageError, Tid,
-    TransactionMeta,
+    CommitError, Conflict, ConflictingStates, DataRecord, Oid, Record, Resolution, Resolver,
+    StorageError, Tid, TransactionMeta,
 };
 
 mod undo;
@@ -187,6 +187,7 @@ impl Draft {
                     oid,
                     committed,
                     base,
+                    refusal: None,
                 }));
             }
         }
@@ -227,18 +228,21 @@ impl Plan<'_> {
             self.push(oid, Some(record.clone()), None);
             return Ok(None);
         };
-        match self.merge_store(&current, base, record)? {
-            Some(merged) => {
+        let refusal = match self.merge_store(&current, base, record)? {
+            Resolution::Merged(merged) => {
                 self.push(oid, Some(merged), None);
                 self.resolved.insert(oid);
-                Ok(None)
+                return Ok(None);
             }
-            None => Ok(Some(Conflict {
-                oid,
-                committed: current.tid,
-                base,
-            })),
-        }
+            Resolution::Refused(reason) => Some(reason),
+            Resolution::Unknown => None,
+        };
+        Ok(Some(Conflict {
+            oid,
+            committed: current.tid,
+            base,
+            refusal,
+        }))
     }
 
     fn merge_store(
@@ -246,17 +250,22 @@ impl Plan<'_> {
         current: &DataRecord,
         base: Tid,
         record: &Record,
-    ) -> Result<Option<Record>, StorageError> {
+    ) -> Result<Resolution, StorageError> {
         let (Some(_), Some(committed)) = (self.resolver, &current.data) else {
-            return Ok(None);
+            return Ok(Resolution::Unknown);
         };
         let old = self.view.revision_before(current.oid, base.next())?;
         let old = old.filter(|old| old.tid == base).and_then(|old| old.data);
-        Ok(old.and_then(|old| self.merge(current.oid, &old, committed, record)))
+        Ok(old.map_or(Resolution::Unknown, |old| {
+            self.merge(current.oid, &old, committed, record)
+        }))
     }
 
-    fn merge(&self, oid: Oid, old: &Record, committed: &Record, new: &Record) -> Option<Record> {
-        self.resolver?.resolve(&ConflictingStates {
+    fn merge(&self, oid: Oid, old: &Record, committed: &Record, new: &Record) -> Resolution {
+        let Some(resolver) = self.resolver else {
+            return Resolution::Unknown;
+        };
+        resolver.resolve(&ConflictingStates {
             oid,
             old,
             committed,
@@ -275,6 +284,7 @@ impl Plan<'_> {
             oid,
             committed,
             base,
+            refusal: None,
         }))
     }
 

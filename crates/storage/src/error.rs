@@ -143,6 +143,9 @@ pub struct Conflict {
     pub committed: Tid,
     /// The transaction that the refused change was based on.
     pub base: Tid,
+    /// Why the two cannot be merged, where that was found out by one who knows the object's class;
+    /// nothing where a client that has the class might merge them.
+    pub refusal: Option<&'static str>,
 }
 
 /// An error of committing.

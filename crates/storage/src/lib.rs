@@ -48,7 +48,7 @@ pub use memory::{Clock, MemoryOptions, MemoryStorage, References};
 pub use overlay::{OverlayOptions, OverlayStorage};
 pub use pack::{Pack, PackOptions, PackProgress, PackReport, Stage};
 pub use pack_error::PackError;
-pub use resolve::{ConflictingStates, Resolver};
+pub use resolve::{ConflictingStates, Resolution, Resolver};
 pub use revision::{Record, Revision, TransactionMeta};
 pub use traits::{Changes, Commit, Publish, Storage, StorageStats, Voted};
 pub use undo::{Undo, UndoEntry, UndoObstacle, UndoReason, UndoRefusal};

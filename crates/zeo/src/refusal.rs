@@ -199,6 +199,7 @@ impl Refusal {
             oid: Oid::try_from(self.data.get("oid")?.as_bytes()?).ok()?,
             committed: tid(serials.first()?)?,
             base: tid(serials.get(1)?)?,
+            refusal: None,
         })
     }
 
@@ -234,7 +235,12 @@ impl From<&StorageError> for Refusal {
 impl From<&CommitError> for Refusal {
     fn from(error: &CommitError) -> Self {
         match error {
-            CommitError::Conflict(conflicts) => match conflicts.first() {
+            // The one that nobody can merge is what ends the transaction.
+            CommitError::Conflict(conflicts) => match conflicts
+                .iter()
+                .find(|conflict| conflict.refusal.is_some())
+                .or_else(|| conflicts.first())
+            {
                 Some(conflict) => conflict_refusal(CONFLICT, "database conflict error", conflict),
                 None => Self::new(
                     "ZODB.POSException.StorageSystemError",
@@ -320,6 +326,7 @@ mod tests {
             oid: Oid::new(5),
             committed: Tid::new(9),
             base: Tid::new(7),
+            refusal: None,
         };
         for encoding in [Encoding::Pickle, Encoding::Msgpack] {
             let error = CommitError::Conflict(vec![conflict]);

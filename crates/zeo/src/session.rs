@@ -403,6 +403,7 @@ fn votes_of(value: &Value<'_>) -> Option<Reply> {
             oid: oid_of(element.get("oid")?)?,
             committed: tid_of(serials.first()?)?,
             base: tid_of(serials.get(1)?)?,
+            refusal: None,
         })
     };
     let conflicts = conflicts.into_iter().map(conflict);

@@ -9,8 +9,8 @@ use filestorage::{FileStorage, Options};
 use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
 use storage::{
-    CommitError, ConflictingStates, Iterate, Oid, PackError, PackOptions, Record, Resolver,
-    Storage, StorageError, Tid, TransactionMeta,
+    CommitError, ConflictingStates, Iterate, Oid, PackError, PackOptions, Record, Resolution,
+    Resolver, Storage, StorageError, Tid, TransactionMeta,
 };
 
 use super::history::{counted, counter};
@@ -19,10 +19,15 @@ use super::history::{counted, counter};
 struct Counters;
 
 impl Resolver for Counters {
-    fn resolve(&self, states: &ConflictingStates<'_>) -> Option<Record> {
+    fn resolve(&self, states: &ConflictingStates<'_>) -> Resolution {
         let [old, committed, new] =
             [states.old, states.committed, states.new].map(|state| counted(state));
-        Some(Record::from(counter(committed? + new? - old?)))
+        match (old, committed, new) {
+            (Some(old), Some(committed), Some(new)) => {
+                Resolution::Merged(Record::from(counter(committed + new - old)))
+            }
+            _ => Resolution::Refused("not a counter"),
+        }
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use filestorage::{FileStorage, Options};
 use sim::SimDisk;
 use storage::{
-    CommitError, ConflictingStates, Oid, Record, Resolver, Storage, Tid, TransactionMeta,
-    UndoReason,
+    CommitError, Conflict, ConflictingStates, Oid, Record, Resolution, Resolver, Storage, Tid,
+    TransactionMeta, UndoReason,
 };
 
 use crate::{PATH, change, options};
@@ -15,7 +15,7 @@ use crate::{PATH, change, options};
 struct Adder;
 
 impl Resolver for Adder {
-    fn resolve(&self, states: &ConflictingStates<'_>) -> Option<Record> {
+    fn resolve(&self, states: &ConflictingStates<'_>) -> Resolution {
         let ConflictingStates {
             oid: _,
             old,
@@ -23,8 +23,12 @@ impl Resolver for Adder {
             new,
         } = states;
         let number = |record: &Record| Some(i32::from_be_bytes(record[..].try_into().ok()?));
-        let merged = number(committed)? + number(new)? - number(old)?;
-        Some(counter(merged))
+        match [number(old), number(committed), number(new)] {
+            [Some(old), Some(committed), Some(new)] => {
+                Resolution::Merged(counter(committed + new - old))
+            }
+            _ => Resolution::Refused("no number"),
+        }
     }
 }
 
@@ -98,16 +102,24 @@ fn what_cannot_be_merged_is_a_conflict() {
     };
     let found: Vec<_> = conflicts
         .iter()
-        .map(|conflict| (conflict.oid, conflict.committed, conflict.base))
+        .map(|conflict| {
+            let Conflict {
+                oid,
+                committed,
+                base,
+                refusal,
+            } = *conflict;
+            (oid, committed, base, refusal)
+        })
         .collect();
     assert_eq!(
         found,
         [
-            (OID, second, first),
-            (Oid::new(2), other, first),
-            (OID, second, second.next()),
+            (OID, second, first, Some("no number")),
+            (Oid::new(2), other, first, None),
+            (OID, second, second.next(), None),
         ],
-        "the last one has a base that never was"
+        "the last two have bases that never were: there is nothing to merge with"
     );
 }
 

@@ -22,7 +22,8 @@ pub fn a_stale_base_is_a_conflict(world: &World) {
             [Conflict {
                 oid,
                 committed,
-                base
+                base,
+                refusal: None,
             }]
         );
     }
@@ -43,6 +44,7 @@ pub fn all_conflicts_are_listed(world: &World) {
         oid: oids[at],
         committed,
         base: bases[at],
+        refusal: None,
     };
     assert_eq!(conflicts, [conflict(0, now[0]), conflict(2, now[1])]);
     assert_eq!(world.seen(oids[1], Tid::MAX).as_deref(), Some(&b"one"[..]));
@@ -69,6 +71,7 @@ pub fn a_stale_check_is_a_read_conflict(world: &World) {
         oid: read,
         committed,
         base: old,
+        refusal: None,
     };
     assert!(
         matches!(refused, CommitError::ReadConflict(conflict) if conflict == expected),

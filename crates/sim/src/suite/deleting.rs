@@ -57,6 +57,7 @@ pub fn a_deletion_from_a_stale_base_is_a_conflict(world: &World) {
         oid,
         committed,
         base,
+        refusal: None,
     };
     assert_eq!(conflicts, [conflict]);
     assert_eq!(world.now(oid).as_deref(), Some(&b"two"[..]));

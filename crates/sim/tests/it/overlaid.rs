@@ -144,6 +144,7 @@ fn what_is_in_the_base_is_current() {
             oid: ONE,
             committed,
             base,
+            refusal: None,
         };
         assert_eq!(conflicts, [expected]);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use storage::{
     CommitError, ConflictingStates, MemoryOptions, MemoryStorage, Oid, Pack, PackError,
-    PackOptions, Record, Resolver, Storage, StorageError, Tid, TransactionMeta,
+    PackOptions, Record, Resolution, Resolver, Storage, StorageError, Tid, TransactionMeta,
 };
 
 fn storage(options: MemoryOptions) -> Arc<MemoryStorage> {
@@ -76,10 +76,12 @@ fn ids_are_time_stamps_of_the_clock() {
 struct Adder;
 
 impl Resolver for Adder {
-    fn resolve(&self, states: &ConflictingStates<'_>) -> Option<Record> {
+    fn resolve(&self, states: &ConflictingStates<'_>) -> Resolution {
         let [old, committed, new] = [states.old, states.committed, states.new].map(|r| r[0]);
-        let sum = (committed + new).checked_sub(old)?;
-        Some(Record::from(&[sum][..]))
+        match (committed + new).checked_sub(old) {
+            Some(sum) => Resolution::Merged(Record::from(&[sum][..])),
+            None => Resolution::Refused("less than nothing"),
+        }
     }
 }
 

@@ -53,7 +53,7 @@ impl Plan<'_> {
             let states = (undone.data.as_ref(), current.data.as_ref(), before);
             merged = match states {
                 (Some(old), Some(committed), Some(new)) => {
-                    self.merge(undone.oid, old, committed, new)
+                    self.merge(undone.oid, old, committed, new).merged()
                 }
                 _ => None,
             };

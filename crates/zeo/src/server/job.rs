@@ -322,9 +322,11 @@ fn deliver_vote(
             None
         }
         Err(CommitError::Conflict(conflicts))
-            if conflicts.iter().all(|conflict| log.stores(conflict.oid)) =>
+            if conflicts
+                .iter()
+                .all(|conflict| conflict.refusal.is_none() && log.stores(conflict.oid)) =>
         {
-            // The classes that could merge the states live in the client: it gets the conflicts,
+            // The classes that could merge these states live in the client: it gets the conflicts,
             // keeps its transaction, and may vote again.
             count(&served.counters.conflicts);
             let list = conflicts.iter().map(|conflict| log.describe(conflict));

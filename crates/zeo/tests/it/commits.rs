@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use storage::{
-    Changes, Commit, CommitError, Conflict, Oid, Revision, Storage, StorageError, StorageStats,
-    Tid, TransactionMeta,
+    Changes, Commit, CommitError, Conflict, ConflictingStates, MemoryOptions, MemoryStorage, Oid,
+    Resolution, Resolver, Revision, Storage, StorageError, StorageStats, Tid, TransactionMeta,
 };
 use zeo::{Encoding, Event, Hub, HubOptions, Reply, Request, Value};
 
@@ -172,6 +172,7 @@ fn conflicts_go_to_the_client_which_may_merge_and_vote_again() {
             oid: OID,
             committed,
             base,
+            refusal: None,
         };
         let vote = Request::Vote(id.clone());
         assert_eq!(client.ask(&vote), Ok(Reply::Conflicts(vec![conflict])));
@@ -197,6 +198,60 @@ fn conflicts_go_to_the_client_which_may_merge_and_vote_again() {
         };
         assert_eq!(&*seen.record, b"merged again");
     }
+}
+
+/// Merges what begins with `+`, refuses what begins with `-`, and knows nothing else.
+struct Signs;
+
+impl Resolver for Signs {
+    fn resolve(&self, states: &ConflictingStates<'_>) -> Resolution {
+        match states.new.first() {
+            Some(b'+') => Resolution::Merged(states.new.clone()),
+            Some(b'-') => Resolution::Refused("a minus"),
+            _ => Resolution::Unknown,
+        }
+    }
+}
+
+/// Merged by the server, or else left to the client, unless the server knows that nobody can.
+#[test]
+fn a_conflict_that_nobody_can_merge_is_an_error_and_ends_the_transaction() {
+    let [unknown, merged, refused] = [1, 2, 3].map(Oid::new);
+    let storage = MemoryStorage::with(MemoryOptions {
+        resolver: Some(Arc::new(Signs)),
+        ..MemoryOptions::default()
+    });
+    let hub = hub_with(Arc::new(storage), HubOptions::default());
+    let mut client = Client::registered(&hub);
+    let bases = [unknown, merged, refused].map(|oid| client.commit(oid, Tid::ZERO, b"base"));
+    let newest = [unknown, merged, refused].map(|oid| {
+        let at = usize::try_from(oid.number() - 1).unwrap();
+        client.commit(oid, bases[at], b"newer")
+    });
+    let id = client.begin(unknown, bases[0], b"?");
+    client.store(merged, bases[1], b"+", &id);
+    let conflict = |at: usize, oid| Conflict {
+        oid,
+        committed: newest[at],
+        base: bases[at],
+        refusal: None,
+    };
+    let vote = Request::Vote(id.clone());
+    let handed = Reply::Conflicts(vec![conflict(0, unknown)]);
+    assert_eq!(client.ask(&vote), Ok(handed));
+    client.store(unknown, newest[0], b"merged there", &id);
+    assert_eq!(client.ask(&vote), Ok(Reply::Voted(vec![merged])));
+    client.ask(&Request::TpcAbort(id)).unwrap();
+
+    let id = client.begin(unknown, bases[0], b"?");
+    client.store(refused, bases[2], b"-", &id);
+    let refusal = client.ask(&Request::Vote(id.clone())).unwrap_err();
+    match refusal.to_commit_error() {
+        CommitError::Conflict(found) => assert_eq!(found, [conflict(2, refused)]),
+        other => panic!("{other}"),
+    }
+    assert_eq!(client.ask(&Request::TpcAbort(id)), Ok(Reply::Nothing));
+    client.commit(unknown, newest[0], b"the lock is free");
 }
 
 /// Whether a vote would be granted now; the lock is as it was afterwards.
@@ -271,6 +326,7 @@ fn a_read_conflict_is_an_error_and_ends_the_transaction() {
         oid: OID,
         committed,
         base,
+        refusal: None,
     };
     match refusal.to_commit_error() {
         CommitError::ReadConflict(found) => assert_eq!(found, expected),
