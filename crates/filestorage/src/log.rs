@@ -321,7 +321,7 @@ impl Log {
         Ok(Body::Data(Record::from(data)))
     }
 
-    fn check_data_header(
+    pub(crate) fn check_data_header(
         &self,
         at: Offset,
         header: &DataHeader,

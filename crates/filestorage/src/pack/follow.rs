@@ -5,6 +5,7 @@ use std::thread;
 use storage::{Oid, PackError};
 
 use super::mark::Marks;
+use super::read::Reader;
 use crate::format::Offset;
 use crate::log::Log;
 use crate::references::References;
@@ -25,9 +26,18 @@ struct Worker<'a> {
     end: Offset,
     references: References,
     data: Vec<u8>,
+    /// For records that lie close together.
+    reader: Reader<'a>,
 }
 
-type Found = (Vec<Reference>, u64);
+/// What was found in records.
+#[derive(Default)]
+pub(super) struct Found {
+    /// References to what is not marked as reached yet.
+    pub(super) references: Vec<Reference>,
+    /// How many bytes were read.
+    pub(super) bytes: u64,
+}
 
 impl<'a> Follower<'a> {
     pub(super) fn new(log: &'a Log, end: Offset) -> Self {
@@ -36,13 +46,14 @@ impl<'a> Follower<'a> {
             end,
             references: References::default(),
             data: Vec::new(),
+            reader: Reader::new(log, end),
         };
         Self {
             workers: [worker(), worker()],
         }
     }
 
-    /// What these records refer to that is not marked as reached yet, and how many bytes were read.
+    /// Looks at these records, which are in the order of the file.
     pub(super) fn follow(
         &mut self,
         records: &[(Offset, Oid)],
@@ -58,35 +69,50 @@ impl<'a> Follower<'a> {
             let front = one.follow(front, marks);
             (front, back.join().expect("it returns its errors"))
         });
-        let (mut found, mut bytes) = front?;
-        let (more_found, more_bytes) = back?;
-        found.extend(more_found);
-        bytes += more_bytes;
-        Ok((found, bytes))
+        let (mut found, more) = (front?, back?);
+        found.references.extend(more.references);
+        found.bytes += more.bytes;
+        Ok(found)
     }
 }
 
 impl Worker<'_> {
     fn follow(&mut self, records: &[(Offset, Oid)], marks: &Marks) -> Result<Found, PackError> {
-        let mut found = Vec::new();
-        let mut bytes = 0;
-        for &(at, oid) in records {
-            let (tid, exists) = self.log.data_into(at, oid, self.end, &mut self.data)?;
-            bytes += self.data.len() as u64;
-            if !exists {
+        let mut found = Found::default();
+        for (index, &(at, oid)) in records.iter().enumerate() {
+            // Where the next ones are near, they come with this one.
+            let is_crowded = records
+                .get(index + CROWD)
+                .is_some_and(|(next, _)| *next - at < CROWD_BYTES);
+            let header = if is_crowded {
+                Some(self.reader.record(at, oid)?).filter(|header| header.data_length > 0)
+            } else {
+                None
+            };
+            let (tid, data) = match &header {
+                Some(header) => (header.tid, self.reader.own_data(at, header)?),
+                None => {
+                    let (tid, _) = self.log.data_into(at, oid, self.end, &mut self.data)?;
+                    (tid, &*self.data)
+                }
+            };
+            found.bytes += data.len() as u64;
+            if data.is_empty() {
+                // The object was removed.
                 continue;
             }
             let (references, _) = self
                 .references
-                .read(&self.data)
+                .read(data)
                 .map_err(|cause| PackError::Unreadable { oid, tid, cause })?;
             let new = references.iter().filter(|to| !marks.is_reached(**to));
-            found.extend(new.map(|to| Reference { from: oid, to: *to }));
+            let new = new.map(|to| Reference { from: oid, to: *to });
+            found.references.extend(new);
         }
         if self.data.capacity() > DATA_KEPT_BYTES {
             self.data = Vec::new();
         }
-        Ok((found, bytes))
+        Ok(found)
     }
 }
 
@@ -94,3 +120,6 @@ impl Worker<'_> {
 const FOR_TWO_MIN: usize = 256;
 /// What one long record needed is given back.
 const DATA_KEPT_BYTES: usize = 1 << 20;
+/// So many records within so many bytes are read with one call.
+const CROWD: usize = 8;
+const CROWD_BYTES: u64 = 32 << 10;

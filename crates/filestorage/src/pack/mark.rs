@@ -10,9 +10,8 @@
 //!
 //! # Memory
 //!
-//! Six bytes an object for where its record is, one bit for whether it is reached, and a list of
-//! the objects that were reached and not yet looked at, each at most once. Besides, some bytes for
-//! each back pointer across the pack time.
+//! Six bytes an object for where its record is, one bit for whether it is reached, and one for whether
+//! it is yet to be looked at. Besides, some bytes for each back pointer across the pack time.
 
 use std::collections::BTreeMap;
 
@@ -98,7 +97,8 @@ pub(super) fn mark(pack: &Pack<'_>, log: &Log, end: Offset) -> Result<Marks, Pac
         end,
         marks: &mut marks,
         follower: Follower::new(log, end),
-        unfollowed: Vec::new(),
+        unfollowed: OidSet::default(),
+        next: Oid::ROOT,
         followed: 0,
         strict: true,
     };
@@ -157,7 +157,9 @@ struct Marker<'a> {
     marks: &'a mut Marks,
     follower: Follower<'a>,
     /// Objects that were reached, and whose references nobody has looked at yet.
-    unfollowed: Vec<Oid>,
+    unfollowed: OidSet,
+    /// Where to look for the next ones.
+    next: Oid,
     followed: u64,
     /// Whether a reference to an object that does not exist is an error: where the original takes it
     /// for one.
@@ -173,30 +175,32 @@ impl Marker<'_> {
                 _ => Err(PackError::NoRoot),
             };
         }
-        self.unfollowed.push(Oid::ROOT);
+        self.unfollowed.insert(Oid::ROOT);
         self.follow()
     }
 
     /// Follows references of current records until all are followed.
     fn follow(&mut self) -> Result<(), PackError> {
         while !self.unfollowed.is_empty() {
-            let total = self.marks.current.len();
-            self.pack.tick(Stage::Marking, self.followed, total)?;
-            // The last ones first: that keeps the list short.
-            let from = self.unfollowed.len().saturating_sub(FOLLOWED_AT_ONCE);
+            // Ids that lie together are often records that do.
+            let oids = self.unfollowed.take_from(self.next, FOLLOWED_AT_ONCE);
+            self.next = oids.last().map_or(Oid::ROOT, |last| last.next());
             let current = &self.marks.current;
-            let mut records: Vec<(Offset, Oid)> = self
-                .unfollowed
-                .drain(from..)
-                .filter_map(|oid| Some((current.get(oid)?, oid)))
-                .collect();
-            self.followed += records.len() as u64;
-            // In the order of the file, as far as one knows it.
+            let places = oids
+                .iter()
+                .filter_map(|&oid| Some((current.get(oid)?, oid)));
+            let mut records: Vec<(Offset, Oid)> = places.collect();
+            drop(oids);
             records.sort_unstable();
-            let (found, bytes) = self.follower.follow(&records, self.marks)?;
-            self.pack.moved(bytes);
-            for reference in found {
-                self.meet(&reference)?;
+            for records in records.chunks(FOUND_AT_ONCE) {
+                let total = self.marks.current.len();
+                self.pack.tick(Stage::Marking, self.followed, total)?;
+                let found = self.follower.follow(records, self.marks)?;
+                self.pack.moved(found.bytes);
+                self.followed += records.len() as u64;
+                for reference in found.references {
+                    self.meet(&reference)?;
+                }
             }
         }
         Ok(())
@@ -208,7 +212,7 @@ impl Marker<'_> {
             return Ok(());
         }
         if self.marks.reach(oid) {
-            self.unfollowed.push(oid);
+            self.unfollowed.insert(oid);
             return Ok(());
         }
         if self.strict && !self.marks.replaced.contains_key(&oid) && !self.is_stored_later(oid) {
@@ -246,10 +250,11 @@ impl Marker<'_> {
             return Ok(());
         }
         for (target, oid, strict) in roots {
-            let (found, bytes) = self.follower.follow(&[(target, oid)], self.marks)?;
-            self.pack.moved(bytes);
+            let found = self.follower.follow(&[(target, oid)], self.marks)?;
+            self.pack.moved(found.bytes);
             self.strict = strict;
             found
+                .references
                 .iter()
                 .try_for_each(|reference| self.meet(reference))?;
             self.strict = true;
@@ -265,9 +270,6 @@ impl Marker<'_> {
             }
             let data = reader.own_data(at, record)?;
             marker.meet_all(&mut references, record.oid, record.tid, data)?;
-            if marker.unfollowed.len() >= FOLLOWED_AT_ONCE {
-                marker.follow()?;
-            }
             Ok(())
         })?;
         for vote in self.pack.storage.votes.all() {
@@ -318,5 +320,7 @@ impl Marker<'_> {
     }
 }
 
-/// Enough to keep two threads busy, and to read the file in some order.
-const FOLLOWED_AT_ONCE: usize = 2048;
+/// Enough that records of a batch, in the order of the file, lie close together.
+const FOLLOWED_AT_ONCE: usize = 32 << 10;
+/// What is found in so many is kept for a moment.
+const FOUND_AT_ONCE: usize = 2 << 10;

@@ -1,6 +1,6 @@
 //! Reading the old file from front to back, in large pieces.
 
-use storage::StorageError;
+use storage::{Oid, StorageError};
 
 use crate::format::{DataHeader, LENGTH_LEN, Offset, RECORD_BYTES_MAX, TransactionHeader};
 use crate::log::Log;
@@ -85,6 +85,14 @@ impl<'a> Reader<'a> {
             return Err(self.log().corrupt(at, what));
         }
         Ok(at + header.length + LENGTH_LEN)
+    }
+
+    /// The record of `oid` at that offset, which lies whole before the end.
+    pub(super) fn record(&mut self, at: Offset, oid: Oid) -> Result<DataHeader, StorageError> {
+        let header = DataHeader::decode(&self.array(at)?);
+        self.log()
+            .check_data_header(at, &header, oid, self.window.size)?;
+        Ok(header)
     }
 
     /// The next record of the transaction. An error leaves nothing behind it: where the next one
