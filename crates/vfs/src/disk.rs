@@ -13,6 +13,18 @@ pub trait Disk: Send + Sync {
     /// [`io::ErrorKind::NotFound`] where it is missing and `mode` does not create it.
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>>;
 
+    /// Opens an existing file once more, for writing past the system's cache: nothing waits there to be
+    /// written, so that a sync of any file need not wait for it, and the cache keeps what is in it. What
+    /// other handles read and write agrees with it. None where the disk cannot do that.
+    ///
+    /// [`File::write_at`] wants offset, length and address to be multiples of
+    /// [`UNCACHED_ALIGNMENT`](crate::UNCACHED_ALIGNMENT) then; see
+    /// [`AlignedBuffer`](crate::AlignedBuffer). A disk that asks for more says
+    /// [`io::ErrorKind::InvalidInput`], and has written nothing.
+    fn open_uncached(&self, _path: &Path) -> io::Result<Option<Arc<dyn File>>> {
+        Ok(None)
+    }
+
     /// Whether a file or directory has that path.
     fn exists(&self, path: &Path) -> io::Result<bool>;
 

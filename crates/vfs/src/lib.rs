@@ -29,7 +29,9 @@
 mod disk;
 mod real;
 mod sequential;
+mod uncached;
 
 pub use disk::{DirectoryEntry, Disk, DiskLock, File, LockError, OpenMode};
 pub use real::{RealDisk, unix_time};
 pub use sequential::{SequentialReader, SequentialWriter};
+pub use uncached::{AlignedBuffer, UNCACHED_ALIGNMENT};

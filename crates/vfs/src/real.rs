@@ -2,12 +2,12 @@
 
 use std::fs::{self, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, OFlags, fallocate};
 use rustix::io::Errno;
 
 use crate::{DirectoryEntry, Disk, DiskLock, File, LockError, OpenMode};
@@ -25,6 +25,22 @@ impl Disk for RealDisk {
             .truncate(mode == OpenMode::Truncate)
             .open(path)?;
         Ok(Arc::new(RealFile(file)))
+    }
+
+    fn open_uncached(&self, path: &Path) -> io::Result<Option<Arc<dyn File>>> {
+        let Ok(flags) = i32::try_from(OFlags::DIRECT.bits()) else {
+            return Ok(None);
+        };
+        let opened = fs::OpenOptions::new()
+            .write(true)
+            .custom_flags(flags)
+            .open(path);
+        match opened {
+            Ok(file) => Ok(Some(Arc::new(RealFile(file)))),
+            // That is how file systems say that they always have a cache.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
@@ -187,6 +203,36 @@ const ANYBODY_WRITES: u32 = 0o222;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{AlignedBuffer, UNCACHED_ALIGNMENT};
+
+    /// Where the file system can do it at all.
+    #[test]
+    fn what_is_written_past_the_cache_agrees_with_other_handles() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let file = RealDisk.open(&path, OpenMode::Truncate).unwrap();
+        file.write_at(&[1; UNCACHED_ALIGNMENT], 0).unwrap();
+        let Some(uncached) = RealDisk.open_uncached(&path).unwrap() else {
+            return;
+        };
+        let mut buffer = AlignedBuffer::new(2 * UNCACHED_ALIGNMENT);
+        buffer.fill(&[2; 2 * UNCACHED_ALIGNMENT]);
+        match uncached.write_at(&buffer, UNCACHED_ALIGNMENT as u64) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
+            written => written.unwrap(),
+        }
+        file.write_at(&[3], 2 * UNCACHED_ALIGNMENT as u64).unwrap();
+        file.sync_data().unwrap();
+        let bytes = fs::read(&path).unwrap();
+        assert_eq!(bytes.len(), 3 * UNCACHED_ALIGNMENT);
+        let (front, back) = bytes.split_at(UNCACHED_ALIGNMENT);
+        assert!(front.iter().all(|byte| *byte == 1));
+        assert_eq!(back[UNCACHED_ALIGNMENT], 3);
+        assert_eq!(
+            back.iter().filter(|byte| **byte == 2).count(),
+            back.len() - 1
+        );
+    }
 
     #[test]
     fn a_lock_excludes_a_second_owner_and_names_the_first() {

@@ -59,7 +59,7 @@ impl<'a> Copier<'a> {
         removed: Option<RemovedList<'a>>,
     ) -> Result<Self, PackError> {
         let magic: [u8; MAGIC_NEW.len()] = log.read_array(Offset::NONE)?;
-        let mut out = Draft::begin(file, pack.draft_path());
+        let mut out = Draft::begin(&*pack.storage.disk, file, pack.draft_path());
         out.write(&magic)?;
         Ok(Self {
             pack,

@@ -1,15 +1,18 @@
 //! The new file while it is written: from front to back, by a thread of its own.
 //!
-//! The thread also brings the file to the disk every now and then, so that little is left to sync at
-//! the end, while commits wait.
+//! It is written past the system's cache, where that can be done: that is several times quicker, and
+//! the cache keeps what others read. Either way the thread brings the file to the disk every now and
+//! then, so that a commit that syncs its own file waits for little, and little is left to sync at the
+//! end.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use storage::StorageError;
-use vfs::File;
+use vfs::{AlignedBuffer, Disk, File, UNCACHED_ALIGNMENT};
 
 use crate::format::Offset;
 
@@ -19,15 +22,20 @@ pub(super) struct Draft {
     path: PathBuf,
     /// Where the buffer begins in the file.
     start: Offset,
-    buffer: Vec<u8>,
+    buffer: AlignedBuffer,
     orders: Option<SyncSender<Order>>,
     thread: Option<JoinHandle<()>>,
     /// Buffers that were written, to be filled again.
-    spare: Receiver<Vec<u8>>,
+    spare: Receiver<AlignedBuffer>,
 }
 
 enum Order {
     Write {
+        at: u64,
+        bytes: AlignedBuffer,
+    },
+    /// Replaces some bytes that were written.
+    Patch {
         at: u64,
         bytes: Vec<u8>,
     },
@@ -40,11 +48,16 @@ enum Order {
 
 impl Draft {
     /// Begins to write an empty file.
-    pub(super) fn begin(file: Arc<dyn File>, path: PathBuf) -> Self {
+    pub(super) fn begin(disk: &dyn Disk, file: Arc<dyn File>, path: PathBuf) -> Self {
         let (orders, taken) = sync_channel(ORDERS_WAITING_MAX);
-        let (give_back, spare) = sync_channel(ORDERS_WAITING_MAX);
+        let (give_back, spare) = sync_channel(ORDERS_WAITING_MAX + 1);
+        let uncached = disk.open_uncached(&path).unwrap_or_else(|error| {
+            tracing::debug!(%error, "the packed file is written through the cache");
+            None
+        });
         let writer = Writer {
             file: Arc::clone(&file),
+            uncached,
             path: path.clone(),
             unsynced: 0,
             failed: None,
@@ -54,7 +67,7 @@ impl Draft {
             file,
             path,
             start: Offset::NONE,
-            buffer: Vec::with_capacity(BUFFER_BYTES),
+            buffer: AlignedBuffer::new(BUFFER_BYTES),
             orders: Some(orders),
             thread: Some(thread),
             spare,
@@ -66,27 +79,46 @@ impl Draft {
         self.start + self.buffer.len() as u64
     }
 
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() < BUFFER_BYTES {
-            return Ok(());
+    pub(super) fn write(&mut self, mut bytes: &[u8]) -> Result<(), StorageError> {
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(self.room()));
+            self.buffer.fill(now);
+            bytes = later;
+            if self.room() == 0 {
+                self.hand_over()?;
+            }
         }
-        self.hand_over()
+        Ok(())
     }
 
-    /// Replaces bytes that were written with one call.
-    pub(super) fn overwrite(&mut self, at: Offset, bytes: &[u8]) -> Result<(), StorageError> {
-        match at.checked_sub(self.start.number()) {
-            Some(place) => {
-                let place = usize::try_from(place.number()).expect("inside the buffer");
-                self.buffer[place..][..bytes.len()].copy_from_slice(bytes);
-                Ok(())
-            }
-            None => self.order(Order::Write {
-                at: at.number(),
-                bytes: bytes.to_vec(),
-            }),
+    /// Up to where the buffer would be full, had it always been handed over full: so that buffers begin
+    /// at multiples of their size again soon after one that was not full.
+    fn room(&self) -> usize {
+        let place = self.position().number() % BUFFER_BYTES as u64;
+        let place = usize::try_from(place).expect("less than a buffer");
+        match place {
+            0 if !self.buffer.is_empty() => 0,
+            _ => BUFFER_BYTES - place,
         }
+    }
+
+    /// Replaces bytes that were written.
+    pub(super) fn overwrite(&mut self, at: Offset, bytes: &[u8]) -> Result<(), StorageError> {
+        let gone = self.start.number().saturating_sub(at.number());
+        let gone = usize::try_from(gone).map_or(bytes.len(), |gone| gone.min(bytes.len()));
+        let (front, back) = bytes.split_at(gone);
+        if !front.is_empty() {
+            self.order(Order::Patch {
+                at: at.number(),
+                bytes: front.to_vec(),
+            });
+        }
+        if !back.is_empty() {
+            let place = at + gone as u64 - self.start;
+            let place = usize::try_from(place).expect("inside the buffer");
+            self.buffer[place..][..back.len()].copy_from_slice(back);
+        }
+        Ok(())
     }
 
     /// What was written at that offset.
@@ -116,7 +148,7 @@ impl Draft {
     fn settle(&mut self, sync: bool) -> Result<(), StorageError> {
         self.hand_over()?;
         let (done, answer) = sync_channel(1);
-        self.order(Order::Settle { sync, done })?;
+        self.order(Order::Settle { sync, done });
         answer
             .recv()
             .expect("the thread answers while there are orders")
@@ -128,20 +160,20 @@ impl Draft {
         }
         let at = self.start.number();
         let start = self.position();
-        let mut next = self.spare.try_recv().unwrap_or_default();
-        next.clear();
+        let next = self.spare.try_recv();
+        let next = next.unwrap_or_else(|_| AlignedBuffer::new(BUFFER_BYTES));
         let bytes = std::mem::replace(&mut self.buffer, next);
         self.start = start;
-        self.order(Order::Write { at, bytes })
+        self.order(Order::Write { at, bytes });
+        Ok(())
     }
 
     /// After a failure the thread is gone, and says why when it is asked.
-    fn order(&mut self, order: Order) -> Result<(), StorageError> {
+    fn order(&mut self, order: Order) {
         let orders = self.orders.as_ref().expect("it is there until the end");
         orders
             .send(order)
             .expect("the thread takes orders until the end");
-        Ok(())
     }
 }
 
@@ -159,6 +191,8 @@ impl Drop for Draft {
 
 struct Writer {
     file: Arc<dyn File>,
+    /// The same file past the cache.
+    uncached: Option<Arc<dyn File>>,
     path: PathBuf,
     /// Bytes since the last sync.
     unsynced: usize,
@@ -167,17 +201,16 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self, orders: Receiver<Order>, give_back: &SyncSender<Vec<u8>>) {
+    fn run(mut self, orders: Receiver<Order>, give_back: &SyncSender<AlignedBuffer>) {
         for order in orders {
             match order {
-                Order::Write { at, bytes } => {
+                Order::Write { at, mut bytes } => {
                     self.attempt(|this| this.write(at, &bytes));
-                    // One long record must not keep its memory. Where there are enough, or nobody
-                    // is left to fill it, the buffer goes.
-                    if bytes.capacity() <= BUFFER_BYTES * 2 && bytes.len() >= BUFFER_BYTES {
-                        give_back.try_send(bytes).ok();
-                    }
+                    bytes.clear();
+                    // Nobody may be left to fill it.
+                    give_back.try_send(bytes).ok();
                 }
+                Order::Patch { at, bytes } => self.attempt(|this| this.write(at, &bytes)),
                 Order::Settle { sync, done } => {
                     if sync {
                         self.attempt(Self::sync);
@@ -196,9 +229,10 @@ impl Writer {
     }
 
     fn write(&mut self, at: u64, bytes: &[u8]) -> Result<(), StorageError> {
-        self.file
-            .write_at(bytes, at)
-            .map_err(|error| StorageError::io(self.path.as_path(), "write", error))?;
+        if !self.write_uncached(at, bytes)? {
+            let written = self.file.write_at(bytes, at);
+            written.map_err(|error| self.io("write", error))?;
+        }
         self.unsynced += bytes.len();
         if self.unsynced >= UNSYNCED_BYTES_MAX {
             self.sync()?;
@@ -206,15 +240,94 @@ impl Writer {
         Ok(())
     }
 
+    /// False where that cannot be done, and nothing is written.
+    fn write_uncached(&mut self, at: u64, bytes: &[u8]) -> Result<bool, StorageError> {
+        let is_aligned = at.is_multiple_of(UNCACHED_ALIGNMENT as u64)
+            && bytes.len().is_multiple_of(UNCACHED_ALIGNMENT);
+        let Some(uncached) = self.uncached.as_ref().filter(|_| is_aligned) else {
+            return Ok(false);
+        };
+        match uncached.write_at(bytes, at) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                tracing::debug!(%error, "the packed file is written through the cache");
+                self.uncached = None;
+                Ok(false)
+            }
+            written => written
+                .map(|()| true)
+                .map_err(|error| self.io("write", error)),
+        }
+    }
+
     fn sync(&mut self) -> Result<(), StorageError> {
         self.unsynced = 0;
-        self.file
-            .sync_data()
-            .map_err(|error| StorageError::io(self.path.as_path(), "sync", error))
+        let synced = self.file.sync_data();
+        synced.map_err(|error| self.io("sync", error))
+    }
+
+    fn io(&self, operation: &'static str, error: io::Error) -> StorageError {
+        StorageError::io(self.path.as_path(), operation, error)
     }
 }
 
-const BUFFER_BYTES: usize = 256 << 10;
-const ORDERS_WAITING_MAX: usize = 3;
+/// Large enough for a disk to be quick, and small enough that several are at hand.
+const BUFFER_BYTES: usize = 512 << 10;
+const _: () = assert!(BUFFER_BYTES.is_multiple_of(UNCACHED_ALIGNMENT));
+const ORDERS_WAITING_MAX: usize = 1;
 /// A commit that syncs its own file may have to wait for these.
 const UNSYNCED_BYTES_MAX: usize = 8 << 20;
+
+#[cfg(test)]
+mod tests {
+    use vfs::{OpenMode, RealDisk};
+
+    use super::*;
+
+    /// Bytes, in pieces of all lengths, with what draft writers do in between.
+    #[test]
+    fn the_file_is_what_was_written_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("draft");
+        let file = RealDisk.open(&path, OpenMode::Truncate).unwrap();
+        let mut draft = Draft::begin(&RealDisk, file, path.clone());
+        let mut expected: Vec<u8> = Vec::new();
+        let lengths = [
+            3,
+            70_000,
+            511,
+            600_000,
+            8,
+            BUFFER_BYTES,
+            1_200_000,
+            1,
+            300_000,
+        ];
+        for (round, length) in (0u8..).zip(lengths.into_iter().cycle().take(40)) {
+            let bytes: Vec<u8> = (0..length).map(|at| round ^ at.to_le_bytes()[0]).collect();
+            let start = draft.position();
+            assert_eq!(start.number(), expected.len() as u64);
+            draft.write(&bytes).unwrap();
+            expected.extend_from_slice(&bytes);
+            // Some of these places are in the buffer, some in the file, and some in both.
+            let in_buffer = draft.start.number().max(4);
+            for at in [start.number(), in_buffer - 4, in_buffer] {
+                let place = usize::try_from(at).unwrap();
+                if place + 8 <= expected.len() {
+                    draft.overwrite(Offset::new(at), &[round; 8]).unwrap();
+                    expected[place..place + 8].fill(round);
+                }
+            }
+            match round % 10 {
+                3 => draft.sync().unwrap(),
+                6 if length >= 3 => {
+                    let at = expected.len() - length;
+                    let found: [u8; 3] = draft.read_array(start).unwrap();
+                    assert_eq!(found[..], expected[at..at + 3]);
+                }
+                _ => {}
+            }
+        }
+        draft.finish().unwrap();
+        assert!(std::fs::read(&path).unwrap() == expected);
+    }
+}
