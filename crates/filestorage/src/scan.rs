@@ -376,10 +376,10 @@ impl<'a> Window<'a> {
         {
             return Ok(None);
         }
-        if self.held_slice(at, len).is_none() {
+        if self.peek_slice(at, len).is_none() {
             self.fill(at, len)?;
         }
-        Ok(self.held_slice(at, len))
+        Ok(self.peek_slice(at, len))
     }
 
     /// Moves to that offset, and holds at least `len` bytes from there where the file has them.
@@ -400,7 +400,8 @@ impl<'a> Window<'a> {
         Ok(())
     }
 
-    fn held_slice(&self, at: Offset, len: usize) -> Option<&[u8]> {
+    /// The bytes there, where they are in memory.
+    pub(crate) fn peek_slice(&self, at: Offset, len: usize) -> Option<&[u8]> {
         let skip = at.number().checked_sub(self.start.number())?;
         self.bytes.get(usize::try_from(skip).ok()?..)?.get(..len)
     }

@@ -18,6 +18,7 @@ use crate::saved_index;
 use crate::scan::UncheckedTail;
 use crate::transactions;
 
+mod pieces;
 mod raw;
 mod walk;
 
@@ -180,6 +181,11 @@ impl Survey {
     /// The transactions from that offset on, which is the beginning of one.
     pub fn walk_from(&self, offset: u64) -> Walk<'_> {
         Walk::new(&self.log, Offset::new(offset), self.size)
+    }
+
+    /// The transactions from that offset on, which is the beginning of one, up to the end of one.
+    pub fn walk_between(&self, start: u64, end: u64) -> Walk<'_> {
+        Walk::new(&self.log, Offset::new(start), Offset::new(end))
     }
 
     /// Where the first transaction begins that is not before that one, looked for from both ends of

@@ -47,6 +47,7 @@ mod objects;
 mod oid_set;
 mod parents;
 mod paths;
+mod quick;
 mod recover;
 mod references;
 mod resolve;

@@ -279,7 +279,7 @@ impl<'a> Walk<'a> {
 
     fn take(&mut self, header: &TransactionHeader) -> Result<Step, StorageError> {
         let start = self.at;
-        let (log, offset) = (self.window.log, start.number());
+        let offset = start.number();
         if header.tid <= self.last_tid {
             let what = format!(
                 "the transaction {} is not later than {} before it",
@@ -290,12 +290,17 @@ impl<'a> Walk<'a> {
             let what = format!("unknown transaction status {:?}", header.status);
             self.note(offset, header.tid, what);
         }
+        let window = &self.window;
         let mut at = start + TransactionHeader::LEN as u64;
         let mut text = |length: u16| {
-            let mut bytes = vec![0; usize::from(length)];
-            if !bytes.is_empty() {
-                log.read_exact(at, &mut bytes)?;
-            }
+            let bytes = match window.peek_slice(at, usize::from(length)) {
+                Some(bytes) => bytes.to_vec(),
+                None => {
+                    let mut bytes = vec![0; usize::from(length)];
+                    window.log.read_exact(at, &mut bytes)?;
+                    bytes
+                }
+            };
             at = at + u64::from(length);
             Ok::<_, StorageError>(bytes)
         };
