@@ -184,7 +184,9 @@ def task_backup(task):
 def main():
     task = json.load(sys.stdin)
     forget_peak()
+    before = time.process_time()
     found = globals()["task_" + task["task"]](task)
+    found["processor_seconds"] = time.process_time() - before
     found.setdefault("peak_bytes", status("VmHWM:"))
     print(json.dumps(found))
 

@@ -1,4 +1,4 @@
-//! How much memory this process has, as Linux counts it.
+//! How much memory this process has, and how long it has computed, as Linux counts it.
 
 use std::fs;
 
@@ -27,6 +27,23 @@ pub fn peak_bytes() -> Result<u64> {
 pub fn forget_peak() -> Result<()> {
     fs::write("/proc/self/clear_refs", "5").context("the peak of memory cannot be reset")
 }
+
+/// For how long processors have worked for this process, in its own code and in the system's.
+///
+/// # Errors
+/// Where the system does not tell.
+pub fn processor_seconds() -> Result<f64> {
+    let text = fs::read_to_string("/proc/self/stat")?;
+    // The name of the program, in parentheses, may have anything in it.
+    let (_, fields) = text.rsplit_once(')').context("no end of the name")?;
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    let ticks = ticks.map(str::parse::<u32>);
+    let ticks: u32 = ticks.sum::<Result<_, _>>()?;
+    Ok(f64::from(ticks) / TICKS_A_SECOND)
+}
+
+/// What Linux counts in, whatever the machine.
+const TICKS_A_SECOND: f64 = 100.0;
 
 fn status(field: &str) -> Result<u64> {
     let text = fs::read_to_string("/proc/self/status")?;

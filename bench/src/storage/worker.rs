@@ -22,7 +22,9 @@ pub(crate) fn run() -> Result<()> {
     std::io::stdin().read_to_string(&mut text)?;
     let task: Value = serde_json::from_str(&text)?;
     memory::forget_peak()?;
+    let before = memory::processor_seconds()?;
     let mut found = perform(&task)?;
+    found["processor_seconds"] = json!(memory::processor_seconds()? - before);
     found["peak_bytes"] = json!(memory::peak_bytes()?);
     print(&found);
     Ok(())
@@ -40,6 +42,7 @@ fn perform(task: &Value) -> Result<Value> {
         "syncs" => commits::syncs(task),
         "commits" => commits::commits(task),
         "pack" => packing::pack(task),
+        "write" => packing::write(task),
         "verify" => look(task, |survey, listener| fstools::verify(survey, listener)),
         "refs" => look(task, |survey, listener| {
             fstools::references(survey, listener)

@@ -1,5 +1,7 @@
 //! A pack, while somebody goes on committing.
 
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -8,8 +10,9 @@ use conformance::{Stopwatch, memory, pause};
 use filestorage::{FileStorage, Options, PackOptions};
 use serde_json::{Value, json};
 use storage::{Oid, Storage, Tid};
+use vfs::{AlignedBuffer, Disk, OpenMode, RealDisk};
 
-use super::{commits, text};
+use super::{commits, count, text};
 
 pub(super) fn pack(task: &Value) -> Result<Value> {
     let storage = FileStorage::open(text(task, "path")?, Options::default())?;
@@ -52,4 +55,33 @@ pub(super) fn pack(task: &Value) -> Result<Value> {
     }))
 }
 
+/// Writes so many bytes to a new file and syncs it, past the cache where that can be done: what the
+/// disk alone needs for a file of that size.
+pub(super) fn write(task: &Value) -> Result<Value> {
+    let path = Path::new(text(task, "path")?);
+    let bytes = count(task, "bytes")?;
+    let file = RealDisk.open(path, OpenMode::Truncate)?;
+    let mut writer = match task["cached"] == true {
+        true => None,
+        false => RealDisk.open_uncached(path)?,
+    };
+    let mut buffer = AlignedBuffer::new(PIECE_BYTES);
+    buffer.fill(&[b'x'; PIECE_BYTES]);
+    let watch = Stopwatch::start();
+    for at in (0..bytes).step_by(PIECE_BYTES) {
+        let past_cache = writer.as_ref().map(|writer| writer.write_at(&buffer, at));
+        match past_cache {
+            Some(Ok(())) => {}
+            Some(Err(error)) if error.kind() != ErrorKind::InvalidInput => return Err(error.into()),
+            _ => {
+                writer = None;
+                file.write_at(&buffer, at)?;
+            }
+        }
+    }
+    file.sync_data()?;
+    Ok(json!({ "seconds": watch.elapsed().as_secs_f64() }))
+}
+
+const PIECE_BYTES: usize = 1 << 20;
 const BETWEEN_COMMITS: Duration = Duration::from_millis(5);
