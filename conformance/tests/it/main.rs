@@ -22,6 +22,7 @@ mod tools;
 mod undo;
 mod up;
 mod writing;
+mod zconfig_texts;
 
 use conformance::Site;
 use conformance::http::Request;

@@ -15,18 +15,21 @@ mod data_fs;
 mod index;
 mod pickles;
 mod world;
+mod zconfig_text;
 
 pub use data_fs::data_fs;
 pub use index::{checkpoint, index};
 pub use pickles::pickle;
+pub use zconfig_text::zconfig;
 
 /// A function that takes any bytes.
 pub type Target = fn(&[u8]);
 
 /// All targets, by the names of their folders in the corpus.
-pub const TARGETS: [(&str, Target); 4] = [
+pub const TARGETS: [(&str, Target); 5] = [
     ("data_fs", data_fs),
     ("index", index),
     ("checkpoint", checkpoint),
     ("pickle", pickle),
+    ("zconfig", zconfig),
 ];

@@ -101,3 +101,8 @@ fn checkpoint() {
 fn pickle() {
     replay("pickle", "none");
 }
+
+#[test]
+fn zconfig() {
+    replay("zconfig", "none");
+}
