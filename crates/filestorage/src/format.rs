@@ -105,7 +105,7 @@ impl Status {
     /// Undone by a ZODB of long ago: skipped.
     pub const UNDONE: Self = Self(b'u');
     /// A header whose sector never reached the disk.
-    pub(crate) const NEVER_WRITTEN: Self = Self(0);
+    pub const NEVER_WRITTEN: Self = Self(0);
 
     /// The byte in the file.
     pub const fn byte(self) -> u8 {

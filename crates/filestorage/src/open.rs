@@ -20,6 +20,7 @@ use crate::format::{LOG_START, MAGIC_NEW, MAGICS, Offset};
 use crate::generation::Generation;
 use crate::log::Log;
 use crate::object_locks::ObjectLocks;
+use crate::room::is_full;
 use crate::scan::{CheckedLog, UncheckedTail, Unfinished};
 use crate::spill::Spills;
 use crate::writer::Writer;
@@ -399,7 +400,21 @@ fn save_tail(log: &Log, disk: &dyn Disk, from: Offset) -> Result<PathBuf, Storag
         io::Write::flush(&mut target_writer)?;
         target.sync_data()
     };
-    copy().map_err(|error| StorageError::io(path.as_path(), "write", error))?;
+    if let Err(error) = copy() {
+        // Half a copy would take the room that is missing, and a number.
+        disk.remove(&path).ok();
+        if is_full(&error) {
+            let (log, offset) = (log.path().display(), from.number());
+            tracing::error!(path = %log, offset, copy = %path.display(),
+                "the disk is full, so what follows the last finished transaction cannot be saved, and \
+                 the file is not opened and not changed: make room and start again, or copy the file's \
+                 bytes from that offset elsewhere and cut it there");
+            let what = "save what follows the last finished transaction (the disk is full: make room \
+                        and start again) to";
+            return Err(StorageError::io(path.as_path(), what, error));
+        }
+        return Err(StorageError::io(path.as_path(), "write", error));
+    }
     sync_parent(disk, &path)?;
     Ok(path)
 }

@@ -34,6 +34,7 @@ use crate::generation::Generation;
 use crate::log::Log;
 use crate::open::{sync_parent, with_suffix};
 
+mod check;
 mod copy;
 mod draft;
 mod follow;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use storage::{Oid, Record, StorageError, Tid, TransactionMeta};
 use vfs::{Disk, OpenMode};
 
+use crate::checkpoint;
 use crate::format::{DataHeader, LOG_START, MAGICS, Offset, Status};
 use crate::index::Index;
 use crate::index_file;
@@ -279,6 +280,23 @@ impl Survey {
             end,
             last_tid: None,
         })
+    }
+
+    /// What the checkpoint (`.zidx`) beside the file says; `None` where there is none that makes sense.
+    pub fn saved_checkpoint(&self) -> Option<Positions> {
+        let found = checkpoint::find(&*self.disk, self.log.path(), OpenMode::Read)?;
+        let loaded = found.load(&self.log)?;
+        Some(Positions {
+            index: loaded.index,
+            end: loaded.end.number(),
+            last_tid: Some(loaded.last_tid),
+        })
+    }
+
+    /// Whether there is a checkpoint (`.zidx`) beside the file, readable or not.
+    pub fn has_checkpoint(&self) -> bool {
+        let path = checkpoint::path_of(self.log.path());
+        self.disk.exists(&path).unwrap_or(false)
     }
 
     /// The other files that belong to it and can be opened: the letters behind its name, and how many

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use filestorage::{Positions, Rebuild, Step, Survey, Walk};
+use filestorage::{Positions, Rebuild, Step, Survey, SurveyedRecord, SurveyedTransaction, Walk};
 use serde::Serialize;
 
 use crate::dump::damage;
@@ -16,6 +16,10 @@ pub struct IndexLine {
     pub path: String,
     /// How the `.index` was found.
     pub index: IndexState,
+    /// How the checkpoint (`.zidx`) was found.
+    pub checkpoint: IndexState,
+    /// Places where the Data.fs itself is broken, or contradicts itself.
+    pub damages: u64,
     /// Objects in the Data.fs.
     pub objects: u64,
     /// Whether the `.index` was written anew.
@@ -30,8 +34,12 @@ pub fn index_check(survey: &Survey, listener: &mut dyn Listener) -> Result<Verdi
     let read = Reading::all(survey, listener)?;
     let index = read.comparison.state(read.end);
     let agrees = matches!(index, IndexState::Agrees { .. });
+    let checkpoint = read.checkpoint.state(read.end);
+    let is_wrong = matches!(checkpoint, IndexState::Disagrees | IndexState::Broken);
     listener.tell(Line::Index(read.line(survey, index, false)))?;
-    Ok(Verdict::of(read.damages + u64::from(!agrees)))
+    Ok(Verdict::of(
+        read.damages + u64::from(!agrees) + u64::from(is_wrong),
+    ))
 }
 
 /// Writes the `.index` anew from the file. A damaged file gets none.
@@ -55,8 +63,11 @@ pub fn index_rebuild(rebuild: Rebuild, listener: &mut dyn Listener) -> Result<Ve
 struct Reading {
     positions: Positions,
     comparison: Comparison,
+    checkpoint: Comparison,
     end: u64,
     damages: u64,
+    /// How many of these are pointers that lead to another object.
+    contradictions: u64,
 }
 
 impl Reading {
@@ -65,15 +76,18 @@ impl Reading {
         let mut this = Self {
             positions: Positions::default(),
             comparison: Comparison::new(survey),
+            checkpoint: Comparison::of_checkpoint(survey),
             end: walk.next_offset(),
             damages: 0,
+            contradictions: 0,
         };
-        this.comparison.at(this.end, &this.positions);
+        this.compare();
         while let Some(step) = walk.next_step()? {
             match step {
-                Step::Transaction(_) => {
+                Step::Transaction(found) => {
                     this.comparison.transaction();
-                    this.records(&mut walk, listener)?;
+                    this.checkpoint.transaction();
+                    this.records(&found, &mut walk, listener)?;
                 }
                 Step::Damage(damage) => {
                     this.damages += 1;
@@ -85,20 +99,40 @@ impl Reading {
                 }
             }
             this.end = walk.next_offset();
-            this.comparison.at(this.end, &this.positions);
+            this.compare();
             listener.reached(this.end);
         }
         Ok(this)
     }
 
+    fn compare(&mut self) {
+        self.comparison.at(self.end, &self.positions);
+        self.checkpoint.at(self.end, &self.positions);
+    }
+
     fn records(
         &mut self,
+        transaction: &SurveyedTransaction,
         walk: &mut Walk<'_>,
         listener: &mut dyn Listener,
     ) -> Result<(), ToolError> {
         loop {
             match walk.next_record() {
-                Ok(Some(record)) => self.positions.enter(&record),
+                Ok(Some(record)) => {
+                    let found = self.positions.get(record.oid);
+                    let is_beside = found.is_some_and(|found| found >= transaction.offset);
+                    // Behind damage the one before may be hidden.
+                    if let Some(previous) = record.previous
+                        && found != Some(previous)
+                        && !is_beside
+                        && self.damages == self.contradictions
+                    {
+                        self.damages += 1;
+                        self.contradictions += 1;
+                        listener.tell(contradiction(&record, previous, found))?;
+                    }
+                    self.positions.enter(&record);
+                }
                 Ok(None) => return Ok(()),
                 Err(error) => {
                     self.damages += 1;
@@ -113,6 +147,8 @@ impl Reading {
         IndexLine {
             path: survey.path().display().to_string(),
             index,
+            checkpoint: self.checkpoint.state(self.end),
+            damages: self.damages,
             objects: self.positions.len(),
             written,
         }
@@ -132,6 +168,21 @@ impl Comparison {
     pub(crate) fn new(survey: &Survey) -> Self {
         let saved = survey.saved_index();
         let without = if saved.is_none() && survey.has_index() {
+            IndexState::Broken
+        } else {
+            IndexState::Missing
+        };
+        Self {
+            saved,
+            without,
+            agrees: false,
+            behind_transactions: 0,
+        }
+    }
+
+    fn of_checkpoint(survey: &Survey) -> Self {
+        let saved = survey.saved_checkpoint();
+        let without = if saved.is_none() && survey.has_checkpoint() {
             IndexState::Broken
         } else {
             IndexState::Missing
@@ -173,9 +224,51 @@ impl Comparison {
     }
 }
 
+/// A pointer to the previous record that leads elsewhere.
+fn contradiction(record: &SurveyedRecord, previous: u64, found: Option<u64>) -> Line {
+    let what = match found {
+        Some(found) => {
+            format!("the previous record is said to be at {previous}, it is at {found}")
+        }
+        None => format!("the previous record is said to be at {previous}, there is none"),
+    };
+    Line::Damage {
+        offset: record.offset,
+        tid: Some(record.tid),
+        oid: Some(record.oid),
+        what,
+        resumed: None,
+    }
+}
+
 impl fmt::Display for IndexLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "index of {}: {}", self.path, self.index)?;
+        write!(f, "index of {}: ", self.path)?;
+        match self.index {
+            // What it says of a damaged file may be all that tells what is right.
+            IndexState::Disagrees if self.damages > 0 => {
+                f.write_str("disagrees with the file, which is damaged itself: keep it")?;
+            }
+            index => index.fmt(f)?,
+        }
+        match self.checkpoint {
+            IndexState::Missing => {}
+            IndexState::Disagrees if self.damages > 0 => {
+                f.write_str(
+                    "\ncheckpoint (.zidx): disagrees with the file, which is damaged itself",
+                )?;
+            }
+            checkpoint => write!(f, "\ncheckpoint (.zidx): {checkpoint}")?,
+        }
+        if self.damages > 0 {
+            write!(
+                f,
+                "\nthe file itself is damaged in {} places: a new index does not help. Restore a \
+                 backup that `zodiac fs backup-verify` finds sound, or copy what is sound with \
+                 `zodiac fs recover`, and keep the index beside the file until then",
+                self.damages
+            )?;
+        }
         if self.written {
             write!(f, "\nwritten anew, with {} objects", self.objects)?;
         }

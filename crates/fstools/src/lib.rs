@@ -75,7 +75,7 @@ pub use info::info;
 pub use line::{ClassLine, IndexState, InfoLine, Line, RecordLine, TransactionLine, VerifyLine};
 pub use listener::{Listener, ToolError, Verdict};
 pub use objects::objects;
-pub use recover::lines::{LostLine, LostObjectLine, RecoverLine};
+pub use recover::lines::{DoubtfulLine, LostLine, LostObjectLine, MendedLine, RecoverLine};
 pub use recover::{RecoverOptions, recover};
 pub use references::{DanglingLine, Reason, references};
 pub use resolve::{Place, PlaceError};

@@ -9,8 +9,9 @@ use storage::{Oid, Tid};
 
 use crate::{BTreeLine, BackupLine, BackupVerifyLine, DanglingLine, ExportLine, ImportLine};
 use crate::{
-    BlobDirectoryLine, BlobsVerifiedLine, CopyLine, IndexLine, LostLine, LostObjectLine,
-    RecoverLine, RestoreLine, Stamp, UndoObjectLine, UndoableLine, UndoneLine,
+    BlobDirectoryLine, BlobsVerifiedLine, CopyLine, DoubtfulLine, IndexLine, LostLine,
+    LostObjectLine, MendedLine, RecoverLine, RestoreLine, Stamp, UndoObjectLine, UndoableLine,
+    UndoneLine,
 };
 
 /// One thing that a tool found. As JSON an object whose `kind` says which. Ids are hexadecimal text,
@@ -117,6 +118,10 @@ pub enum Line {
     Lost(LostLine),
     /// An object lost its newest revision.
     LostObject(LostObjectLine),
+    /// A broken field was put right.
+    Mended(MendedLine),
+    /// A record was not copied because nobody can say whose it is.
+    Doubtful(DoubtfulLine),
     /// A damaged file was recovered.
     Recovered(RecoverLine),
     /// A backup was made.
@@ -387,6 +392,8 @@ impl fmt::Display for Line {
             Self::Undone(undone) => undone.fmt(f),
             Self::Lost(lost) => lost.fmt(f),
             Self::LostObject(lost) => lost.fmt(f),
+            Self::Mended(mended) => mended.fmt(f),
+            Self::Doubtful(doubtful) => doubtful.fmt(f),
             Self::Recovered(recovered) => recovered.fmt(f),
             Self::Backup(backup) => backup.fmt(f),
             Self::Restored(restored) => restored.fmt(f),

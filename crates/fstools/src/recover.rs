@@ -14,7 +14,9 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use filestorage::{Damage, Positions, RawRecord, RawTransaction, Status, Step, Survey};
+use filestorage::{
+    Damage, Positions, RawRecord, RawTransaction, Status, Step, Survey, UnfinishedTail,
+};
 use storage::{Oid, StorageError, Tid};
 use vfs::{Disk, File, OpenMode, SequentialWriter};
 
@@ -22,13 +24,18 @@ use crate::content::Content;
 use crate::line::Line;
 use crate::listener::{Listener, ToolError, Verdict};
 
+mod doubts;
 mod input;
 pub(crate) mod lines;
 mod segments;
+mod tell;
+mod witness;
 
+use doubts::Doubts;
 use input::{CLOSING_BYTES, Candidate, Input, Reading};
-use lines::{LostLine, LostObjectLine, RecoverLine};
+use lines::{LostLine, RecoverLine};
 use segments::Segments;
+use witness::Finding;
 
 /// How a file is recovered.
 #[derive(Clone, Copy, Debug, Default)]
@@ -81,8 +88,10 @@ struct Recovery<'a> {
     gap: u64,
     /// Objects with a record that was lost, and none behind it: where it was.
     lost: BTreeMap<Oid, u64>,
-    /// What the index beside the damaged file says.
-    saved: Option<Positions>,
+    /// Headers that others contradict, and the index beside the damaged file.
+    doubts: Doubts,
+    /// Where transactions begin whose records name another place: by the places of these records.
+    misplaced: BTreeMap<u64, u64>,
     /// Objects with a record that is not in that index yet.
     unsaved: BTreeSet<Oid>,
 }
@@ -127,7 +136,8 @@ impl<'a> Recovery<'a> {
             last_tid: Tid::ZERO,
             gap: 0,
             lost: BTreeMap::new(),
-            saved: survey.saved_index(),
+            doubts: Doubts::find(survey)?,
+            misplaced: BTreeMap::new(),
             unsaved: BTreeSet::new(),
         })
     }
@@ -140,7 +150,9 @@ impl<'a> Recovery<'a> {
         let mut walk = survey.walk().across_gaps();
         while let Some(step) = walk.next_step()? {
             match step {
-                Step::Transaction(found) if found.status == Status::UNDONE => {
+                Step::Transaction(found)
+                    if found.status == Status::UNDONE && !self.doubts.is_revived(found.origin) =>
+                {
                     self.gap = found.origin - found.offset;
                 }
                 Step::Transaction(found) => {
@@ -159,7 +171,7 @@ impl<'a> Recovery<'a> {
                 }) => self.damage(offset, resumed, &what)?,
                 // The transaction itself is a step of its own.
                 Step::Damage(_) => {}
-                Step::Unfinished(tail) => self.listener.tell(tail.into())?,
+                Step::Unfinished(tail) => self.tail(tail)?,
             }
             self.listener.reached(walk.next_offset());
         }
@@ -169,12 +181,24 @@ impl<'a> Recovery<'a> {
 
     /// A transaction whose header, length and closing length agree.
     fn transaction(&mut self, candidate: &Candidate) -> Result<(), ToolError> {
-        let reading = self.input.read(candidate, self.last_tid)?;
-        let header = candidate.header;
-        if !header.status.is_finished() || reading.tid != header.tid || !reading.agrees {
-            self.count.mended += 1;
+        let mut reading = self.input.read(candidate, self.last_tid)?;
+        self.input.look_inside(candidate, &mut reading)?;
+        let status = candidate.header.status;
+        if status == Status::UNDONE || !status.is_finished() {
+            let what = format!("the transaction counts, though its status is {status:?}");
+            reading.mended.insert(0, (candidate.start, None, what));
         }
         self.take(candidate, &reading)
+    }
+
+    /// The end of the file: unfinished, or finished once and damaged since.
+    fn tail(&mut self, tail: UnfinishedTail) -> Result<(), ToolError> {
+        let UnfinishedTail { offset, bytes, .. } = tail;
+        let input = &mut self.input;
+        if !self.doubts.was_finished(input, offset, self.gap)? {
+            return Ok(self.listener.tell(tail.into())?);
+        }
+        self.damage(offset, offset + bytes, &tail.why)
     }
 
     /// What is between two transactions: perhaps one with a single broken field.
@@ -184,6 +208,7 @@ impl<'a> Recovery<'a> {
             return self.skip(offset, resumed, what);
         };
         let mut reading = self.input.read(&candidate, self.last_tid)?;
+        self.input.look_inside(&candidate, &mut reading)?;
         // Here nothing else confirms that this is a transaction.
         if reading.records == 0 || !reading.agrees || reading.tid <= self.last_tid {
             return self.skip(offset, resumed, what);
@@ -192,10 +217,9 @@ impl<'a> Recovery<'a> {
         if reading.broken.is_some() {
             reading.broken = Some(what.to_owned());
         }
-        let before = self.count.transactions;
-        self.take(&candidate, &reading)?;
-        self.count.mended += self.count.transactions - before;
-        Ok(())
+        let mended = format!("the transaction is whole by its records, though {what}");
+        reading.mended.insert(0, (offset, None, mended));
+        self.take(&candidate, &reading)
     }
 
     fn skip(&mut self, offset: u64, resumed: u64, what: &str) -> Result<(), ToolError> {
@@ -233,6 +257,7 @@ impl<'a> Recovery<'a> {
         };
         let Some(what) = measure.broken.clone() else {
             self.count.transactions += 1;
+            self.tell_mended(candidate, reading, &measure)?;
             return self.copy(candidate, reading.tid, status, &measure);
         };
         let is_copied = self.partial && measure.records > 0;
@@ -260,6 +285,7 @@ impl<'a> Recovery<'a> {
         })?;
         if is_copied {
             self.count.partial += 1;
+            self.tell_mended(candidate, reading, &measure)?;
             // As the original marks it: an undo of what is left makes no sense.
             return self.copy(candidate, reading.tid, Status::PACKED, &measure);
         }
@@ -280,11 +306,25 @@ impl<'a> Recovery<'a> {
         let is_suspect = reading.is_suspect || reading.broken.is_some();
         let mut at = candidate.records;
         while at < reading.end {
-            let Some(record) = self.input.record(at)? else {
+            let Some(record) = self.record(at, at + self.gap)? else {
                 break;
             };
+            if let Some(Finding::Doubtful(likely)) = self.doubts.finding(at + self.gap) {
+                self.tell_doubtful(at, reading.tid, record.oid, likely)?;
+                let what = format!("nobody can say whose the record at {at} is");
+                measure.broken.get_or_insert(what);
+                measure.lost.push(at);
+                at += record.bytes();
+                continue;
+            }
             let body = match self.body(candidate.origin, at, &record)? {
-                Body::Own if is_suspect && !self.is_data(at, &record)? => None,
+                // A back pointer with a length of its own becomes data.
+                Body::Own
+                    if (is_suspect || record.data_bytes == CLOSING_BYTES)
+                        && !self.is_data(at, &record)? =>
+                {
+                    None
+                }
                 Body::Back(0) if is_suspect => None,
                 Body::Own => Some(record.data_bytes),
                 Body::Back(_) => Some(CLOSING_BYTES),
@@ -331,10 +371,14 @@ impl<'a> Recovery<'a> {
             limit = target;
             let copied = self.segments.find(target);
             holder = copied.map_or(target, |place| place.input);
-            let found = self.input.record(holder)?;
+            let found = self.record(holder, target)?;
             let Some(found) = found.filter(|found| found.oid == record.oid) else {
                 return Ok(Body::Lost);
             };
+            // A wrong pointer may lead to bytes that only look like the object's id.
+            if !self.is_record(target, &found)? {
+                return Ok(Body::Lost);
+            }
             if let Some(place) = copied {
                 return Ok(Body::Back(place.output));
             }
@@ -342,6 +386,39 @@ impl<'a> Recovery<'a> {
                 return self.inline(holder, &found);
             }
         }
+    }
+
+    /// The record's header with its right object, where that is known. `origin` is what pointers to it
+    /// say.
+    fn record(&mut self, at: u64, origin: u64) -> Result<Option<RawRecord>, ToolError> {
+        let mut record = self.input.record(at)?;
+        if let (Some(record), Some(Finding::Is(oid))) = (&mut record, self.doubts.finding(origin)) {
+            record.oid = oid;
+        }
+        Ok(record)
+    }
+
+    /// Whether the records of the transaction that it names lead to that place.
+    fn is_record(&mut self, target: u64, record: &RawRecord) -> Result<bool, ToolError> {
+        let transaction = self.misplaced.get(&target).copied();
+        let transaction = transaction.unwrap_or(record.transaction);
+        let found = self.segments.find(transaction);
+        let start = found.map_or(transaction, |place| place.input);
+        if transaction >= target {
+            return Ok(false);
+        }
+        let Some(header) = self.input.transaction(start)? else {
+            return Ok(false);
+        };
+        let mut at = start.saturating_add(header.records_start());
+        let end = start + (target - transaction);
+        while at < end {
+            let Some(record) = self.input.record(at)? else {
+                return Ok(false);
+            };
+            at = at.saturating_add(record.bytes());
+        }
+        Ok(at == end)
     }
 
     /// The data of a record that was not copied, if they are data still.
@@ -398,7 +475,7 @@ impl<'a> Recovery<'a> {
         self.write(&header.encode(&candidate.meta))?;
         let mut at = candidate.records;
         while at < measure.end {
-            let Some(record) = self.input.record(at)? else {
+            let Some(record) = self.record(at, at + self.gap)? else {
                 break;
             };
             if measure.lost.binary_search(&at).is_err() {
@@ -411,7 +488,7 @@ impl<'a> Recovery<'a> {
             self.segments.push(at + self.gap, at, output, CLOSING_BYTES);
         }
         self.write(&header.length.to_be_bytes())?;
-        let saved = self.saved.as_ref();
+        let saved = self.doubts.index.as_ref();
         let is_unsaved = saved.is_some_and(|saved| at + self.gap >= saved.end());
         for (oid, at) in copy.newest {
             self.positions.set(oid, at);
@@ -451,6 +528,9 @@ impl<'a> Recovery<'a> {
         };
         let output = self.count.bytes;
         self.segments.push(at + self.gap, at, output, copied);
+        if record.transaction != copy.origin {
+            self.misplaced.insert(at + self.gap, copy.origin);
+        }
         self.write(&header.encode())?;
         self.count.records += 1;
         copy.newest.insert(record.oid, output);
@@ -489,82 +569,6 @@ impl<'a> Recovery<'a> {
         written.map_err(|error| StorageError::io(&*self.draft, "write", error))?;
         self.count.bytes += bytes.len() as u64;
         Ok(())
-    }
-
-    /// Notes the readable records of a transaction between two places.
-    fn lose_records(&mut self, candidate: &Candidate, from: u64, to: u64) -> Result<(), ToolError> {
-        let mut at = from;
-        while at < to {
-            let record = self.input.record(at)?;
-            let Some(record) = record.filter(|record| record.transaction == candidate.origin)
-            else {
-                break;
-            };
-            self.lose(record.oid, at + self.gap);
-            at = at.saturating_add(record.bytes());
-        }
-        Ok(())
-    }
-
-    fn lose(&mut self, oid: Oid, at: u64) {
-        if self.lost.len() < LOST_OBJECTS_MAX {
-            self.lost.insert(oid, at);
-        }
-    }
-
-    fn tell_lost(&mut self, line: LostLine) -> Result<(), ToolError> {
-        self.count.lost_spans += 1;
-        self.count.lost_bytes += line.bytes;
-        Ok(self.listener.tell(Line::Lost(line))?)
-    }
-
-    fn tell_lost_objects(&mut self) -> Result<(), ToolError> {
-        if self.count.lost_spans > 0
-            && let Some(saved) = self.saved.take()
-            && self.is_of_this_file(&saved)?
-        {
-            for (oid, at) in saved.iter() {
-                if self.segments.find(at).is_none() && !self.unsaved.contains(&oid) {
-                    self.lose(oid, at);
-                }
-            }
-        }
-        for (oid, offset) in std::mem::take(&mut self.lost) {
-            self.count.lost_objects += 1;
-            // What was written is still in the buffer, but its transaction's id is in the record.
-            let left = self.positions.get(oid);
-            let left = left.map(|at| self.written_tid(at)).transpose()?;
-            let line = LostObjectLine { oid, offset, left };
-            self.listener.tell(Line::LostObject(line))?;
-        }
-        Ok(())
-    }
-
-    fn written_tid(&mut self, at: u64) -> Result<Tid, ToolError> {
-        let failed = |error| StorageError::io(&*self.draft, "read back", error);
-        self.out.flush().map_err(failed)?;
-        let mut header = [0; RawRecord::LEN];
-        self.file.read_exact_at(&mut header, at).map_err(failed)?;
-        Ok(RawRecord::decode(&header).tid)
-    }
-
-    /// Whether an index leads to the records of its objects, where these were copied.
-    fn is_of_this_file(&mut self, saved: &Positions) -> Result<bool, ToolError> {
-        let mut looked_at = 0;
-        for (oid, at) in saved.iter() {
-            let Some(place) = self.segments.find(at) else {
-                continue;
-            };
-            let record = self.input.record(place.input)?;
-            if record.is_none_or(|record| record.oid != oid) {
-                return Ok(false);
-            }
-            looked_at += 1;
-            if looked_at == INDEX_PROBES {
-                break;
-            }
-        }
-        Ok(looked_at > 0)
     }
 
     fn finish(mut self, output: &Path) -> Result<Verdict, ToolError> {
@@ -633,6 +637,3 @@ const NEW_MAGIC: &[u8] = b"FS30";
 const PIECE_BYTES: usize = 1 << 18;
 /// A broken length must not ask for all memory.
 const CHECKED_BYTES_MAX: u64 = 1 << 30;
-/// Beyond these, lost objects are not told one by one.
-const LOST_OBJECTS_MAX: usize = 1 << 20;
-const INDEX_PROBES: usize = 1000;

@@ -13,11 +13,11 @@ use std::sync::Arc;
 use storage::{Oid, PackError, Stage, StorageError, Tid, is_blob_record};
 use vfs::File;
 
-use super::Pack;
 use super::draft::Draft;
 use super::mark::Marks;
 use super::oid_set::OidSet;
 use super::read::{Reader, Records};
+use super::{Pack, check};
 use crate::blobs::RemovedList;
 use crate::format::{DataHeader, LOG_START, MAGIC_NEW, Offset, Status, TransactionHeader};
 use crate::index::Index;
@@ -115,6 +115,9 @@ impl<'a> Copier<'a> {
         let mut is_begun = false;
         let mut blobs = BTreeSet::new();
         while let Some((at, record)) = reader.next(&mut records)? {
+            if header.status != Status::UNDONE {
+                check::transaction(self.log, header, at, &record)?;
+            }
             if header.status == Status::UNDONE || !self.keeps(record.oid, at) {
                 self.records_dropped += 1;
                 if self.removed.is_some() && self.is_blob(reader, at, &record)? {
@@ -126,6 +129,7 @@ impl<'a> Copier<'a> {
                 is_begun = true;
                 self.begin(reader, start, header, Status::PACKED)?;
             }
+            check::current(self.pack, self.log, at, &record)?;
             self.pack_record(reader, at, &record, new_start)?;
             // Old files may have an object twice in one transaction. The file of the blob is one.
             blobs.remove(&record.oid);
@@ -266,6 +270,14 @@ impl<'a> Copier<'a> {
         let mut found = Vec::new();
         let mut records = Records::of(start, header);
         while let Some((at, record)) = reader.next(&mut records)? {
+            if header.status != Status::UNDONE {
+                check::transaction(self.log, header, at, &record)?;
+                self.check_previous(start, header, at, &record)?;
+                // Of what was committed since, the index may not know yet.
+                if start < self.marks.looked_to {
+                    check::current(self.pack, self.log, at, &record)?;
+                }
+            }
             found.push((record.oid, at, self.out.position()));
             self.copy_record(reader, at, &record, new_start)?;
         }
@@ -314,6 +326,33 @@ impl<'a> Copier<'a> {
             from = from + piece as u64;
         }
         Ok(())
+    }
+
+    /// Whether the pointer to the previous record leads to where the last one was.
+    fn check_previous(
+        &self,
+        start: Offset,
+        header: &TransactionHeader,
+        at: Offset,
+        record: &DataHeader,
+    ) -> Result<(), PackError> {
+        let pack_end = self.marks.pack_end;
+        let found = match self.marks.current.get(record.oid) {
+            // Which one it was before the pack time is not known any more.
+            Some(new_at) if new_at < self.later_start => match record.previous {
+                Offset::NONE => LOG_START,
+                previous if previous < pack_end => return Ok(()),
+                _ => LOG_START,
+            },
+            Some(new_at) => pack_end + (new_at - self.later_start),
+            None => Offset::NONE,
+        };
+        let previous = check::Previous {
+            log: self.log,
+            start,
+            status: header.status,
+        };
+        Ok(previous.check_found(found, at, record)?)
     }
 
     /// Where the record is in the new file that a back pointer leads to.

@@ -17,10 +17,10 @@ use std::collections::BTreeMap;
 
 use storage::{Oid, PackError, Stage, Tid};
 
-use super::Pack;
 use super::follow::{Follower, Reference};
 use super::oid_set::OidSet;
 use super::read::{Reader, Records};
+use super::{Pack, check};
 use crate::format::{DataHeader, LOG_START, Offset, Status};
 use crate::index::Index;
 use crate::log::Log;
@@ -127,7 +127,13 @@ fn survey(pack: &Pack<'_>, log: &Log, end: Offset) -> Result<Marks, PackError> {
         unpacked |= header.status != Status::PACKED;
         if header.status != Status::UNDONE {
             let mut records = Records::of(at, &header);
+            let previous = check::Previous {
+                log,
+                start: at,
+                status: header.status,
+            };
             while let Some((at, record)) = reader.next(&mut records)? {
+                previous.check(&current, at, &record)?;
                 if reader.back_pointer(at, &record)? == Some(Offset::NONE) {
                     current.remove(record.oid);
                 } else {

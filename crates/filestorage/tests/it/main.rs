@@ -19,6 +19,7 @@ mod damage;
 mod golden;
 mod history;
 mod pack;
+mod pack_damage;
 mod pack_faults;
 mod recovery;
 mod resolving;

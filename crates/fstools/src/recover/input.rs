@@ -1,7 +1,7 @@
 //! Reading a damaged file, and judging what looks like a transaction by its lengths.
 
 use filestorage::{RawRecord, RawTransaction, Survey};
-use storage::{StorageError, Tid, TransactionMeta};
+use storage::{Oid, StorageError, Tid, TransactionMeta};
 
 /// A piece of the file that moves on with the reader.
 pub(super) struct Input<'a> {
@@ -40,6 +40,8 @@ pub(super) struct Reading {
     pub(super) agrees: bool,
     /// Whether the transaction was found in a broken place only by its records.
     pub(super) is_suspect: bool,
+    /// Fields that all else contradicts: where, of which object, and what is put right.
+    pub(super) mended: Vec<(u64, Option<Oid>, String)>,
 }
 
 impl<'a> Input<'a> {
@@ -128,6 +130,63 @@ impl<'a> Input<'a> {
         }))
     }
 
+    /// Ends the reading where a record has another one of its transaction in its data: its length is
+    /// wrong, and hides that.
+    pub(super) fn look_inside(
+        &mut self,
+        candidate: &Candidate,
+        reading: &mut Reading,
+    ) -> Result<(), StorageError> {
+        let mut at = candidate.records;
+        let mut records = 0;
+        while at < reading.end {
+            let Some(record) = self.record(at)? else {
+                break;
+            };
+            let (tid, origin) = (candidate.header.tid, candidate.origin);
+            let data = (at + RawRecord::BYTES, record.data_bytes);
+            if let Some(found) = self.hidden(data, tid, origin)? {
+                let length = record.data_bytes;
+                reading.broken = Some(format!(
+                    "the record at {at} says {length} bytes, but another one begins at {found}"
+                ));
+                reading.end = at;
+                reading.records = records;
+                reading.mended.retain(|(mended, ..)| *mended < at);
+                break;
+            }
+            records += 1;
+            at += record.bytes();
+        }
+        Ok(())
+    }
+
+    /// Where a record's header of the transaction is in those bytes.
+    fn hidden(
+        &mut self,
+        (start, bytes): (u64, u64),
+        tid: Tid,
+        origin: u64,
+    ) -> Result<Option<u64>, StorageError> {
+        let (tid, origin) = (tid.number().to_be_bytes(), origin.to_be_bytes());
+        let end = start + bytes;
+        let mut at = start;
+        while at + RawRecord::BYTES <= end {
+            let count = usize::try_from(end - at).unwrap_or(usize::MAX);
+            let Some(piece) = self.bytes(at, count.min(WINDOW_BYTES))? else {
+                break;
+            };
+            // Its id, then the id and the place of its transaction, with a pointer between.
+            let mut windows = piece.windows(RawRecord::LEN);
+            let found = windows.position(|window| window[8..16] == tid && window[24..32] == origin);
+            if let Some(found) = found {
+                return Ok(Some(at + found as u64));
+            }
+            at += (piece.len() + 1 - RawRecord::LEN) as u64;
+        }
+        Ok(None)
+    }
+
     /// Goes through the records by their lengths. A record counts when it names its transaction's
     /// place or its id: what else is wrong in its header is known from elsewhere.
     /// `last` is the id of the transaction before it.
@@ -144,7 +203,9 @@ impl<'a> Input<'a> {
             broken: None,
             agrees: true,
             is_suspect: false,
+            mended: Vec::new(),
         };
+        let mut strangers = Vec::new();
         let (mut confirmed, mut other) = (false, None);
         let mut at = candidate.records;
         while at < end {
@@ -161,6 +222,20 @@ impl<'a> Input<'a> {
             }
             reading.agrees &= is_placed;
             confirmed |= names;
+            let mut mend = |what| reading.mended.push((at, Some(record.oid), what));
+            if !is_placed {
+                let found = record.transaction;
+                mend(format!(
+                    "its transaction begins at {origin}, not at {found}"
+                ));
+            }
+            if record.version_bytes != 0 {
+                let found = record.version_bytes;
+                mend(format!("it has no version's name of {found} bytes"));
+            }
+            if !names {
+                strangers.push((at, record.oid, record.tid));
+            }
             other = match other {
                 None => Some((record.tid, true)),
                 Some((tid, all)) => Some((tid, all && tid == record.tid)),
@@ -169,16 +244,52 @@ impl<'a> Input<'a> {
             at += record.bytes();
             reading.end = at;
         }
-        if let (false, Some((tid, true))) = (confirmed, other) {
+        let outvoting = other
+            .filter(|(_, all)| *all && !confirmed)
+            .map(|(tid, _)| tid);
+        self.settle_id(candidate, last, outvoting, strangers, &mut reading)?;
+        Ok(reading)
+    }
+
+    /// Which id is the transaction's. `other` is what all its records say, against the header.
+    fn settle_id(
+        &mut self,
+        candidate: &Candidate,
+        last: Tid,
+        other: Option<Tid>,
+        strangers: Vec<(u64, Oid, Tid)>,
+        reading: &mut Reading,
+    ) -> Result<(), StorageError> {
+        if let Some(tid) = other {
             // Records outvote the header; with one of each, time goes on from transaction to
             // transaction.
-            let next = self.transaction(end + CLOSING_BYTES)?.map(|next| next.tid);
+            let next = self
+                .transaction(candidate.end + CLOSING_BYTES)?
+                .map(|next| next.tid);
             let fits = |tid: Tid| tid > last && next.is_none_or(|next| tid < next);
-            if reading.records > 1 || (fits(tid) && !fits(reading.tid)) {
+            let header = reading.tid;
+            let outvoted = reading.records > 1 || (fits(tid) && !fits(header));
+            if outvoted {
                 reading.tid = tid;
             }
+            let what = if outvoted {
+                format!("the transaction's id is {tid}, as in its records, not {header}")
+            } else if fits(tid) && fits(header) {
+                format!(
+                    "the transaction's id is {header} in its header and {tid} in its only record, and \
+                     nothing says which is right; the first is taken"
+                )
+            } else {
+                format!("the transaction's id is {header}, not {tid} as in its record")
+            };
+            reading.mended.push((candidate.start, None, what));
+        } else {
+            for (at, oid, tid) in strangers {
+                let what = format!("its transaction is {}, not {tid}", reading.tid);
+                reading.mended.push((at, Some(oid), what));
+            }
         }
-        Ok(reading)
+        Ok(())
     }
 }
 

@@ -36,6 +36,37 @@ pub struct LostObjectLine {
     pub left: Option<Tid>,
 }
 
+/// A broken field that was put right in the new file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MendedLine {
+    /// Where the header with the field begins.
+    pub offset: u64,
+    /// The transaction.
+    #[serde(serialize_with = "shown")]
+    pub tid: Tid,
+    /// The object, as it is in the new file, where it is a record's header.
+    #[serde(serialize_with = "shown_some")]
+    pub oid: Option<Oid>,
+    /// What is right, and what was found.
+    pub what: String,
+}
+
+/// A record of which nobody can say whose it is. It was not copied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DoubtfulLine {
+    /// Where it begins.
+    pub offset: u64,
+    /// The transaction.
+    #[serde(serialize_with = "shown")]
+    pub tid: Tid,
+    /// The object in its header.
+    #[serde(serialize_with = "shown")]
+    pub oid: Oid,
+    /// The object that it may be as well.
+    #[serde(serialize_with = "shown_some")]
+    pub likely: Option<Oid>,
+}
+
 /// What a recovery did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RecoverLine {
@@ -57,6 +88,8 @@ pub struct RecoverLine {
     pub lost_objects: u64,
     /// Broken fields that were put right from what the rest of the file says.
     pub mended: u64,
+    /// Records that were set aside because nobody can say whose they are.
+    pub doubtful: u64,
 }
 
 impl fmt::Display for LostLine {
@@ -87,6 +120,34 @@ impl fmt::Display for LostObjectLine {
     }
 }
 
+impl fmt::Display for MendedLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { offset, tid, .. } = self;
+        write!(f, "mended: offset {offset}, transaction {tid}")?;
+        if let Some(oid) = self.oid {
+            write!(f, ", object {oid}")?;
+        }
+        write!(f, ": {}", self.what)
+    }
+}
+
+impl fmt::Display for DoubtfulLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            offset, tid, oid, ..
+        } = self;
+        write!(
+            f,
+            "doubtful: the record at {offset}, transaction {tid}, says that it is of object {oid}, "
+        )?;
+        match self.likely {
+            Some(likely) => write!(f, "but other records or the index say {likely}")?,
+            None => f.write_str("but its pointers or other records contradict that")?,
+        }
+        f.write_str("; it is not copied")
+    }
+}
+
 impl fmt::Display for RecoverLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (transactions, records, bytes) = (self.transactions, self.records, self.bytes);
@@ -102,6 +163,9 @@ impl fmt::Display for RecoverLine {
         }
         if self.mended > 0 {
             write!(f, "; {} broken fields mended", self.mended)?;
+        }
+        if self.doubtful > 0 {
+            write!(f, "; {} doubtful records set aside", self.doubtful)?;
         }
         match self.lost_spans {
             0 => f.write_str("; nothing is lost"),

@@ -90,3 +90,42 @@ fn a_damaged_file_keeps_its_index_and_a_served_one_is_left_alone() {
     assert!(matches!(absent.err(), Some(StorageError::Io { .. })));
     assert_eq!(served.contents("/db/Other.fs.lock".as_ref()), None);
 }
+
+#[test]
+fn of_a_damaged_file_the_index_is_kept_and_a_checkpoint_is_looked_at() {
+    let place = disk(b"FS30");
+    let storage = open(&place);
+    commit(
+        &storage,
+        &[(0, record("Root", &[])), (1, record("One", &[]))],
+    );
+    commit(&storage, &[(1, record("OneB", &[]))]);
+    storage.close().unwrap();
+    let bytes = place.contents(PATH.as_ref()).unwrap();
+    let index = place.contents(INDEX.as_ref()).unwrap();
+    let check = |bytes: &[u8], checkpoint: Option<&[u8]>| {
+        let disk = disk(bytes);
+        disk.put(INDEX.as_ref(), &index);
+        if let Some(checkpoint) = checkpoint {
+            disk.put(CHECKPOINT.as_ref(), checkpoint);
+        }
+        let (verdict, heard) = run(fstools::index_check, &survey(&disk));
+        (verdict, heard.0.last().unwrap().to_string())
+    };
+    let (verdict, said) = check(&bytes, None);
+    assert_eq!((verdict, said.lines().count()), (Verdict::Sound, 1));
+    let (verdict, said) = check(&bytes, Some(b"broken"));
+    assert_eq!(verdict, Verdict::Wrong);
+    assert!(said.contains("checkpoint (.zidx): broken"), "{said}");
+    // The last record says that it is the root's.
+    let at = bytes.len() - 8 - 42 - record("OneB", &[]).len();
+    let mut broken = bytes.clone();
+    broken[at + 7] = 0;
+    let (verdict, said) = check(&broken, None);
+    assert_eq!(verdict, Verdict::Wrong);
+    assert!(!said.contains("move it away"), "{said}");
+    assert!(
+        said.contains("damaged itself") && said.contains("recover"),
+        "{said}"
+    );
+}

@@ -26,6 +26,7 @@ mod index;
 mod live;
 mod many;
 mod recover;
+mod recover_headers;
 mod transfer;
 mod undo;
 

@@ -1,0 +1,145 @@
+//! Telling what is lost, put right or doubtful, and remembering whose newest revision it was.
+
+use std::io::Write;
+
+use filestorage::RawRecord;
+use storage::{Oid, StorageError, Tid};
+
+use super::input::{Candidate, Reading};
+use super::lines::{DoubtfulLine, LostLine, LostObjectLine, MendedLine};
+use super::witness::Finding;
+use super::{Measure, Recovery};
+use crate::line::Line;
+use crate::listener::ToolError;
+
+impl Recovery<'_> {
+    /// Notes the readable records of a transaction between two places.
+    pub(super) fn lose_records(
+        &mut self,
+        candidate: &Candidate,
+        from: u64,
+        to: u64,
+    ) -> Result<(), ToolError> {
+        let mut at = from;
+        while at < to {
+            let record = self.record(at, at + self.gap)?;
+            let Some(record) = record.filter(|record| record.transaction == candidate.origin)
+            else {
+                break;
+            };
+            self.lose(record.oid, at + self.gap);
+            if let Some(Finding::Doubtful(Some(likely))) = self.doubts.finding(at + self.gap) {
+                self.lose(likely, at + self.gap);
+            }
+            at = at.saturating_add(record.bytes());
+        }
+        Ok(())
+    }
+
+    pub(super) fn lose(&mut self, oid: Oid, at: u64) {
+        if self.lost.len() < LOST_OBJECTS_MAX {
+            self.lost.insert(oid, at);
+        }
+    }
+
+    /// Tells what is put right in what is copied of a transaction.
+    pub(super) fn tell_mended(
+        &mut self,
+        candidate: &Candidate,
+        reading: &Reading,
+        measure: &Measure,
+    ) -> Result<(), ToolError> {
+        let is_lost = |at: u64| measure.lost.binary_search(&at).is_ok();
+        let mut told = reading.mended.clone();
+        let mut at = candidate.records;
+        while at < measure.end && !self.doubts.is_empty() {
+            let Some(record) = self.input.record(at)? else {
+                break;
+            };
+            let what = match self.doubts.finding(at + self.gap) {
+                Some(Finding::Is(oid)) => {
+                    let what = format!("it is a record of this object, not of {}", record.oid);
+                    Some((oid, what))
+                }
+                Some(Finding::Previous) => {
+                    let found = record.previous;
+                    let what = format!("its previous record is not at {found}");
+                    Some((record.oid, what))
+                }
+                Some(Finding::Doubtful(_)) | None => None,
+            };
+            told.extend(what.map(|(oid, what)| (at, Some(oid), what)));
+            at += record.bytes();
+        }
+        for (offset, oid, what) in told {
+            if is_lost(offset) {
+                continue;
+            }
+            self.count.mended += 1;
+            let tid = reading.tid;
+            let line = MendedLine {
+                offset,
+                tid,
+                oid,
+                what,
+            };
+            self.listener.tell(Line::Mended(line))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn tell_doubtful(
+        &mut self,
+        offset: u64,
+        tid: Tid,
+        oid: Oid,
+        likely: Option<Oid>,
+    ) -> Result<(), ToolError> {
+        self.count.doubtful += 1;
+        let line = DoubtfulLine {
+            offset,
+            tid,
+            oid,
+            likely,
+        };
+        Ok(self.listener.tell(Line::Doubtful(line))?)
+    }
+
+    pub(super) fn tell_lost(&mut self, line: LostLine) -> Result<(), ToolError> {
+        self.count.lost_spans += 1;
+        self.count.lost_bytes += line.bytes;
+        Ok(self.listener.tell(Line::Lost(line))?)
+    }
+
+    pub(super) fn tell_lost_objects(&mut self) -> Result<(), ToolError> {
+        if self.count.lost_spans > 0
+            && let Some(saved) = self.doubts.index.take()
+        {
+            for (oid, at) in saved.iter() {
+                if self.segments.find(at).is_none() && !self.unsaved.contains(&oid) {
+                    self.lose(oid, at);
+                }
+            }
+        }
+        for (oid, offset) in std::mem::take(&mut self.lost) {
+            self.count.lost_objects += 1;
+            // What was written is still in the buffer, but its transaction's id is in the record.
+            let left = self.positions.get(oid);
+            let left = left.map(|at| self.written_tid(at)).transpose()?;
+            let line = LostObjectLine { oid, offset, left };
+            self.listener.tell(Line::LostObject(line))?;
+        }
+        Ok(())
+    }
+
+    fn written_tid(&mut self, at: u64) -> Result<Tid, ToolError> {
+        let failed = |error| StorageError::io(&*self.draft, "read back", error);
+        self.out.flush().map_err(failed)?;
+        let mut header = [0; RawRecord::LEN];
+        self.file.read_exact_at(&mut header, at).map_err(failed)?;
+        Ok(RawRecord::decode(&header).tid)
+    }
+}
+
+/// Beyond these, lost objects are not told one by one.
+const LOST_OBJECTS_MAX: usize = 1 << 20;

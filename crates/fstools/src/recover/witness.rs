@@ -1,0 +1,320 @@
+//! Whose record is it? What the rest of the file says of the object id in a record's header.
+//!
+//! A record's pointer to the previous one leads to a record of the same object, the next one of that
+//! object leads back to it, back pointers stay with one object, and the index beside the file names the
+//! newest record of each. In a sound file all of them agree. Where they do not, [`judge`] finds out
+//! which field is wrong, or that nobody can tell.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use filestorage::Positions;
+use storage::Oid;
+
+/// A record in the neighbourhood of a contradiction. Places are those that pointers name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Node {
+    /// The object, as its header says.
+    pub(super) oid: Oid,
+    pub(super) previous: u64,
+    /// Where the record leads to for its data.
+    pub(super) back: Option<u64>,
+    /// Where its transaction begins.
+    pub(super) transaction: u64,
+    /// Whether the transaction was packed: a pack forgets what was before.
+    pub(super) is_packed: bool,
+}
+
+impl Node {
+    /// Where it leads to. Whatever leads forward is no pointer.
+    fn targets(&self, at: u64) -> impl Iterator<Item = u64> {
+        let targets = [Some(self.previous), self.back].into_iter().flatten();
+        targets.filter(move |target| *target != 0 && *target < at)
+    }
+}
+
+/// What is true of a record whose header is contradicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// Its object is this one.
+    Is(Oid),
+    /// Its object is the one in its header, the pointer to the previous record is wrong.
+    Previous,
+    /// Nobody can tell. The likeliest other object.
+    Doubtful(Option<Oid>),
+}
+
+/// What is known of the neighbourhood.
+pub(super) struct Neighbours<'a> {
+    pub(super) nodes: BTreeMap<u64, Node>,
+    /// What an index of this file says of the places before its end.
+    pub(super) index: Option<&'a Positions>,
+    /// From where to where nothing could be read.
+    pub(super) lost: &'a [(u64, u64)],
+}
+
+/// Judges all records of the neighbourhood.
+pub(super) fn judge(mut all: Neighbours<'_>) -> BTreeMap<u64, Finding> {
+    let mut findings = BTreeMap::new();
+    // What is put right may be the witness that was missing elsewhere.
+    for _ in 0..ROUNDS_MAX {
+        let sure = all.each(|at, weighed| match weighed.finding() {
+            Some(Finding::Is(oid)) => Some((at, oid)),
+            _ => None,
+        });
+        if sure.is_empty() {
+            break;
+        }
+        for (at, oid) in sure {
+            findings.insert(at, Finding::Is(oid));
+            if let Some(node) = all.nodes.get_mut(&at) {
+                node.oid = oid;
+            }
+        }
+    }
+    let doubtful = all.each(|at, weighed| match weighed.finding() {
+        Some(Finding::Doubtful(likely)) => Some((at, likely)),
+        // A record that was put right and is contradicted still.
+        Some(Finding::Is(oid)) => Some((at, Some(oid))),
+        _ => None,
+    });
+    for (at, likely) in doubtful {
+        findings.insert(at, Finding::Doubtful(likely));
+        all.nodes.remove(&at);
+    }
+    let previous = all.each(|at, weighed| {
+        let own = weighed.own;
+        (own.previous == Link::Stale || own.previous == Link::Wrong).then_some(at)
+    });
+    for at in previous {
+        findings.entry(at).or_insert(Finding::Previous);
+    }
+    findings
+}
+
+/// What a witness says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Link {
+    /// Nothing.
+    #[default]
+    Silent,
+    /// It leads to what it should.
+    Right,
+    /// To an older record of the object.
+    Stale,
+    Wrong,
+}
+
+/// What speaks for and against a record being an object's.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    oid: Oid,
+    previous: Link,
+    /// Witnesses for it, beside its own header.
+    support: u32,
+    against: u32,
+    /// How much of that the index says.
+    by_index: u32,
+}
+
+struct Weighed {
+    /// The object in the header.
+    own: Case,
+    /// The best other one.
+    other: Option<Case>,
+    has_previous: bool,
+}
+
+impl Weighed {
+    fn finding(&self) -> Option<Finding> {
+        let own = self.own;
+        if own.against == 0 {
+            return None;
+        }
+        let likely = self.other.map(|other| other.oid);
+        let Some(other) = self.other.filter(|other| other.against == 0) else {
+            let only_previous = own.previous == Link::Wrong && own.against == 1;
+            if own.support > 0 || own.previous != Link::Wrong {
+                // What contradicts is wrong itself, and judged by its own witnesses.
+                // An index alone does not outvote records that agree.
+                let outvoted = own.support == 0 && own.against - own.by_index > 1;
+                return outvoted.then_some(Finding::Doubtful(likely));
+            }
+            // A pointer to where no record is says nothing; none at all may be another object's.
+            let is_harmless = only_previous && self.has_previous && self.other.is_none();
+            return (!is_harmless).then_some(Finding::Doubtful(likely));
+        };
+        if own.support == 0 && other.support > 0 && other.support + own.against >= SURE {
+            return Some(Finding::Is(other.oid));
+        }
+        if own.support > 0 && own.previous == Link::Wrong && own.against == 1 {
+            return None;
+        }
+        (other.support > 0).then_some(Finding::Doubtful(Some(other.oid)))
+    }
+}
+
+impl Neighbours<'_> {
+    fn each<T>(&self, mut visit: impl FnMut(u64, &Weighed) -> Option<T>) -> Vec<T> {
+        let links = Links::new(self);
+        let nodes = self.nodes.iter();
+        nodes
+            .filter_map(|(&at, node)| visit(at, &self.weigh(&links, at, node)))
+            .collect()
+    }
+
+    fn weigh(&self, links: &Links, at: u64, node: &Node) -> Weighed {
+        let mut others = BTreeSet::new();
+        let targets = node.targets(at);
+        others.extend(targets.filter_map(|target| Some(self.nodes.get(&target)?.oid)));
+        let leading = links.to.get(&at).into_iter().flatten();
+        others.extend(leading.filter_map(|from| Some(self.nodes.get(from)?.oid)));
+        others.extend(links.indexed.get(&at));
+        others.remove(&node.oid);
+        let own = self.case(links, at, node, node.oid);
+        let others = others.into_iter();
+        let other = others
+            .map(|oid| self.case(links, at, node, oid))
+            .min_by_key(|case| (case.against, u32::MAX - case.support));
+        Weighed {
+            own,
+            other,
+            has_previous: node.previous != 0,
+        }
+    }
+
+    /// Asks all witnesses whether the record is that object's.
+    fn case(&self, links: &Links, at: u64, node: &Node, oid: Oid) -> Case {
+        let mut case = Case {
+            oid,
+            previous: self.previous(links, at, node, oid),
+            support: 0,
+            against: 0,
+            by_index: 0,
+        };
+        match case.previous {
+            Link::Right => case.support += 1,
+            Link::Wrong => case.against += 1,
+            Link::Silent | Link::Stale => {}
+        }
+        if let Some(back) = node.back.filter(|back| *back != 0 && !self.is_lost(*back)) {
+            match self.nodes.get(&back).is_some_and(|found| found.oid == oid) {
+                true => case.support += 1,
+                false => case.against += 1,
+            }
+        }
+        for from in links.to.get(&at).into_iter().flatten() {
+            match self.nodes.get(from) {
+                Some(found) if found.oid == oid => case.support += 1,
+                Some(found) => {
+                    case.against += 1 + u32::from(self.is_confirmed(links, *from, found.oid));
+                }
+                None => {}
+            }
+        }
+        if self.skips(links, at, node, oid) {
+            case.against += 1;
+        }
+        if let Some(index) = self.index.filter(|index| at < index.end()) {
+            let named = index.get(oid);
+            if named == Some(at) {
+                case.support += 1;
+            } else {
+                case.by_index += u32::from(links.indexed.contains_key(&at));
+                case.by_index += u32::from(named.is_none_or(|named| named < at));
+                case.against += case.by_index;
+            }
+        }
+        case
+    }
+
+    fn previous(&self, links: &Links, at: u64, node: &Node, oid: Oid) -> Link {
+        let known = links.of(oid);
+        let before = known.range(..at).next_back().copied().unwrap_or(0);
+        if node.previous == before {
+            return match before {
+                0 => Link::Silent,
+                _ => Link::Right,
+            };
+        }
+        if node.previous == 0 {
+            let silent = node.is_packed;
+            return if silent { Link::Silent } else { Link::Wrong };
+        }
+        // With several in one transaction all may lead to the one before it.
+        let same = known.range(node.transaction..at);
+        let mut same = same.filter_map(|at| self.nodes.get(at));
+        if same.any(|same| same.previous == node.previous) {
+            return Link::Right;
+        }
+        match known.contains(&node.previous) {
+            true if node.previous < at => Link::Stale,
+            _ if self.is_lost(node.previous) && node.previous > before => Link::Silent,
+            _ => Link::Wrong,
+        }
+    }
+
+    /// Whether the next record of the object leads to the one before this one.
+    fn skips(&self, links: &Links, at: u64, node: &Node, oid: Oid) -> bool {
+        let known = links.of(oid);
+        let before = known.range(..at).next_back().copied().unwrap_or(0);
+        let after = known.range(at + 1..).next();
+        let Some(after) = after.and_then(|after| self.nodes.get(after)) else {
+            return false;
+        };
+        let forgets = before == 0 && after.is_packed;
+        after.transaction != node.transaction && after.previous == before && !forgets
+    }
+
+    /// Whether others say as well that the record there is that object's.
+    fn is_confirmed(&self, links: &Links, at: u64, oid: Oid) -> bool {
+        let next = links.to.get(&at).into_iter().flatten();
+        let mut next = next.filter_map(|from| self.nodes.get(from));
+        links.indexed.get(&at) == Some(&oid) || next.any(|node| node.oid == oid)
+    }
+
+    fn is_lost(&self, at: u64) -> bool {
+        let after = self.lost.partition_point(|(start, _)| *start <= at);
+        self.lost[..after].last().is_some_and(|(_, end)| at < *end)
+    }
+}
+
+/// The neighbourhood from the other side.
+struct Links {
+    by_oid: BTreeMap<Oid, BTreeSet<u64>>,
+    /// Which records lead there.
+    to: BTreeMap<u64, BTreeSet<u64>>,
+    /// Which object the index says is there.
+    indexed: BTreeMap<u64, Oid>,
+    none: BTreeSet<u64>,
+}
+
+impl Links {
+    fn new(all: &Neighbours<'_>) -> Self {
+        let mut this = Self {
+            by_oid: BTreeMap::new(),
+            to: BTreeMap::new(),
+            indexed: BTreeMap::new(),
+            none: BTreeSet::new(),
+        };
+        for (&at, node) in &all.nodes {
+            this.by_oid.entry(node.oid).or_default().insert(at);
+            for target in node.targets(at) {
+                this.to.entry(target).or_default().insert(at);
+            }
+        }
+        for (oid, at) in all.index.iter().flat_map(|index| index.iter()) {
+            if all.nodes.contains_key(&at) {
+                this.indexed.insert(at, oid);
+            }
+        }
+        this
+    }
+
+    fn of(&self, oid: Oid) -> &BTreeSet<u64> {
+        self.by_oid.get(&oid).unwrap_or(&self.none)
+    }
+}
+
+const ROUNDS_MAX: usize = 8;
+/// How many witnesses must speak for another object and against the one in the header.
+const SURE: u32 = 3;
