@@ -30,5 +30,5 @@ mod clock;
 mod server;
 
 pub use client::{ClientOptions, ZeoStorage};
-pub use server::{Server, ServerOptions};
+pub use server::{ListenAddress, Server, ServerOptions};
 pub use zeo::Encoding;

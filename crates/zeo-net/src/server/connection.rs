@@ -1,13 +1,10 @@
 //! One connection: bytes in, jobs, bytes out.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_blocking;
 use zeo::{Connection, Hub, Job, Outbox, ProtocolError};
@@ -31,21 +28,21 @@ enum End {
     Io(#[from] io::Error),
 }
 
-pub(super) async fn serve(
-    hub: &Arc<Hub>,
-    stream: TcpStream,
-    peer: SocketAddr,
+pub(super) async fn serve<S>(
+    hub: Arc<Hub>,
+    stream: S,
+    peer: String,
     stopping: watch::Receiver<bool>,
-) {
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let wake = Arc::new(Notify::new());
     let waker = wake.clone();
-    let connection = hub.connect(peer.to_string(), move || waker.notify_one());
-    let (reader, writer) = stream.into_split();
+    let connection = hub.connect(peer.clone(), move || waker.notify_one());
     let mut task = Task {
         outbox: connection.outbox().clone(),
         connection,
-        reader,
-        writer,
+        stream,
         wake,
         running: Arc::new(AtomicUsize::new(0)),
         out: Vec::new(),
@@ -65,18 +62,17 @@ pub(super) async fn serve(
     task.ended().await;
 }
 
-struct Task {
+struct Task<S> {
     connection: Connection,
     outbox: Arc<Outbox>,
-    reader: OwnedReadHalf,
-    writer: OwnedWriteHalf,
+    stream: S,
     wake: Arc<Notify>,
     /// Jobs on other threads.
     running: Arc<AtomicUsize>,
     out: Vec<u8>,
 }
 
-impl Task {
+impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
     async fn run(&mut self, mut stopping: watch::Receiver<bool>) -> Result<(), End> {
         let mut buffer = vec![0; READ_BYTES];
         let mut is_stopping = false;
@@ -94,7 +90,7 @@ impl Task {
                 continue; // A job has ended meanwhile, and flushing may have taken its notice.
             }
             tokio::select! {
-                read = self.reader.read(&mut buffer), if !are_calls_left => {
+                read = self.stream.read(&mut buffer), if !are_calls_left => {
                     let length = read?;
                     if length == 0 {
                         return Ok(());
@@ -151,7 +147,7 @@ impl Task {
         while self.outbox.take(&mut self.out)? {
             let (outbox, wake) = (&self.outbox, &self.wake);
             tokio::select! {
-                written = self.writer.write_all(&self.out) => written?,
+                written = self.stream.write_all(&self.out) => written?,
                 failure = failed(outbox, wake) => return Err(failure.into()),
             }
             self.out.clear();

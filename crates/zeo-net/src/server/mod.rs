@@ -1,6 +1,7 @@
 //! The listener: one task for each connection, commits on threads of their own.
 
 mod connection;
+mod listen;
 
 use std::future::Future;
 use std::io;
@@ -8,14 +9,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use storage::Storage;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use zeo::{Encoding, FRAME_BYTES_MAX, Hub, HubOptions};
 
 use crate::clock;
+
+use listen::{Bound, Listeners, Stream};
+
+pub use listen::ListenAddress;
 
 /// How a server behaves.
 #[derive(Clone, Debug)]
@@ -61,7 +64,7 @@ impl Default for ServerOptions {
 
 /// A bound ZEO server.
 pub struct Server {
-    listener: std::net::TcpListener,
+    bound: Vec<Bound>,
     options: ServerOptions,
 }
 
@@ -72,28 +75,44 @@ impl Server {
     /// # Errors
     /// What the system says.
     pub fn bind(address: SocketAddr, options: ServerOptions) -> io::Result<Self> {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
-        // A restarted server takes its port back although old connections linger.
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        socket.set_nonblocking(true)?;
+        Self::bind_all(&[address.into()], options)
+    }
+
+    /// Binds all of these addresses. A socket in the file system takes the place of one that nobody
+    /// answers at, and is removed when the server ends.
+    ///
+    /// # Errors
+    /// What the system says of the first address that cannot be bound.
+    pub fn bind_all(addresses: &[ListenAddress], options: ServerOptions) -> io::Result<Self> {
+        let alone = addresses.len() == 1;
+        let bound = addresses.iter().map(|address| Bound::bind(address, alone));
         Ok(Self {
-            listener: socket.into(),
+            bound: bound.collect::<io::Result<_>>()?,
             options,
         })
     }
 
-    /// Where it listens.
+    /// The first port it listens at.
+    ///
+    /// # Errors
+    /// What the system says, and where it listens at no port.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        let addresses = self.addresses()?;
+        let mut ports = addresses.into_iter().filter_map(|address| match address {
+            ListenAddress::Inet(address) => Some(address),
+            ListenAddress::Unix(_) => None,
+        });
+        ports
+            .next()
+            .ok_or_else(|| io::Error::other("the server listens at no port"))
+    }
+
+    /// Everywhere it listens.
     ///
     /// # Errors
     /// What the system says.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    pub fn addresses(&self) -> io::Result<Vec<ListenAddress>> {
+        self.bound.iter().map(Bound::address).collect()
     }
 
     /// Serves these storages until `shutdown` is done. Then no more connections and calls are
@@ -121,8 +140,10 @@ impl Server {
             started: clock::since_1970(),
         };
         let hub = Hub::new(storages, hub_options).map_err(io::Error::other)?;
-        let listener = TcpListener::from_std(self.listener)?;
-        tracing::info!(address = %listener.local_addr()?, "listening");
+        for bound in &self.bound {
+            tracing::info!(address = %bound.address()?, "listening");
+        }
+        let mut listeners = Listeners::new(self.bound)?;
         let (stop, stopping) = watch::channel(false);
         let mut acceptor = Acceptor {
             hub: hub.clone(),
@@ -131,11 +152,11 @@ impl Server {
             stopping,
         };
         tokio::select! {
-            () = acceptor.accept_all(&listener) => {}
+            () = acceptor.accept_all(&mut listeners) => {}
             () = watch_the_time(&hub) => {}
             () = shutdown => {}
         }
-        drop(listener);
+        drop(listeners);
         let _nobody_may_listen = stop.send(true);
         hub.stop_packs();
         acceptor.end(options.drain).await;
@@ -151,13 +172,8 @@ async fn watch_the_time(hub: &Hub) {
     std::future::pending().await
 }
 
-/// How many connections the system keeps for us before they are accepted.
-const BACKLOG: i32 = 1024;
 /// How long the listener rests when the system has no room for one more connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// A peer that vanished without a word is noticed after about a minute.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
 struct Acceptor {
     hub: Arc<Hub>,
@@ -167,9 +183,9 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    async fn accept_all(&mut self, listener: &TcpListener) {
+    async fn accept_all(&mut self, listeners: &mut Listeners) {
         loop {
-            match listener.accept().await {
+            match listeners.accept().await {
                 Ok((stream, peer)) => self.accept(stream, peer),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
@@ -179,20 +195,16 @@ impl Acceptor {
         }
     }
 
-    fn accept(&mut self, stream: TcpStream, peer: SocketAddr) {
+    fn accept(&mut self, stream: Stream, peer: String) {
         while self.connections.try_join_next().is_some() {}
         if self.connections.len() >= self.connections_max {
             let max = self.connections_max;
             tracing::warn!(%peer, max, "too many connections, refused one");
             return;
         }
-        if let Err(error) = configure(&stream) {
-            tracing::debug!(%peer, %error, "cannot configure a connection");
-        }
         let (hub, stopping) = (self.hub.clone(), self.stopping.clone());
-        self.connections.spawn(async move {
-            connection::serve(&hub, stream, peer, stopping).await;
-        });
+        let served = connection::serve(hub, stream, peer, stopping);
+        self.connections.spawn(served);
     }
 
     /// Waits for the connections to end, which were told to, and cuts those off that do not: who
@@ -205,12 +217,4 @@ impl Acceptor {
             self.connections.shutdown().await;
         }
     }
-}
-
-fn configure(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE_IDLE)
-        .with_interval(KEEPALIVE_INTERVAL);
-    SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }

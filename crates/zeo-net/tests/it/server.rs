@@ -7,7 +7,7 @@ use storage::{MemoryStorage, Oid, Storage, Tid};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use zeo::{Event, Reply, Request, Value};
-use zeo_net::{Server, ServerOptions};
+use zeo_net::{ListenAddress, Server, ServerOptions};
 
 use crate::raw::{RawClient, in_time};
 use crate::world::{Doors, TestServer, any_port, commit};
@@ -100,4 +100,66 @@ fn one_client_has_a_few_slow_calls_running_and_the_rest_waits_unread() {
     );
     let rest = (before..CALLS).map(|_| client.event());
     assert!(rest.into_iter().all(|event| event.is_some()));
+}
+
+/// A server may listen in several places; a socket's file comes and goes with it.
+#[test]
+fn several_addresses_are_one_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("zeo.sock");
+    let addresses = [
+        ListenAddress::Inet(any_port()),
+        ListenAddress::Unix(path.clone()),
+        ListenAddress::Inet(any_port()),
+    ];
+    let options = ServerOptions::default();
+    let server = Server::bind_all(&addresses, options.clone()).unwrap();
+    let bound = server.addresses().unwrap();
+    assert_eq!(bound[1], addresses[1]);
+    assert_ne!(bound[0], bound[2]);
+    let taken = Server::bind_all(&addresses[1..2], options.clone())
+        .err()
+        .unwrap();
+    assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse);
+
+    let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
+    let storages = vec![(
+        "1".to_owned(),
+        Arc::new(MemoryStorage::new()) as Arc<dyn Storage>,
+    )];
+    let (stop, stopped) = oneshot::channel::<()>();
+    let running = runtime.spawn(server.run(storages, async {
+        let _ = stopped.await;
+    }));
+    let mut hello = [0; 6];
+    // Its greeting: four bytes of length, then the protocol.
+    let mut local = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    std::io::Read::read_exact(&mut local, &mut hello).unwrap();
+    assert_eq!(&hello, b"\0\0\0\x02Z5");
+    for address in [&bound[0], &bound[2]] {
+        let mut stream = std::net::TcpStream::connect(address.to_string()).unwrap();
+        std::io::Read::read_exact(&mut stream, &mut hello).unwrap();
+        assert_eq!(&hello, b"\0\0\0\x02Z5");
+    }
+    stop.send(()).unwrap();
+    runtime.block_on(running).unwrap().unwrap();
+    assert!(!path.exists());
+}
+
+/// What is left of a server that was killed is replaced; other files are not.
+#[test]
+fn a_stale_socket_is_replaced_and_no_other_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("zeo.sock");
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    assert!(path.exists());
+    let address = [ListenAddress::Unix(path.clone())];
+    drop(Server::bind_all(&address, ServerOptions::default()).unwrap());
+    assert!(!path.exists());
+    std::fs::write(&path, "precious").unwrap();
+    let error = Server::bind_all(&address, ServerOptions::default())
+        .err()
+        .unwrap();
+    assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists);
+    assert_eq!(std::fs::read(&path).unwrap(), b"precious");
 }
