@@ -5,7 +5,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use socket2::{SockRef, TcpKeepalive};
-use storage::{Oid, StorageStats, Tid};
+use storage::{Oid, StorageError, StorageStats, Tid};
 use zeo::{ClientCache, Event, ProtocolError, Refusal, Reply, Request, Session};
 
 use super::{Capabilities, ClientOptions};
@@ -30,6 +30,23 @@ pub(super) enum Failure {
     },
 }
 
+impl Failure {
+    /// What to tell a caller, where the server has no storage of that name. Asking again is no use.
+    pub(super) fn unknown_storage(&self) -> Option<StorageError> {
+        match self {
+            Self::Refused { call, class, data }
+                if *call == REGISTER && class.ends_with("ValueError") && data.contains(UNKNOWN) =>
+            {
+                Some(StorageError::Remote {
+                    class: class.clone(),
+                    detail: data.clone(),
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
 /// A connection that is registered, with a cache that is verified.
 pub(super) struct Connected {
     pub(super) stream: TcpStream,
@@ -46,6 +63,9 @@ const READ_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a writing thread waits before it looks whether its deadline is over.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(200);
 const READ_BYTES: usize = 64 << 10;
+const REGISTER: &str = "register";
+/// How servers, ours and the genuine one, begin to say that they have no such storage.
+const UNKNOWN: &str = "unknown storage";
 
 /// Connects to one server and brings the cache up to date.
 pub(super) fn dial(
@@ -71,7 +91,7 @@ pub(super) fn dial(
         storage: options.storage.clone(),
         read_only: options.read_only,
     };
-    let Reply::Tid(server_tid) = dialogue.ask("register", &register)? else {
+    let Reply::Tid(server_tid) = dialogue.ask(REGISTER, &register)? else {
         return Err(Failure::Closed);
     };
     dialogue.verify(cache, server_tid, is_first)?;
@@ -227,9 +247,13 @@ impl Dialogue {
 }
 
 fn refused(call: &'static str, refusal: &Refusal) -> Failure {
+    let data = match refusal.to_storage_error(None) {
+        StorageError::Remote { detail, .. } => detail,
+        other => other.to_string(),
+    };
     Failure::Refused {
         call,
         class: refusal.class().to_owned(),
-        data: format!("{:?}", refusal.data()),
+        data,
     }
 }

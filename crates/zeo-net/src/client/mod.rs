@@ -111,6 +111,8 @@ struct State {
     can: Capabilities,
     /// Why the last attempt to connect failed, for the caller who gives up waiting.
     last_failure: Option<String>,
+    /// That no server has the storage, where none ever had. It ends the attempts.
+    refused: Option<StorageError>,
 }
 
 /// What the storage in the server can do beside loads and commits.
@@ -127,7 +129,8 @@ impl ZeoStorage {
     /// Connects, waiting for the server up to `options.wait`.
     ///
     /// # Errors
-    /// [`StorageError::Disconnected`] when no server could be reached in time.
+    /// [`StorageError::Disconnected`] when no server could be reached in time,
+    /// [`StorageError::Remote`] at once when every server says that it has no such storage.
     pub fn connect(options: ClientOptions) -> Result<Arc<Self>, StorageError> {
         let shared = Arc::new(Shared {
             cache: ClientCache::new(options.cache_bytes),
@@ -214,6 +217,9 @@ impl Shared {
         loop {
             if let Some(link) = &state.link {
                 return Ok(link.clone());
+            }
+            if let Some(refused) = &state.refused {
+                return Err(refused.clone());
             }
             if state.closed || self.changed.wait_until(&mut state, deadline).timed_out() {
                 if let Some(failure) = &state.last_failure {

@@ -23,6 +23,7 @@ pub(super) fn run(shared: &Shared) {
     // Said once, not at each attempt of a long outage.
     let mut said = String::new();
     loop {
+        let mut strangers = 0;
         for address in &options.servers {
             if shared.state.lock().closed {
                 return;
@@ -38,6 +39,8 @@ pub(super) fn run(shared: &Shared) {
                 }
                 Err(failure) => failure,
             };
+            let unknown = failure.unknown_storage();
+            strangers += usize::from(unknown.is_some());
             let failure = failure.to_string();
             let mut state = shared.state.lock();
             if !state.closed && said != failure {
@@ -49,6 +52,12 @@ pub(super) fn run(shared: &Shared) {
                 said.clone_from(&failure);
             }
             state.last_failure = Some(failure);
+            // A server that once had the storage may get it back.
+            if is_first && strangers == options.servers.len() {
+                state.refused = unknown;
+                shared.changed.notify_all();
+                return;
+            }
         }
         let mut state = shared.state.lock();
         if state.closed {

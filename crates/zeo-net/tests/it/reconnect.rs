@@ -259,3 +259,19 @@ fn a_closed_storage_waits_for_nothing() {
     client.close();
     assert!(client.load_before(OID, Tid::MAX).is_err());
 }
+
+/// To ask again would not help, so nobody waits.
+#[test]
+fn a_storage_that_the_server_does_not_have_is_refused_at_once() {
+    let server = TestServer::start(Arc::new(MemoryStorage::new()));
+    let options = zeo_net::ClientOptions {
+        storage: "nope".to_owned(),
+        wait: Duration::from_secs(600),
+        ..options(server.address)
+    };
+    let Err(refused) = ZeoStorage::connect(options) else {
+        panic!("there is no such storage");
+    };
+    let refused = refused.to_string();
+    assert!(refused.contains("unknown storage: nope"), "{refused}");
+}
