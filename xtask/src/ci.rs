@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::shell::{cargo, output, succeeds};
+use crate::shell::{cargo, output, succeeds, target};
 use crate::tidy;
 
 /// Names the binary under test for the conformance tests.
@@ -30,6 +30,7 @@ pub(crate) fn run() -> bool {
         ];
         succeeds(cargo().args(lint))
     });
+    run.step("fuzz", |_| check_fuzz_targets());
     run.step("build", build);
     run.step("test", test);
     run.step("doc", |_| {
@@ -113,6 +114,18 @@ fn build(run: &mut Run) -> Result<(), String> {
         .as_ref()
         .map(|_| ())
         .ok_or_else(|| "cargo built no `zodiac`".to_owned())
+}
+
+/// Compiles the fuzz targets, which are a workspace of their own. That they run takes a nightly compiler;
+/// and what is only checked needs no libFuzzer, so none is built.
+fn check_fuzz_targets() -> Result<(), String> {
+    let check = ["check", "--quiet", "--manifest-path", "fuzz/Cargo.toml"];
+    succeeds(
+        cargo()
+            .args(check)
+            .env("CUSTOM_LIBFUZZER_PATH", "unused")
+            .env("CARGO_TARGET_DIR", target()),
+    )
 }
 
 fn test(run: &mut Run) -> Result<(), String> {
