@@ -70,7 +70,7 @@ pub use blobs::{BlobDirectory, BlobLayout};
 pub use compress::Compression;
 pub use file_storage::FileStorage;
 pub use format::Status;
-pub use open::{Alarm, Background, Clock, Durability, Options};
+pub use open::{Alarm, Background, Clock, Durability, Options, lock_failed};
 pub use rebuild::Rebuild;
 pub use references::References;
 pub use storage::{DataRecord, PackError, PackOptions, PackProgress, PackReport, Stage};

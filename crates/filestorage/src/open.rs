@@ -131,6 +131,9 @@ impl FileStorage {
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Arc<Self>, StorageError> {
         let path = path.as_ref();
         let disk = &*options.disk;
+        if !options.create && !options.read_only {
+            check_exists(disk, path)?;
+        }
         let disk_lock = if options.read_only {
             None
         } else {
@@ -141,7 +144,7 @@ impl FileStorage {
         }
         let file = open_file(disk, path, &options)?;
         let log = Log::new(file, path.to_owned());
-        check_magic(&log, disk, options.read_only)?;
+        check_magic(&log, &options)?;
         let mode = if options.read_only {
             OpenMode::Read
         } else {
@@ -266,8 +269,40 @@ pub(crate) fn lock(disk: &dyn Disk, path: &Path) -> Result<Box<dyn DiskLock>, St
             path: path.to_owned(),
             pid,
         },
-        LockError::Io(error) => StorageError::io(path, "lock", error),
+        LockError::Io(error) => lock_failed(path, error),
     })
+}
+
+/// Why a lock file cannot be locked. Mostly it is its directory that is missing or not to be written.
+pub fn lock_failed(path: &Path, error: io::Error) -> StorageError {
+    match error.kind() {
+        io::ErrorKind::NotFound
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::PermissionDenied
+        | io::ErrorKind::ReadOnlyFilesystem => {
+            let parent = path.parent().filter(|path| !path.as_os_str().is_empty());
+            let parent = parent.unwrap_or_else(|| Path::new("."));
+            StorageError::io(parent, "make files in this directory", error)
+        }
+        _ => StorageError::io(path, "lock", error),
+    }
+}
+
+/// A mistyped name must not leave a lock behind. Where a pack was killed between its two renames the
+/// file is about to get its name back.
+fn check_exists(disk: &dyn Disk, path: &Path) -> Result<(), StorageError> {
+    let exists = |path: &Path| {
+        disk.exists(path)
+            .map_err(|error| StorageError::io(path, "look for", error))
+    };
+    if exists(path)? || exists(&pack::draft_path(path))? {
+        return Ok(());
+    }
+    Err(StorageError::io(
+        path,
+        "open",
+        io::ErrorKind::NotFound.into(),
+    ))
 }
 
 /// Clears up after a pack that did not come to its end.
@@ -332,7 +367,7 @@ fn open_file(
 }
 
 /// Checks the first bytes, and writes them into a file that never got any.
-fn check_magic(log: &Log, disk: &dyn Disk, read_only: bool) -> Result<(), StorageError> {
+fn check_magic(log: &Log, options: &Options) -> Result<(), StorageError> {
     let mut bytes = [0; MAGIC_NEW.len() + 1];
     let filled = log
         .file
@@ -345,20 +380,24 @@ fn check_magic(log: &Log, disk: &dyn Disk, read_only: bool) -> Result<(), Storag
     // A power loss while the file was made leaves it short, or its first bytes zero.
     let never_filled = filled <= MAGIC_NEW.len()
         && (found.iter().all(|byte| *byte == 0) || MAGIC_NEW.starts_with(found));
-    if !never_filled || (read_only && filled > 0) {
+    if found.is_empty() && !options.create {
+        let what = "not a Data.fs: it is empty".to_owned();
+        return Err(log.corrupt(Offset::NONE, what));
+    }
+    if !never_filled || !options.create || (options.read_only && filled > 0) {
         let what = format!(
             "not a Data.fs: it begins with \"{}\" instead of \"FS30\" or \"FS21\"",
             found.escape_ascii()
         );
         return Err(log.corrupt(Offset::NONE, what));
     }
-    if read_only {
+    if options.read_only {
         return Ok(());
     }
     let write = |error| log.io("write", error);
     log.file.write_at(MAGIC_NEW, 0).map_err(write)?;
     sync(log)?;
-    sync_parent(disk, log.path())
+    sync_parent(&*options.disk, log.path())
 }
 
 fn sync(log: &Log) -> Result<(), StorageError> {

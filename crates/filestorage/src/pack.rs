@@ -148,12 +148,12 @@ impl Pack<'_> {
             list.sync()?;
         }
         let before = self.storage.generation();
-        let switched = match self.remove_sidecars(&before) {
+        let mut switched = match self.remove_sidecars(&before) {
             Ok(()) => self.switch(copier, &before),
             Err(error) => Err(error),
         };
-        match switched {
-            Ok(_) => self.remove_blobs(),
+        match &mut switched {
+            Ok(report) => report.blobs_removed = self.remove_blobs(),
             Err(_) => before.checkpointer.resume(),
         }
         switched
@@ -169,17 +169,23 @@ impl Pack<'_> {
         Ok(Some(RemovedList::begin(blobs)?))
     }
 
-    /// Removes the files of dropped blobs. What fails here is done by the next pack or open.
-    fn remove_blobs(&self) {
-        let Some(blobs) = &self.storage.blobs else {
-            return;
-        };
+    /// Removes the files of dropped blobs, and tells how many. What fails here is done by the next pack
+    /// or open.
+    fn remove_blobs(&self) -> Option<u64> {
+        let blobs = self.storage.blobs.as_ref()?;
         let mut done = blobs.remove_listed(self.storage);
-        if done.is_ok() && self.keep_old {
-            done = blobs.link_old();
+        if done.is_ok()
+            && self.keep_old
+            && let Err(error) = blobs.link_old()
+        {
+            done = Err(error);
         }
-        if let Err(error) = done {
-            tracing::error!(%error, "the pack is done, but not all of its blobs are in their place");
+        match done {
+            Ok(removed) => Some(removed),
+            Err(error) => {
+                tracing::error!(%error, "the pack is done, but not all of its blobs are in their place");
+                None
+            }
         }
     }
 
@@ -237,8 +243,9 @@ impl Pack<'_> {
             bytes_before: end.number(),
             bytes_after: new_end.number(),
             objects_removed: before.index.len().saturating_sub(index.len()),
-            records_dropped,
-            transactions_dropped,
+            records_dropped: Some(records_dropped),
+            transactions_dropped: Some(transactions_dropped),
+            blobs_removed: None,
         };
         let checkpointer = storage.new_checkpointer(new_end);
         let after = Generation::new(log, index, checkpointer, new_end, before.last_tid());
@@ -291,8 +298,9 @@ impl Pack<'_> {
             bytes_before: end.number(),
             bytes_after: end.number(),
             objects_removed: 0,
-            records_dropped: 0,
-            transactions_dropped: 0,
+            records_dropped: Some(0),
+            transactions_dropped: Some(0),
+            blobs_removed: self.storage.blobs.as_ref().map(|_| 0),
         }
     }
 

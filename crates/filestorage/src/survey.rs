@@ -134,9 +134,11 @@ impl Survey {
         let magic = &magic[..filled];
         if !MAGICS.iter().any(|known| magic == *known) {
             let found = magic.escape_ascii();
-            let what = format!(
-                "not a Data.fs: it begins with \"{found}\" instead of \"FS30\" or \"FS21\""
-            );
+            let what = if magic.is_empty() {
+                "not a Data.fs: it is empty".to_owned()
+            } else {
+                format!("not a Data.fs: it begins with \"{found}\" instead of \"FS30\" or \"FS21\"")
+            };
             return Err(log.corrupt(Offset::NONE, what));
         }
         let magic = magic.escape_ascii().to_string();

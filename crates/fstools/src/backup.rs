@@ -17,6 +17,7 @@ use std::time::Duration;
 use filestorage::{Positions, Survey};
 use storage::{StorageError, Tid};
 
+use crate::blobs::check_no_blobs_from;
 use crate::line::Line;
 use crate::listener::{Listener, ToolError, Verdict};
 
@@ -49,6 +50,8 @@ pub struct BackupOptions {
     pub kill_old: bool,
     /// The directory of blobs that belongs to the Data.fs.
     pub blobs: Option<PathBuf>,
+    /// Do without the files of blobs, where there are blobs and no directory of them is given.
+    pub without_blobs: bool,
     /// Give blobs a second name in the repository instead of copying them, where the file system
     /// can. Such a backup does not survive damage to the blob itself.
     pub link_blobs: bool,
@@ -221,6 +224,9 @@ impl Job<'_> {
         disk.rename(&draft, &index)
             .map_err(|error| StorageError::io(index, "replace", error))?;
         let directory = self.options.blobs.as_ref();
+        if directory.is_none() && !self.options.without_blobs {
+            check_no_blobs_from(self.survey, settled.end(), self.listener)?;
+        }
         directory
             .map(|directory| self.back_up_blobs(directory, settled, &file.date))
             .transpose()

@@ -30,6 +30,7 @@ pub fn backup_verify(
         .ok_or_else(|| RepositoryError::Empty {
             path: repository.path().to_owned(),
             until: None,
+            oldest: None,
         })?;
     verify_chain(repository, chain, options, listener)
 }

@@ -2,7 +2,8 @@
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use filestorage::{Step, Survey, Walk};
 use pickle::Inflater;
@@ -10,8 +11,8 @@ use serde::Serialize;
 use storage::{StorageError, Tid, is_blob_record};
 use vfs::{Disk, OpenMode};
 
-use crate::backup::blobs::{BlobId, Directory};
-use crate::line::Line;
+use crate::backup::blobs::{BlobId, Directory, LAYOUT_MARKER};
+use crate::line::{Line, counted};
 use crate::listener::{Listener, ToolError, Verdict};
 
 /// A directory of blobs.
@@ -38,6 +39,68 @@ pub struct BlobsVerifiedLine {
     pub absent: u64,
     /// Files without a record.
     pub stray: u64,
+}
+
+/// The directory of blobs of that Data.fs where nobody names one: `blobs` beside it, if it is one. Such
+/// a directory has its `.layout`, or directories of blobs, or nothing in it.
+///
+/// # Errors
+/// It cannot be read.
+pub fn blobs_beside(disk: &dyn Disk, data: &Path) -> Result<Option<PathBuf>, ToolError> {
+    let path = data.with_file_name(BESIDE);
+    let entries = match disk.list_directory(&path) {
+        Ok(entries) => entries,
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(StorageError::io(path, "list", error).into()),
+    };
+    let names = || entries.iter().map(|entry| entry.name.to_string_lossy());
+    let is_one = names().any(|name| name == LAYOUT_MARKER || name.starts_with("0x"))
+        || names().all(|name| name.starts_with('.') || name == "tmp");
+    Ok(is_one.then_some(path))
+}
+
+/// Makes sure that there are no blobs in that Data.fs, where no directory for their files is known.
+///
+/// # Errors
+/// [`ToolError::BlobsUnknown`] where there are, and where the file cannot be read.
+pub fn check_no_blobs(survey: &Survey, listener: &mut dyn Listener) -> Result<(), ToolError> {
+    check_no_blobs_from(survey, 0, listener)
+}
+
+/// The same for what is behind that offset, where a transaction begins.
+pub(crate) fn check_no_blobs_from(
+    survey: &Survey,
+    start: u64,
+    listener: &mut dyn Listener,
+) -> Result<(), ToolError> {
+    let mut records = Records::new(survey);
+    let mut walk = if start == 0 {
+        survey.walk()
+    } else {
+        survey.walk_from(start)
+    };
+    listener.begins(survey.size());
+    while let Some(step) = walk.next_step()? {
+        if let Step::Transaction(_) = step {
+            records.transaction(&mut walk)?;
+        }
+        if let Some(blob) = records.found.first() {
+            let path = survey.path().to_owned();
+            return Err(ToolError::BlobsUnknown {
+                path,
+                oid: blob.oid,
+            });
+        }
+        listener.reached(walk.next_offset());
+    }
+    Ok(())
 }
 
 /// Tells what is in a directory of blobs.
@@ -129,16 +192,20 @@ struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
+    fn new(survey: &'a Survey) -> Self {
+        Self {
+            survey,
+            inflater: Inflater::default(),
+            found: Vec::new(),
+        }
+    }
+
     /// In the order of ids, and the last transaction. What is damaged is left out: `verify` names it.
     fn of(
         survey: &'a Survey,
         listener: &mut dyn Listener,
     ) -> Result<(Vec<BlobId>, Tid), ToolError> {
-        let mut this = Self {
-            survey,
-            inflater: Inflater::default(),
-            found: Vec::new(),
-        };
+        let mut this = Self::new(survey);
         let mut last = Tid::ZERO;
         let mut walk = survey.walk();
         listener.begins(survey.size());
@@ -182,12 +249,18 @@ impl<'a> Records<'a> {
     }
 }
 
+/// What Zope calls the directory of blobs.
+pub(crate) const BESIDE: &str = "blobs";
+
 impl fmt::Display for BlobDirectoryLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "blobs         {}: {} files, {} bytes, layout {}",
-            self.path, self.files, self.bytes, self.layout
+            "blobs         {}: {}, {} bytes, layout {}",
+            self.path,
+            counted(self.files, "file", "files"),
+            self.bytes,
+            self.layout
         )
     }
 }
@@ -196,12 +269,16 @@ impl fmt::Display for BlobsVerifiedLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} records of blobs, {} files: ",
-            self.records, self.files
+            "{}, {}: ",
+            counted(self.records, "record of a blob", "records of blobs"),
+            counted(self.files, "file", "files")
         )?;
         match (self.absent, self.stray) {
             (0, 0) => f.write_str("each has the other"),
-            (absent, stray) => write!(f, "{absent} files are missing, {stray} have no record"),
+            (absent, stray) => write!(
+                f,
+                "files missing: {absent}, files without a record: {stray}"
+            ),
         }
     }
 }

@@ -11,7 +11,7 @@ use storage::{
 };
 use vfs::{Disk, OpenMode, SequentialReader, SequentialWriter};
 
-use crate::line::{Line, shown_some};
+use crate::line::{Line, counted, shown_some};
 use crate::listener::{Listener, ToolError, Verdict};
 
 /// How a storage is copied.
@@ -19,6 +19,8 @@ use crate::listener::{Listener, ToolError, Verdict};
 pub struct CopyOptions {
     /// Go on behind the last transaction of the target. Without it the target has to be empty.
     pub resume: bool,
+    /// Copy the records of blobs alone where the source or the target has no place for their files.
+    pub without_blobs: bool,
 }
 
 /// A storage was copied.
@@ -36,8 +38,10 @@ pub struct CopyLine {
     pub records: u64,
     /// Files of blobs that were copied.
     pub blobs: u64,
-    /// Blobs whose files are missing in the source, or could not be kept.
+    /// Blobs whose files are missing in the source.
     pub blobs_absent: u64,
+    /// Blobs whose files were left out, as was asked for.
+    pub blobs_left_out: u64,
 }
 
 /// Why storages are not copied.
@@ -60,6 +64,20 @@ pub enum CopyError {
         name: String,
         /// The first difference.
         what: String,
+    },
+    /// Leaving a blob's file out without a word would lose it.
+    #[error(
+        "object {oid} of transaction {tid} is a blob, and {name} has no directory of blobs{hint}; --no-blobs copies the records alone, --resume goes on here"
+    )]
+    BlobsUnknown {
+        /// The blob.
+        oid: Oid,
+        /// Its revision.
+        tid: Tid,
+        /// The source or the target.
+        name: String,
+        /// How to name the directory.
+        hint: &'static str,
     },
 }
 
@@ -95,6 +113,7 @@ pub fn copy(
         target,
         disk,
         line,
+        without_blobs: options.without_blobs,
         bytes: 0,
     };
     listener.begins(source.stats().bytes);
@@ -180,6 +199,7 @@ struct Copy<'a> {
     target: &'a Arc<dyn Storage>,
     disk: &'a dyn Disk,
     line: CopyLine,
+    without_blobs: bool,
     bytes: u64,
 }
 
@@ -227,12 +247,14 @@ impl Copy<'_> {
         } = record;
         if let Some(data) = data.as_ref().filter(|data| is_blob_record(data)) {
             match self.staged(oid, tid)? {
+                Err(Lacking::Place) => self.line.blobs_left_out += 1,
                 Ok(path) => {
                     self.line.blobs += 1;
                     return Ok(commit.restore_blob(oid, data.clone(), data_tid, path)?);
                 }
-                Err(what) => {
+                Err(Lacking::File) => {
                     self.line.blobs_absent += 1;
+                    let what = "its file is missing in the source".to_owned();
                     listener.tell(Line::BlobAbsent { oid, tid, what })?;
                 }
             }
@@ -240,19 +262,29 @@ impl Copy<'_> {
         Ok(commit.restore(oid, data, data_tid)?)
     }
 
-    /// A copy of the blob's file where the target wants it, or why there is none.
-    fn staged(&self, oid: Oid, tid: Tid) -> Result<Result<PathBuf, String>, ToolError> {
+    /// A copy of the blob's file where the target wants it, or what is lacking.
+    fn staged(&self, oid: Oid, tid: Tid) -> Result<Result<PathBuf, Lacking>, ToolError> {
         let (Some(from), Some(to)) = (self.source.blobs(), self.target.blobs()) else {
-            let what = match self.source.blobs() {
-                None => "the source keeps no blobs, so its file is not copied",
-                Some(_) => "the target keeps no blobs, so its file is not copied",
+            if self.without_blobs {
+                return Ok(Err(Lacking::Place));
+            }
+            let (name, hint) = match self.source.blobs() {
+                None => (self.source.name(), " (--blobs-from DIR names it)"),
+                Some(_) => (self.target.name(), " (--blobs-to DIR names it)"),
             };
-            return Ok(Err(what.to_owned()));
+            let name = name.to_owned();
+            let blob = CopyError::BlobsUnknown {
+                oid,
+                tid,
+                name,
+                hint,
+            };
+            return Err(blob.into());
         };
         let path = match from.load_blob(oid, tid) {
             Ok(path) => path,
             Err(StorageError::NotFound { .. }) => {
-                return Ok(Err("its file is missing in the source".to_owned()));
+                return Ok(Err(Lacking::File));
             }
             Err(error) => return Err(error.into()),
         };
@@ -268,13 +300,20 @@ impl Copy<'_> {
     }
 }
 
+/// Why a blob's file is not copied.
+enum Lacking {
+    Place,
+    File,
+}
+
 impl fmt::Display for CopyLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (transactions, records) = (self.transactions, self.records);
         write!(
             f,
-            "copied {transactions} transactions, {records} records, {} blobs",
-            self.blobs
+            "copied {}, {}, {}",
+            counted(self.transactions, "transaction", "transactions"),
+            counted(self.records, "record", "records"),
+            counted(self.blobs, "blob", "blobs")
         )?;
         if let Some(tid) = self.resumed_behind {
             write!(f, ", behind {tid}")?;
@@ -283,8 +322,14 @@ impl fmt::Display for CopyLine {
             write!(f, ", up to {tid}")?;
         }
         match self.blobs_absent {
+            0 => {}
+            1 => f.write_str("; the file of one blob is missing")?,
+            absent => write!(f, "; the files of {absent} blobs are missing")?,
+        }
+        match self.blobs_left_out {
             0 => Ok(()),
-            absent => write!(f, "; the files of {absent} blobs were not copied"),
+            1 => f.write_str("; the file of one blob was left out"),
+            files => write!(f, "; the files of {files} blobs were left out"),
         }
     }
 }

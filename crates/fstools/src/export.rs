@@ -11,7 +11,7 @@ use storage::{Oid, Storage, StorageError, Tid, is_blob_record};
 use vfs::{Disk, OpenMode, SequentialReader, SequentialWriter};
 
 use crate::content::class_of;
-use crate::line::{Line, named, shown};
+use crate::line::{Line, counted, named, shown};
 use crate::listener::{Listener, ToolError, Verdict};
 use crate::oid_set::OidSet;
 use crate::zexp::Exporter;
@@ -162,7 +162,8 @@ impl Export<'_> {
         let Some(blobs) = self.storage.blobs() else {
             self.unread_blobs += 1;
             let what =
-                "the storage keeps no blobs: the file of the blob is not exported".to_owned();
+                "no directory of blobs is known (--blobs DIR names it), so its file is not in the export"
+                    .to_owned();
             listener.tell(Line::BlobAbsent { oid, tid, what })?;
             return Ok(());
         };
@@ -180,15 +181,16 @@ impl fmt::Display for ExportLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "exported {} {}: {} objects, {} of them blobs, {} bytes",
+            "exported {} {}: {}, {} of them blobs, {} bytes",
             self.oid,
             named(&self.class),
-            self.objects,
+            counted(self.objects, "object", "objects"),
             self.blobs,
             self.bytes
         )?;
         match self.absent {
             0 => Ok(()),
+            1 => f.write_str("; one object that is referred to does not exist"),
             absent => write!(f, "; {absent} objects that are referred to do not exist"),
         }
     }

@@ -14,7 +14,7 @@ use vfs::{Disk, OpenMode, SequentialWriter};
 use zodb::Reference;
 
 use crate::content::class_of;
-use crate::line::{Line, named, shown};
+use crate::line::{Line, counted, named, shown};
 use crate::listener::{Listener, ToolError, Verdict};
 use crate::zexp::{BlobError, ImportError, Importer};
 
@@ -292,11 +292,14 @@ impl fmt::Display for ImportLine {
         }
         write!(
             f,
-            ": {} objects, {} of them blobs, in transaction {}",
-            self.objects, self.blobs, self.tid
+            ": {}, {} of them blobs, in transaction {}",
+            counted(self.objects, "object", "objects"),
+            self.blobs,
+            self.tid
         )?;
         match self.dangling {
             0 => Ok(()),
+            1 => f.write_str("; one object that is referred to is not in the file"),
             count => write!(
                 f,
                 "; {count} objects that are referred to are not in the file"

@@ -6,7 +6,7 @@ use filestorage::{Positions, Rebuild, Step, Survey, SurveyedRecord, SurveyedTran
 use serde::Serialize;
 
 use crate::dump::damage;
-use crate::line::{IndexState, Line};
+use crate::line::{IndexState, Line, counted};
 use crate::listener::{Listener, ToolError, Verdict};
 
 /// The `.index` of a file.
@@ -270,7 +270,8 @@ impl fmt::Display for IndexLine {
             )?;
         }
         if self.written {
-            write!(f, "\nwritten anew, with {} objects", self.objects)?;
+            let objects = counted(self.objects, "object", "objects");
+            write!(f, "\nwritten anew, with {objects}")?;
         }
         Ok(())
     }

@@ -64,7 +64,10 @@ pub use backup::lines::{BackupLine, BackupVerifyLine, BlobsLine, RestoreLine};
 pub use backup::names::{BackupDate, BackupDateError};
 pub use backup::{BackupOptions, backup};
 pub use backup_verify::{BackupVerifyOptions, backup_verify};
-pub use blobs::{BlobDirectoryLine, BlobsVerifiedLine, blob_directory, verify_blobs};
+pub use blobs::{
+    BlobDirectoryLine, BlobsVerifiedLine, blob_directory, blobs_beside, check_no_blobs,
+    verify_blobs,
+};
 pub use btrees::BTreeLine;
 pub use copy::{CopyError, CopyLine, CopyOptions, copy};
 pub use dump::{Span, dump, tail};

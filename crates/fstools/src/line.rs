@@ -98,6 +98,11 @@ pub enum Line {
         /// What was expected and found.
         what: String,
     },
+    /// Files of blobs were not verified, as nobody knows where they are.
+    BlobsNotVerified {
+        /// Records of blobs.
+        records: u64,
+    },
     /// The `.index` beside a file.
     Index(IndexLine),
     /// A transaction that may be undone.
@@ -277,6 +282,8 @@ pub struct VerifyLine {
     pub skipped_bytes: u64,
     /// Records that are compressed, as zc.zlibstorage does it.
     pub compressed: u64,
+    /// Records of blobs, old revisions included. Those that refer to older records are not counted.
+    pub blob_records: u64,
     /// BTrees that were walked through.
     pub btrees: u64,
     /// BTrees with keys whose order only Python knows, so that it was not looked at.
@@ -377,6 +384,7 @@ impl fmt::Display for Line {
             Self::Verified(verified) => verified.fmt(f),
             Self::BlobDirectory(directory) => directory.fmt(f),
             Self::BlobsVerified(verified) => verified.fmt(f),
+            Self::BlobsNotVerified { records } => fmt_not_verified(f, *records),
             Self::Copied(copied) => copied.fmt(f),
             Self::Exported(exported) => exported.fmt(f),
             Self::Imported(imported) => imported.fmt(f),
@@ -404,11 +412,7 @@ impl fmt::Display for Line {
                 dangling,
                 unreadable,
                 damages,
-            } => write!(
-                f,
-                "{objects} objects: {dangling} dangling references, {unreadable} unreadable \
-                 objects, {damages} damaged places"
-            ),
+            } => fmt_references(f, *objects, [*dangling, *unreadable, *damages]),
         }
     }
 }
@@ -461,8 +465,8 @@ impl fmt::Display for InfoLine {
         if self.damages > 0 {
             write!(
                 f,
-                "\ndamage        {} places; `zodiac fs verify` says more",
-                self.damages
+                "\ndamage        {}; `zodiac fs verify` says more",
+                counted(self.damages, "place", "places")
             )?;
         }
         Ok(())
@@ -482,7 +486,8 @@ impl fmt::Display for IndexState {
                 behind_bytes,
             } => write!(
                 f,
-                "agrees, {behind_transactions} transactions ({behind_bytes} bytes) behind"
+                "agrees, {} ({behind_bytes} bytes) behind",
+                counted(*behind_transactions, "transaction", "transactions")
             ),
             Self::Disagrees => {
                 f.write_str("disagrees with the file: move it away, it is made again at open")
@@ -528,17 +533,18 @@ impl fmt::Display for ClassLine {
 
 impl fmt::Display for VerifyLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (transactions, records) = (self.transactions, self.records);
-        write!(f, "{transactions} transactions, {records} records: ")?;
+        let transactions = counted(self.transactions, "transaction", "transactions");
+        let records = counted(self.records, "record", "records");
+        write!(f, "{transactions}, {records}: ")?;
         match self.damages {
             0 => f.write_str("no damage")?,
             damages => write!(f, "{damages} damaged, {} bytes skipped", self.skipped_bytes)?,
         }
         if self.compressed > 0 {
-            write!(f, "; {} records are compressed", self.compressed)?;
+            write!(f, "; compressed: {}", self.compressed)?;
         }
         if self.btrees > 0 {
-            write!(f, "; {} BTrees", self.btrees)?;
+            write!(f, "; {}", counted(self.btrees, "BTree", "BTrees"))?;
         }
         match self.btrees_not_compared {
             0 => Ok(()),
@@ -548,6 +554,32 @@ impl fmt::Display for VerifyLine {
             ),
         }
     }
+}
+
+fn fmt_not_verified(f: &mut fmt::Formatter<'_>, records: u64) -> fmt::Result {
+    let records = counted(records, "record of a blob", "records of blobs");
+    write!(
+        f,
+        "{records}: the files were NOT looked at, as there is no directory \"blobs\" beside; \
+         --blobs DIR names it"
+    )
+}
+
+fn fmt_references(f: &mut fmt::Formatter<'_>, objects: u64, wrong: [u64; 3]) -> fmt::Result {
+    let [dangling, unreadable, damages] = wrong;
+    write!(
+        f,
+        "{}: {}, {}, {}",
+        counted(objects, "object", "objects"),
+        counted(dangling, "dangling reference", "dangling references"),
+        counted(unreadable, "unreadable object", "unreadable objects"),
+        counted(damages, "damaged place", "damaged places"),
+    )
+}
+
+/// A number of things.
+pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 /// The class, or what stands for none.

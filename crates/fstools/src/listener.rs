@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use storage::{CommitError, StorageError};
+use storage::{CommitError, Oid, StorageError};
 
 use crate::{CopyError, ImportError, Line, PlaceError, RepositoryError};
 
@@ -68,6 +68,15 @@ pub enum ToolError {
     /// A directory of backups cannot be used in the way that is asked for.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
+    /// There are blobs, and nothing says where their files are. Leaving them out without a word would
+    /// lose them.
+    #[error("{}: object {oid} is a blob, and there is no directory \"blobs\" with its file beside: --blobs DIR names it, --no-blobs does without", .path.display())]
+    BlobsUnknown {
+        /// The Data.fs.
+        path: PathBuf,
+        /// One of its blobs.
+        oid: Oid,
+    },
     /// The target of a copy is something else than it should be.
     #[error(transparent)]
     Copy(#[from] CopyError),

@@ -16,6 +16,7 @@ use crate::backup::chunk::{self, Checksum};
 use crate::backup::lines::{BlobsLine, RestoreLine};
 use crate::backup::names::{self, BackupDate};
 use crate::backup::store;
+use crate::blobs::BESIDE;
 use crate::line::Line;
 use crate::listener::{Listener, ToolError, Verdict};
 
@@ -31,6 +32,8 @@ pub struct RestoreOptions {
     pub quick: bool,
     /// Where the blobs go.
     pub blobs: Option<PathBuf>,
+    /// Where nothing is said, they go into `blobs` beside the file, if the backup has any.
+    pub blobs_beside: bool,
 }
 
 /// Where a Data.fs goes.
@@ -61,6 +64,10 @@ pub fn restore(
         .ok_or_else(|| RepositoryError::Empty {
             path: repository.path().to_owned(),
             until: options.until.clone(),
+            oldest: repository
+                .data_files()
+                .ok()
+                .and_then(|files| Some(files.into_iter().next()?.date)),
         })?;
     let settled = chain.settle(repository)?;
     if tell_wrong(&settled.wrong, listener)? || settled.pieces.is_empty() {
@@ -97,7 +104,7 @@ struct Job<'a> {
 
 impl Job<'_> {
     fn write_stream(&mut self, out: &mut dyn Write) -> Result<Verdict, ToolError> {
-        let Some(blobs) = self.blobs()? else {
+        let Some(blobs) = self.blobs(None)? else {
             return Ok(Verdict::Wrong);
         };
         for piece in &self.settled.pieces {
@@ -110,11 +117,24 @@ impl Job<'_> {
     }
 
     fn write_file(&mut self, path: &Path) -> Result<Verdict, ToolError> {
+        let lock_path = with_suffix(path, ".lock");
+        let is_new = !exists(&*self.repository.disk, &lock_path)?;
+        let lock = lock(&*self.repository.disk, path)?;
+        let written = self.write_locked(path);
+        let is_done = matches!(written, Ok(Verdict::Sound));
+        if !is_done && is_new && matches!(self.repository.disk.exists(path), Ok(false)) {
+            // Nobody can use what is not there, so no lock need stay. Removed while it is held.
+            let _ = self.repository.disk.remove(&lock_path);
+        }
+        drop(lock);
+        written
+    }
+
+    fn write_locked(&mut self, path: &Path) -> Result<Verdict, ToolError> {
         let disk = &*self.repository.disk;
-        let _lock = lock(disk, path)?;
         let part = with_suffix(path, ".part");
         let kept = self.keep(path, &part)?;
-        let Some(blobs) = self.blobs()? else {
+        let Some(blobs) = self.blobs(Some(path))? else {
             return Ok(Verdict::Wrong);
         };
         let end = self.settled.end();
@@ -133,7 +153,11 @@ impl Job<'_> {
             let file = disk
                 .open(&part, mode)
                 .map_err(|error| StorageError::io(&*part, "open", error))?;
-            if !self.write(&part, &file, kept)? {
+            let written = self.write(&part, &file, kept);
+            if !matches!(written, Ok(true)) {
+                self.leave(&part, &*file)?;
+            }
+            if !written? {
                 return Ok(Verdict::Wrong);
             }
             self.remove_sidecars(path)?;
@@ -142,6 +166,18 @@ impl Job<'_> {
         }
         let index = self.restore_index(path)?;
         self.done(Some(path), kept, index, blobs)
+    }
+
+    /// What was written stays for the next attempt, which is told; nothing is left of nothing.
+    fn leave(&mut self, part: &Path, file: &dyn File) -> Result<(), ToolError> {
+        if file.is_empty().unwrap_or(false) {
+            return remove(&*self.repository.disk, part);
+        }
+        let what =
+            "what was restored up to here: the same restore goes on there, --full begins anew";
+        self.listener
+            .tell((part.to_owned(), what.to_owned()).into())?;
+        Ok(())
     }
 
     /// How many bytes of what is there already can stay; whatever else is there may go.
@@ -293,16 +329,52 @@ impl Job<'_> {
         Ok(false)
     }
 
-    /// Restores the blobs, where that is asked for; `None` where some are damaged.
-    fn blobs(&mut self) -> Result<Option<Option<BlobsLine>>, ToolError> {
-        let Some(directory) = &self.options.blobs else {
+    /// Restores the blobs, where there is a place for them; `None` where some are damaged.
+    fn blobs(&mut self, path: Option<&Path>) -> Result<Option<Option<BlobsLine>>, ToolError> {
+        let named = self.options.blobs.clone();
+        let is_named = named.is_some();
+        let directory = match (named, path) {
+            (None, Some(path)) if self.options.blobs_beside => self.place_beside(path)?,
+            (named, _) => named,
+        };
+        let Some(directory) = &directory else {
             return Ok(Some(None));
         };
         let mut wrong = Vec::new();
-        let full = self.options.full;
-        let line = store::restore(self.repository, self.settled, directory, full, &mut wrong)?;
+        // What nobody named is not emptied: it may belong to another Data.fs beside this one.
+        let full = self.options.full && is_named;
+        let restored = store::restore(self.repository, self.settled, directory, full, &mut wrong);
+        let line = restored.map_err(|error| match error {
+            ToolError::Repository(RepositoryError::InTheWay { path, what }) if !is_named => {
+                RepositoryError::BlobsInTheWay { path, what }.into()
+            }
+            error => error,
+        })?;
         let is_wrong = tell_wrong(&wrong, self.listener)?;
         Ok((!is_wrong).then_some(Some(line)))
+    }
+
+    /// The directory `blobs` beside the file, where the backup has blobs.
+    fn place_beside(&self, path: &Path) -> Result<Option<PathBuf>, ToolError> {
+        let disk = &*self.repository.disk;
+        if store::count(self.repository, self.settled)?.is_none() {
+            return Ok(None);
+        }
+        let directory = path.with_file_name(BESIDE);
+        let is_begun = exists(disk, path)? || exists(disk, &with_suffix(path, ".part"))?;
+        if !is_begun && exists(disk, &directory)? {
+            let listed = disk.list_directory(&directory);
+            let listed = listed.map_err(|error| StorageError::io(&*directory, "list", error))?;
+            if !listed.is_empty() {
+                let what = "it is there, and perhaps another Data.fs's".to_owned();
+                return Err(RepositoryError::BlobsInTheWay {
+                    path: directory,
+                    what,
+                }
+                .into());
+            }
+        }
+        Ok(Some(directory))
     }
 
     /// What was made for the file that had this name before.
@@ -346,6 +418,7 @@ impl Job<'_> {
     ) -> Result<Verdict, ToolError> {
         let pieces = &self.settled.pieces;
         let last = &pieces[pieces.len() - 1];
+        let blobs_in_backup = store::count(self.repository, self.settled)?;
         self.listener.tell(Line::Restored(RestoreLine {
             path: path.map(|path| path.display().to_string()),
             date: last.file.date.clone(),
@@ -354,6 +427,7 @@ impl Job<'_> {
             files: pieces.len() as u64,
             index,
             blobs,
+            blobs_in_backup,
         }))?;
         Ok(Verdict::Sound)
     }
@@ -367,7 +441,7 @@ fn lock(disk: &dyn Disk, path: &Path) -> Result<Box<dyn DiskLock>, ToolError> {
             let path = path.to_owned();
             StorageError::Locked { path, pid }.into()
         }
-        LockError::Io(error) => StorageError::io(lock, "lock", error).into(),
+        LockError::Io(error) => filestorage::lock_failed(&lock, error).into(),
     })
 }
 

@@ -13,7 +13,7 @@ use storage::{
 
 use crate::Stamp;
 use crate::content::class_of;
-use crate::line::{Line, named, shown, shown_some};
+use crate::line::{Line, counted, named, shown, shown_some};
 use crate::listener::{Listener, ToolError, Verdict};
 use crate::paths::Paths;
 
@@ -89,7 +89,8 @@ pub fn undoable(
     Ok(Verdict::Sound)
 }
 
-/// Takes the transactions back in one new one, the newest first.
+/// Takes the transactions back in one new one, the newest first. Where objects stand in the way, the
+/// file tells their paths.
 ///
 /// # Errors
 /// The storage cannot be written, or cannot undo. What stands in the way of an undo is no error: it is
@@ -98,6 +99,7 @@ pub fn undo(
     storage: &Arc<dyn Storage>,
     tids: &[Tid],
     meta: TransactionMeta,
+    file: Option<&Survey>,
     listener: &mut dyn Listener,
 ) -> Result<Verdict, ToolError> {
     storage.undo().ok_or(NO_UNDO)?;
@@ -112,15 +114,25 @@ pub fn undo(
             Ok(Verdict::Sound)
         }
         Err(CommitError::Undo(obstacles)) => {
+            // What is wrong with the file is not what stands in the way.
+            let positions = file.and_then(|file| Some((file, file.positions().ok()?)));
+            let mut paths = positions
+                .as_ref()
+                .map(|(file, positions)| Paths::new(file, positions));
+            let has_blobs = storage.blobs().is_some();
             for UndoObstacle { oid, reason } in obstacles {
                 let class = storage.load_before(oid, Tid::MAX).ok().flatten();
+                let path = match &mut paths {
+                    Some(paths) => paths.path_to(oid, listener)?,
+                    None => None,
+                };
                 listener.tell(Line::UndoObject(UndoObjectLine {
                     tid: tids[0],
                     oid,
                     class: class.and_then(|revision| class_of(&revision.record)),
-                    path: None,
+                    path,
                     restored: None,
-                    obstacle: Some(reason.to_string()),
+                    obstacle: Some(said(reason, has_blobs)),
                 }))?;
             }
             Ok(Verdict::Wrong)
@@ -216,7 +228,7 @@ impl Preview<'_> {
                 class: written.as_deref().and_then(class_of),
                 path,
                 restored: self.restored(record)?,
-                obstacle: obstacle.map(|reason| reason.to_string()),
+                obstacle: obstacle.map(|reason| said(reason, self.has_blobs)),
             }))?;
         }
         self.planned.extend(planned);
@@ -299,6 +311,14 @@ impl Preview<'_> {
     }
 }
 
+/// The obstacle in words. Where no directory of blobs is known no file is missing.
+fn said(reason: UndoReason, has_blobs: bool) -> String {
+    if reason == UndoReason::BlobFileMissing && !has_blobs {
+        return "it is a blob, and no directory of blobs is known: --blobs DIR names it".to_owned();
+    }
+    reason.to_string()
+}
+
 /// So that each is undone while what it changed is current.
 fn newest_first(tids: &[Tid]) -> Vec<Tid> {
     let mut tids = tids.to_vec();
@@ -336,10 +356,11 @@ impl fmt::Display for UndoObjectLine {
 impl fmt::Display for UndoneLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let undone = self.undone.join(", ");
-        let (tid, objects) = (self.tid, self.objects);
+        let objects = counted(self.objects as u64, "object", "objects");
         write!(
             f,
-            "undone: {undone}, by transaction {tid} with {objects} objects"
+            "undone: {undone}, by transaction {} with {objects}",
+            self.tid
         )
     }
 }

@@ -2,8 +2,8 @@
 //! every pickle; then the BTrees.
 
 use filestorage::{Damage, Positions, RawRecord, Step, Survey, SurveyedRecord, Walk};
-use pickle::is_compressed;
-use storage::StorageError;
+use pickle::{Inflater, is_compressed};
+use storage::{StorageError, is_blob_record};
 
 use crate::btrees::Nodes;
 use crate::content::Content;
@@ -27,6 +27,7 @@ pub fn verify(survey: &Survey, listener: &mut dyn Listener) -> Result<Verdict, T
             transaction: 0,
             hidden: false,
             nodes: Nodes::default(),
+            inflater: Inflater::default(),
         };
         verify.run()?;
         verify.check_btrees()?;
@@ -55,6 +56,7 @@ struct Verify<'a, 's> {
     hidden: bool,
     /// The nodes of BTrees so far.
     nodes: Nodes,
+    inflater: Inflater,
 }
 
 impl Verify<'_, '_> {
@@ -121,6 +123,8 @@ impl Verify<'_, '_> {
             Ok(data) => {
                 let data = data.unwrap_or_default();
                 self.count.compressed += u64::from(is_compressed(data));
+                self.count.blob_records +=
+                    u64::from(self.inflater.plain(data).is_ok_and(is_blob_record));
                 self.nodes.note(record.oid, data);
                 self.sweep.show(record, data)
             }

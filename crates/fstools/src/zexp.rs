@@ -76,9 +76,9 @@ pub enum ImportError {
     /// There is no place to put the object.
     #[error("{0}")]
     Place(String),
-    /// The target keeps no blobs.
+    /// The target has no directory of blobs.
     #[error(
-        "object {0} of the export file is a blob, and the target keeps none: name its directory of blobs"
+        "object {0} of the export file is a blob, and no directory of blobs is known: --blobs DIR names it"
     )]
     NoBlobs(Oid),
     /// The file cannot be read.

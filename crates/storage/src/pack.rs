@@ -102,8 +102,12 @@ pub struct PackReport {
     pub bytes_after: u64,
     /// How many objects are no longer there.
     pub objects_removed: u64,
-    /// How many records are no longer there.
-    pub records_dropped: u64,
-    /// How many transactions are no longer there, because they have no records left.
-    pub transactions_dropped: u64,
+    /// How many records are no longer there; nothing where nobody told.
+    pub records_dropped: Option<u64>,
+    /// How many transactions are no longer there, because they have no records left; nothing where
+    /// nobody told.
+    pub transactions_dropped: Option<u64>,
+    /// How many files of blobs are no longer in their directory; nothing where there is none, or
+    /// nobody told.
+    pub blobs_removed: Option<u64>,
 }

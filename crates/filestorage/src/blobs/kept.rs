@@ -19,7 +19,7 @@ impl FileStorage {
         match &self.blobs {
             Some(blobs) if !self.read_only => {
                 blobs.clear_leftovers(self)?;
-                blobs.remove_listed(self)
+                blobs.remove_listed(self).map(drop)
             }
             _ => Ok(()),
         }

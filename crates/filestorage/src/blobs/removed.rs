@@ -125,12 +125,12 @@ impl BlobDirectory {
     }
 
     /// Removes the blobs that the list names and that nobody needs, and then the list. Does nothing
-    /// where there is none. Where `<directory>.old` is prepared they are moved there.
-    pub(crate) fn remove_listed(&self, needs: &dyn Needs) -> Result<(), StorageError> {
+    /// where there is none. Where `<directory>.old` is prepared they are moved there. Tells how many.
+    pub(crate) fn remove_listed(&self, needs: &dyn Needs) -> Result<u64, StorageError> {
         let path = self.removed_path();
         let file = match self.disk.open(&path, OpenMode::Read) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
             Err(error) => return Err(StorageError::io(path, "open", error)),
         };
         let old = self.old_path();
@@ -138,7 +138,7 @@ impl BlobDirectory {
             .exists(&old.join(MARKER))?
             .then(|| Self::assemble(Arc::clone(&self.disk), &old, self.layout));
         let mut lines = BufReader::with_capacity(BUFFER_BYTES, SequentialReader::new(file, 0));
-        let mut listed = BTreeSet::new();
+        let (mut listed, mut removed) = (BTreeSet::new(), 0);
         loop {
             let line =
                 read_line(&mut lines).map_err(|error| StorageError::io(&path, "read", error))?;
@@ -148,11 +148,12 @@ impl BlobDirectory {
                 listed.insert(entry);
             }
             if listed.len() == ENTRIES_MAX {
-                self.remove_some(&std::mem::take(&mut listed), needs, old.as_ref())?;
+                removed += self.remove_some(&std::mem::take(&mut listed), needs, old.as_ref())?;
             }
         }
-        self.remove_some(&listed, needs, old.as_ref())?;
-        self.remove(&path)
+        removed += self.remove_some(&listed, needs, old.as_ref())?;
+        self.remove(&path)?;
+        Ok(removed)
     }
 
     /// Gives every blob a second name in `<directory>.old`, so that it fits the old Data.fs.
@@ -189,7 +190,8 @@ impl BlobDirectory {
         listed: &BTreeSet<(Oid, Option<Tid>)>,
         needs: &dyn Needs,
         old: Option<&Self>,
-    ) -> Result<(), StorageError> {
+    ) -> Result<u64, StorageError> {
+        let mut removed = 0;
         let (mut touched, mut touched_old) = (BTreeSet::new(), BTreeSet::new());
         // Asked before any directory is read: what is placed later has a larger id.
         let last_tid = needs.last_tid();
@@ -210,13 +212,15 @@ impl BlobDirectory {
                     }
                     None => self.remove(&self.path(oid, tid))?,
                 }
+                removed += 1;
                 touched.insert(self.directory_of(oid));
             }
         }
         touched_old
             .iter()
             .try_for_each(|path| self.sync_directory(path))?;
-        self.tidy(touched)
+        self.tidy(touched)?;
+        Ok(removed)
     }
 
     fn move_to_old(&self, old: &Self, oid: Oid, tid: Tid) -> Result<(), StorageError> {

@@ -304,13 +304,16 @@ fn packable(stage: &Stage, storage: &Arc<FileStorage>) -> [Tid; 4] {
     [first, garbage, second, undone]
 }
 
-fn pack(storage: &FileStorage, to: Tid, keep_old: bool) {
+/// How many files the pack says it has removed.
+fn pack(storage: &FileStorage, to: Tid, keep_old: bool) -> u64 {
     let options = PackOptions {
         to,
         keep_old,
         ..PackOptions::default()
     };
-    assert!(storage.pack(&options).unwrap().packed);
+    let report = storage.pack(&options).unwrap();
+    assert!(report.packed);
+    report.blobs_removed.unwrap()
 }
 
 #[test]
@@ -321,7 +324,7 @@ fn a_pack_removes_the_files_of_the_records_it_drops() {
         let [first, _, _, undone] = packable(&stage, &storage);
         let before = files(&stage.disk.image());
         assert_eq!(before.len(), 6);
-        pack(&storage, Tid::MAX, keep_old);
+        assert_eq!(pack(&storage, Tid::MAX, keep_old), 4);
         assert_eq!(listed(&storage), [(ONE, undone), (Oid::new(2), first)]);
         assert_eq!(stage.loaded(&storage, ONE, undone).as_deref(), Some("one"));
         let image = stage.disk.image();

@@ -22,15 +22,17 @@ pub struct Repository {
 #[derive(Debug, thiserror::Error)]
 pub enum RepositoryError {
     /// The directory does not exist. A misspelt name must not become a new repository.
-    #[error("{}: no such directory; make it first", .0.display())]
+    #[error("{}: no such directory; is that the repository? A new one is made with mkdir, before its first backup", .0.display())]
     Missing(PathBuf),
     /// There is nothing to restore or to verify.
-    #[error("{}: no backup{}", .path.display(), .until.as_ref().map(|date| format!(" of {date} or before")).unwrap_or_default())]
+    #[error("{}: no backup{}", .path.display(), none_such(.until.as_ref(), .oldest.as_ref()))]
     Empty {
         /// The repository.
         path: PathBuf,
         /// Where only older ones count.
         until: Option<BackupDate>,
+        /// The oldest that there is.
+        oldest: Option<BackupDate>,
     },
     /// Names are times, and their order is the order of the pieces.
     #[error(
@@ -56,6 +58,14 @@ pub enum RepositoryError {
         /// Why it is not the beginning of what is restored.
         what: String,
     },
+    /// Blobs of something else, perhaps, where nobody said that these go there.
+    #[error("{}: {what}; --blobs DIR says where the blobs go, and together with --full replaces what is there", .path.display())]
+    BlobsInTheWay {
+        /// The directory.
+        path: PathBuf,
+        /// What is there.
+        what: String,
+    },
     /// A directory that is given for one of blobs and cannot be one.
     #[error("{}: {what}", .path.display())]
     NoBlobDirectory {
@@ -64,6 +74,18 @@ pub enum RepositoryError {
         /// What is wrong with it.
         what: String,
     },
+}
+
+fn none_such(until: Option<&BackupDate>, oldest: Option<&BackupDate>) -> String {
+    match (until, oldest) {
+        (Some(until), Some(oldest)) => {
+            format!(
+                " of {until} or before; the oldest is of {oldest} (its files are named by dates, UTC)"
+            )
+        }
+        _ => " in it: no file is named like 2026-01-31-12-00-00.fs; zodiac fs backup makes one"
+            .to_owned(),
+    }
 }
 
 /// The data files that make up the newest state up to some date, oldest first, as their names say it.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use storage::Tid;
 
 use super::names::BackupDate;
-use crate::line::shown_some;
+use crate::line::{counted, shown_some};
 
 /// What a backup did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -58,8 +58,10 @@ pub struct RestoreLine {
     pub files: u64,
     /// Whether the index of that backup was put beside it.
     pub index: bool,
-    /// The blobs, where they were asked for.
+    /// The blobs that were restored.
     pub blobs: Option<BlobsLine>,
+    /// How many blobs the backup has; nothing where it was made without.
+    pub blobs_in_backup: Option<u64>,
 }
 
 /// What was verified in a repository.
@@ -97,11 +99,15 @@ impl fmt::Display for BackupLine {
         if let Some(tid) = self.tid {
             write!(f, ", transaction {tid}")?;
         }
-        if let Some(blobs) = &self.blobs {
-            write!(f, "; {blobs}")?;
+        match &self.blobs {
+            Some(blobs) => write!(f, "; {blobs}")?,
+            // What the backup before it has is not looked at.
+            None if self.file.is_none() => {}
+            None => f.write_str("; no blobs")?,
         }
         match self.removed {
             0 => Ok(()),
+            1 => f.write_str("; one old file removed"),
             removed => write!(f, "; {removed} old files removed"),
         }
     }
@@ -117,7 +123,8 @@ impl fmt::Display for BlobsLine {
         } = self;
         write!(
             f,
-            "{files} blobs of {bytes} bytes, {new_files} of {new_bytes} bytes new"
+            "{} of {bytes} bytes, new among them: {new_files} of {new_bytes} bytes",
+            counted(*files, "blob", "blobs")
         )
     }
 }
@@ -125,24 +132,38 @@ impl fmt::Display for BlobsLine {
 impl fmt::Display for RestoreLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.as_deref().unwrap_or("standard output");
-        let (bytes, date, files) = (self.bytes, &self.date, self.files);
-        write!(f, "{path}: {bytes} bytes as of {date}, from {files} files")?;
+        let (bytes, date) = (self.bytes, &self.date);
+        let files = counted(self.files, "file", "files");
+        write!(f, "{path}: {bytes} bytes as of {date}, from {files}")?;
         if self.kept_bytes > 0 {
             write!(f, ", {} bytes were there already", self.kept_bytes)?;
         }
-        if let Some(blobs) = &self.blobs {
-            write!(f, "; {blobs}")?;
+        match (&self.blobs, self.blobs_in_backup) {
+            (Some(blobs), _) => write!(f, "; {blobs}"),
+            (None, None) => f.write_str("; no blobs in this backup"),
+            (None, Some(0)) => Ok(()),
+            (None, Some(blobs)) => {
+                let blobs = counted(blobs, "blob", "blobs");
+                write!(
+                    f,
+                    "; {blobs} of the backup NOT restored: --blobs DIR does that"
+                )
+            }
         }
-        Ok(())
     }
 }
 
 impl fmt::Display for BackupVerifyLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (date, files, bytes) = (&self.date, self.files, self.bytes);
-        write!(f, "backup of {date}: {files} files, {bytes} bytes")?;
-        if let Some(blobs) = &self.blobs {
-            write!(f, ", {} blobs of {} bytes", blobs.files, blobs.bytes)?;
+        let (date, bytes) = (&self.date, self.bytes);
+        let files = counted(self.files, "file", "files");
+        write!(f, "backup of {date}: {files}, {bytes} bytes")?;
+        match &self.blobs {
+            Some(blobs) => {
+                let files = counted(blobs.files, "blob", "blobs");
+                write!(f, ", {files} of {} bytes", blobs.bytes)?;
+            }
+            None => f.write_str(", no blobs")?,
         }
         match self.damages {
             0 => f.write_str(": no damage"),

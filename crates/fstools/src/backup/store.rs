@@ -126,6 +126,15 @@ pub(crate) fn restore(
     Ok(line)
 }
 
+/// How many blobs the newest backup has; nothing where it was made without. What is broken is told by
+/// who restores or verifies them.
+pub(crate) fn count(repository: &Repository, settled: &Settled) -> Result<Option<u64>, ToolError> {
+    let state = State::of(repository, settled)?;
+    let newest = settled.pieces.last().map(|piece| &piece.file.date);
+    let has_some = !state.wrong.is_empty() || (newest.is_some() && state.date.as_ref() == newest);
+    Ok(has_some.then_some(state.blobs.len() as u64))
+}
+
 /// Removes what does not belong to the backup, if that is allowed.
 fn make_room(
     disk: &dyn Disk,

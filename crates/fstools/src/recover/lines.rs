@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use storage::{Oid, Tid};
 
-use crate::line::{shown, shown_some};
+use crate::line::{counted, shown, shown_some};
 
 /// Bytes of a damaged file that were not copied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -101,6 +101,7 @@ impl fmt::Display for LostLine {
         write!(f, ": {}", self.what)?;
         match self.kept_records {
             0 => Ok(()),
+            1 => f.write_str("; one record before that is kept"),
             kept => write!(f, "; {kept} records before that are kept"),
         }
     }
@@ -150,19 +151,23 @@ impl fmt::Display for DoubtfulLine {
 
 impl fmt::Display for RecoverLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (transactions, records, bytes) = (self.transactions, self.records, self.bytes);
+        let transactions = counted(self.transactions, "transaction", "transactions");
+        let records = counted(self.records, "record", "records");
         write!(
             f,
-            "{transactions} transactions, {records} records, {bytes} bytes recovered"
+            "{transactions}, {records}, {} bytes recovered",
+            self.bytes
         )?;
         if self.partial > 0 {
-            write!(f, "; {} transactions in part", self.partial)?;
+            let partial = counted(self.partial, "transaction", "transactions");
+            write!(f, "; {partial} in part")?;
         }
         if self.retimed > 0 {
             write!(f, "; {} got later ids", self.retimed)?;
         }
         if self.mended > 0 {
-            write!(f, "; {} broken fields mended", self.mended)?;
+            let mended = counted(self.mended, "broken field", "broken fields");
+            write!(f, "; {mended} mended")?;
         }
         if self.doubtful > 0 {
             write!(f, "; {} doubtful records set aside", self.doubtful)?;
@@ -171,8 +176,10 @@ impl fmt::Display for RecoverLine {
             0 => f.write_str("; nothing is lost"),
             spans => write!(
                 f,
-                "; lost: {} bytes in {spans} places, the newest revision of {} objects",
-                self.lost_bytes, self.lost_objects
+                "; lost: {} bytes in {}, the newest revision of {}",
+                self.lost_bytes,
+                counted(spans, "place", "places"),
+                counted(self.lost_objects, "object", "objects")
             ),
         }
     }

@@ -62,7 +62,7 @@ fn site() -> (Arc<SimDisk>, Arc<FileStorage>) {
     let undoing: Arc<dyn Storage> = storage.clone();
     let mut heard = Heard::default();
     let meta = TransactionMeta::default();
-    let verdict = fstools::undo(&undoing, &[second], meta, &mut heard).unwrap();
+    let verdict = fstools::undo(&undoing, &[second], meta, None, &mut heard).unwrap();
     assert_eq!(verdict, Verdict::Sound, "{:?}", heard.0);
     (disk, storage)
 }
@@ -129,17 +129,26 @@ fn a_copy_takes_blobs_along() {
     let verdict = fstools::verify_blobs(&copy, &*disk, directory, &mut heard).unwrap();
     assert_eq!(verdict, Verdict::Sound, "{:?}", heard.0);
 
-    // Where the target keeps none, that is said for each.
+    // Where the target has no place for them, nothing is left out unless that is asked for.
     let plain: Arc<dyn Storage> = crate::open(&self::disk(b"FS30"));
     let mut heard = Heard::default();
+    let refused = fstools::copy(&*storage, &plain, &*disk, options, &mut heard).unwrap_err();
+    let refused = refused.to_string();
+    assert!(refused.contains("--blobs-to DIR"), "{refused}");
+    let copied = plain.last_tid();
+    assert!(copied < storage.last_tid());
+    let options = CopyOptions {
+        resume: true,
+        without_blobs: true,
+    };
     let verdict = fstools::copy(&*storage, &plain, &*disk, options, &mut heard).unwrap();
-    assert_eq!(verdict, Verdict::Wrong);
-    let absent = heard
-        .kinds()
-        .iter()
-        .filter(|kind| *kind == "blob-absent")
-        .count();
-    assert_eq!(absent, 3);
+    assert_eq!(verdict, Verdict::Sound);
+    let line = heard.json().pop().unwrap();
+    assert_eq!(
+        (&line["blobs"], &line["blobs_left_out"]),
+        (&0.into(), &3.into())
+    );
+    assert_eq!(plain.last_tid(), storage.last_tid());
 }
 
 #[test]
@@ -174,7 +183,7 @@ fn blobs_are_in_exports() {
         refused
             .unwrap_err()
             .to_string()
-            .contains("the target keeps none")
+            .contains("--blobs DIR names it")
     );
     assert_eq!(plain.last_tid(), Tid::ZERO);
 }

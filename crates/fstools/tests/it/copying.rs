@@ -17,8 +17,14 @@ const FILES: [&[u8]; 4] = [
     include_bytes!("../../../filestorage/tests/golden/packed-middle.fs"),
 ];
 
-const RESUME: CopyOptions = CopyOptions { resume: true };
-const WHOLE: CopyOptions = CopyOptions { resume: false };
+const RESUME: CopyOptions = CopyOptions {
+    resume: true,
+    without_blobs: false,
+};
+const WHOLE: CopyOptions = CopyOptions {
+    resume: false,
+    without_blobs: false,
+};
 
 fn copy(
     source: &dyn Storage,

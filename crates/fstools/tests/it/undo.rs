@@ -133,12 +133,18 @@ fn objects_are_named_by_their_paths_and_come_back() {
     );
 
     let storage: Arc<dyn Storage> = file.clone();
+    let (mut heard, meta) = (Heard::default(), TransactionMeta::default());
+    let file_now = survey(&disk);
+    let verdict = fstools::undo(&storage, &created, meta, Some(&file_now), &mut heard);
+    assert_eq!(verdict.unwrap(), Verdict::Wrong);
+    assert_eq!(heard.json()[0]["path"], "/page", "the refusal names it too");
+
     let meta = TransactionMeta {
         user: b"/ admin".to_vec(),
         ..TransactionMeta::default()
     };
     let mut heard = Heard::default();
-    let verdict = fstools::undo(&storage, &[before, changed], meta, &mut heard).unwrap();
+    let verdict = fstools::undo(&storage, &[before, changed], meta, None, &mut heard).unwrap();
     assert_eq!(verdict, Verdict::Sound);
     let line = &heard.json()[0];
     assert_eq!(line["kind"], "undone");
@@ -152,7 +158,8 @@ fn objects_are_named_by_their_paths_and_come_back() {
     );
 
     let mut heard = Heard::default();
-    let verdict = fstools::undo(&storage, &[before], TransactionMeta::default(), &mut heard);
+    let meta = TransactionMeta::default();
+    let verdict = fstools::undo(&storage, &[before], meta, None, &mut heard);
     assert_eq!(verdict.unwrap(), Verdict::Wrong);
     assert!(heard.json()[0]["obstacle"].is_string());
     let mut heard = Heard::default();

@@ -173,8 +173,9 @@ fn drop_old(state: &mut State, to: Tid, reached: Option<&BTreeSet<Oid>>) -> Pack
         bytes_before,
         bytes_after: state.bytes,
         objects_removed: (before.0 - after.0) as u64,
-        records_dropped: (before.1 - after.1) as u64,
-        transactions_dropped: (before.2 - after.2) as u64,
+        records_dropped: Some((before.1 - after.1) as u64),
+        transactions_dropped: Some((before.2 - after.2) as u64),
+        blobs_removed: None,
     }
 }
 

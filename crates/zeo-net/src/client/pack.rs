@@ -27,8 +27,9 @@ impl Pack for ZeoStorage {
             bytes_before: before.bytes,
             bytes_after: after.bytes,
             objects_removed: before.objects.saturating_sub(after.objects),
-            records_dropped: 0,
-            transactions_dropped: 0,
+            records_dropped: None,
+            transactions_dropped: None,
+            blobs_removed: None,
         })
     }
 

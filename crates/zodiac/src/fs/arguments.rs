@@ -71,6 +71,12 @@ pub(crate) fn tid(text: &str) -> Result<Tid, String> {
     }
 }
 
+/// How many.
+pub(crate) fn count(text: &str) -> Result<usize, String> {
+    text.parse()
+        .map_err(|_| "a number such as 10 is needed".to_owned())
+}
+
 /// An object, by its id or its path.
 pub(crate) fn place(text: &str) -> Result<Place, String> {
     if text.starts_with('/') {

@@ -8,6 +8,7 @@ use fstools::{BackupOptions, Repository, Verdict};
 use vfs::RealDisk;
 
 use super::arguments::Output;
+use super::storages::BlobDirectory;
 use crate::clock;
 
 /// `zodiac fs backup`
@@ -32,11 +33,13 @@ pub(super) struct Backup {
     /// After a full backup, remove all older ones
     #[arg(short = 'k', long)]
     kill_old_on_full: bool,
-    /// Back up this directory of blobs as of the same transaction
-    #[arg(long, value_name = "DIR")]
-    blobs: Option<PathBuf>,
+    #[command(flatten)]
+    blobs: BlobDirectory,
+    /// Leave the files of blobs out, as repozo does: something else backs them up
+    #[arg(long, conflicts_with = "named")]
+    no_blobs: bool,
     /// Link blobs instead of copying them, where the file system can
-    #[arg(long, requires = "blobs")]
+    #[arg(long)]
     link_blobs: bool,
     #[command(flatten)]
     output: Output,
@@ -46,6 +49,9 @@ const HELP: &str = "\
 The repository has the files of ZODB's repozo, and either program continues, verifies and restores
 what the other wrote. The first backup is a full one; later ones hold what was added since, unless
 the Data.fs was packed. Copied is what is finished; a server may go on using the Data.fs.
+
+The blobs of the same transactions go into the repository as well. Where there are blobs and no directory
+of them is found, nothing is backed up, unless --no-blobs says so.
 
 A backup counts when its file has its name. Killed at any moment, it leaves a repository that can be
 restored and continued.
@@ -58,12 +64,17 @@ Examples:
 impl Backup {
     pub(super) fn run(&self) -> anyhow::Result<Verdict> {
         let repository = Repository::open(&self.repository, Arc::new(RealDisk))?;
+        let blobs = match self.no_blobs {
+            true => None,
+            false => self.blobs.of(&self.file)?,
+        };
         let options = BackupOptions {
             full: self.full,
             compress: self.gzip,
             quick: self.quick,
             kill_old: self.kill_old_on_full,
-            blobs: self.blobs.clone(),
+            blobs,
+            without_blobs: self.no_blobs,
             link_blobs: self.link_blobs,
             now: clock::since_1970(),
         };

@@ -1,13 +1,14 @@
 //! `zodiac fs copy`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use clap::Args;
-use fstools::{CopyOptions, Listener, ToolError, Verdict};
+use fstools::{CopyOptions, Listener, Verdict};
 use vfs::RealDisk;
 
 use super::arguments::Output;
-use super::storages::{Name, Opened};
+use super::storages::{self, Name, Opened};
 
 /// `zodiac fs copy`
 #[derive(Debug, Args)]
@@ -22,12 +23,16 @@ pub(super) struct Copy {
     /// Go on behind the last transaction of the target, where it is a beginning of the source
     #[arg(long)]
     resume: bool,
-    /// The directory of blobs of a Data.fs that is copied
+    /// The directory of blobs of a Data.fs that is copied [default: "blobs" beside it, if there is one]
     #[arg(long, value_name = "DIR")]
     blobs_from: Option<PathBuf>,
-    /// The directory of blobs of a Data.fs that is written; made where there is none
+    /// The directory of blobs of a Data.fs that is written; made where there is none [default: "blobs"
+    /// beside it, if the source has blobs]
     #[arg(long, value_name = "DIR")]
     blobs_to: Option<PathBuf>,
+    /// Copy the records of blobs alone where the source or the target has no directory for their files
+    #[arg(long)]
+    no_blobs: bool,
     /// Sync a Data.fs that is written only now and then: after a power loss, begin anew
     #[arg(long)]
     fast: bool,
@@ -41,10 +46,14 @@ written there meanwhile is copied when the copy is resumed. An interrupted copy 
 transaction, and --resume goes on there: it compares the ids and texts of all transactions of the target
 with those of the source, and the records of the last one.
 
-Exit status 1 when files of blobs could not be copied.
+The files of blobs go along between Data.fs. A blob that has no place where its file comes from or goes
+to ends the copy, unless --no-blobs is given; over ZEO files of blobs do not travel.
+
+Exit status 1 when files of blobs are missing in the source.
 
 Examples:
-  zodiac fs copy var/Data.fs other/Data.fs --blobs-from var/blobs --blobs-to other/blobs
+  zodiac fs copy var/Data.fs other/Data.fs
+  zodiac fs copy var/Data.fs var/copy.fs --blobs-from var/blobstorage --blobs-to var/copy-blobs
   zodiac fs copy zeo://db.example.org:8100/1 var/Data.fs --resume";
 
 impl Copy {
@@ -54,11 +63,49 @@ impl Copy {
         console.finish(verdict)
     }
 
-    fn copy(&self, listener: &mut dyn Listener) -> Result<Verdict, ToolError> {
-        let source = Opened::source(&self.source, self.blobs_from.as_ref())?;
-        let target = Opened::target(&self.target, self.blobs_to.as_ref(), self.fast)?;
+    /// Where the files of blobs go. Two Data.fs that share a directory would take each other's away.
+    fn blob_target(&self, from: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
+        let Name::File(target) = &self.target else {
+            return Ok(None);
+        };
+        let place = match (&self.blobs_to, from) {
+            (Some(named), _) => named.clone(),
+            (None, Some(_)) => target.with_file_name("blobs"),
+            (None, None) => return Ok(fstools::blobs_beside(&RealDisk, target)?),
+        };
+        let is_source = from.is_some_and(|from| {
+            matches!((from.canonicalize(), place.canonicalize()), (Ok(from), Ok(to)) if from == to)
+        });
+        if is_source {
+            let place = place.display();
+            bail!("{place}: the blobs of the source are there; --blobs-to DIR names another place");
+        }
+        let is_taken = || {
+            place
+                .read_dir()
+                .is_ok_and(|mut files| files.next().is_some())
+        };
+        if self.blobs_to.is_none() && !target.exists() && is_taken() {
+            let place = place.display();
+            bail!(
+                "{place}: it is there, and perhaps another Data.fs's; --blobs-to DIR says where the \
+                 blobs go"
+            );
+        }
+        Ok(Some(place))
+    }
+
+    fn copy(&self, listener: &mut dyn Listener) -> anyhow::Result<Verdict> {
+        let from = match &self.source {
+            Name::File(path) => storages::existing(self.blobs_from.as_deref(), path)?,
+            Name::Zeo { .. } => None,
+        };
+        let to = self.blob_target(from.as_deref())?;
+        let source = Opened::source(&self.source, from)?;
+        let target = Opened::target(&self.target, to, self.fast)?;
         let options = CopyOptions {
             resume: self.resume,
+            without_blobs: self.no_blobs,
         };
         let copied = fstools::copy(
             &*source.storage(),

@@ -1,7 +1,8 @@
 //! `zodiac fs dump`
 
+use anyhow::bail;
 use clap::Args;
-use fstools::{Span, Verdict};
+use fstools::{Span, Stamp, Verdict};
 use storage::Tid;
 
 use super::arguments::{Target, first, last};
@@ -30,6 +31,11 @@ Examples:
 
 impl Dump {
     pub(super) fn run(&self) -> anyhow::Result<Verdict> {
+        if let (Some(from), Some(to)) = (self.from, self.to)
+            && from > to
+        {
+            bail!("--from {} is later than --to {}", Stamp(from), Stamp(to));
+        }
         let span = Span {
             from: self.from.unwrap_or(Span::ALL.from),
             to: self.to.unwrap_or(Span::ALL.to),

@@ -46,7 +46,8 @@ impl Export {
     }
 
     fn export(&self, listener: &mut dyn Listener) -> Result<Verdict, ToolError> {
-        let storage = storages::open_for_reading(&self.target.file, self.blobs.path.as_ref())?;
+        let blobs = self.blobs.of(&self.target.file)?;
+        let storage = storages::open_for_reading(&self.target.file, blobs)?;
         let before = storage.last_tid().next();
         let oid = self.object.resolve(&*storage, before)?;
         fstools::export(&*storage, before, oid, &RealDisk, &self.out, listener)

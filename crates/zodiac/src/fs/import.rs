@@ -64,7 +64,8 @@ impl Import {
         let export = RealDisk.open(&self.export, OpenMode::Read).map_err(read)?;
         listener.begins(export.len().map_err(read)?);
         let mut input = BufReader::new(SequentialReader::new(export, 0));
-        let file = storages::open_for_writing(&self.target.file, self.blobs.path.as_ref())?;
+        let blobs = self.blobs.of(&self.target.file)?;
+        let file = storages::open_for_writing(&self.target.file, blobs)?;
         let storage: Arc<dyn Storage> = Arc::clone(&file) as _;
         let imported = self.options(&*storage).and_then(|options| {
             fstools::import(&storage, &RealDisk, &mut input, &options, listener)

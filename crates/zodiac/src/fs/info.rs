@@ -1,12 +1,11 @@
 //! `zodiac fs info`
 
-use std::path::PathBuf;
-
 use clap::Args;
 use fstools::Verdict;
 use vfs::RealDisk;
 
 use super::arguments::Target;
+use super::storages::BlobDirectory;
 
 /// `zodiac fs info`
 #[derive(Debug, Args)]
@@ -14,13 +13,13 @@ use super::arguments::Target;
 pub(super) struct Info {
     #[command(flatten)]
     target: Target,
-    /// The directory of blobs, to be counted as well
-    #[arg(long, value_name = "DIR")]
-    blobs: Option<PathBuf>,
+    #[command(flatten)]
+    blobs: BlobDirectory,
 }
 
 const HELP: &str = "\
-The whole file is read, to count what is in it and to compare the .index with it.
+The whole file is read, to count what is in it and to compare the .index with it. So is the list of
+files in the directory of blobs. Exit status 1 when something is damaged.
 
 Examples:
   zodiac fs info var/Data.fs
@@ -31,10 +30,10 @@ impl Info {
     pub(super) fn run(&self) -> anyhow::Result<Verdict> {
         self.target.look(|survey, listener| {
             let verdict = fstools::info(survey, listener)?;
-            let Some(blobs) = &self.blobs else {
+            let Some(blobs) = self.blobs.of(&self.target.file)? else {
                 return Ok(verdict);
             };
-            let of_blobs = fstools::blob_directory(&RealDisk, blobs, listener)?;
+            let of_blobs = fstools::blob_directory(&RealDisk, &blobs, listener)?;
             Ok(verdict.and(of_blobs))
         })
     }

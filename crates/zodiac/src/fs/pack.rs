@@ -2,23 +2,23 @@
 
 use std::fmt;
 use std::io::Write;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use filestorage::{FileStorage, Options};
+use filestorage::FileStorage;
 use fstools::{Stamp, ToolError, Verdict};
 use parking_lot::Mutex;
 use serde::Serialize;
 use storage::{PackOptions, PackReport, Stage, Tid};
 
 use super::arguments::{Target, last};
+use super::console::Console;
 use super::progress::{Progress, Unit};
+use super::storages::{self, BlobDirectory};
 use crate::clock;
-use crate::roles::zeo::blob_directory;
 
 /// `zodiac fs pack`
 #[derive(Debug, Args)]
@@ -26,11 +26,13 @@ use crate::roles::zeo::blob_directory;
 pub(super) struct Pack {
     #[command(flatten)]
     target: Target,
-    /// The directory of blobs that belongs to the file [default: "blobs" beside it, if there is one]
-    #[arg(long, value_name = "DIR")]
-    blobs: Option<PathBuf>,
+    #[command(flatten)]
+    blobs: BlobDirectory,
+    /// Pack also where there are blobs and no directory of them is found: their files stay
+    #[arg(long, conflicts_with = "named")]
+    no_blobs: bool,
     /// Keep the history of the last N days
-    #[arg(long, value_name = "N", conflicts_with = "to")]
+    #[arg(long, value_name = "N", conflicts_with = "to", value_parser = days, allow_hyphen_values = true)]
     days: Option<f64>,
     /// Keep the history behind this transaction or time (UTC); default: now
     #[arg(long, value_name = "T", value_parser = last)]
@@ -42,7 +44,7 @@ pub(super) struct Pack {
     #[arg(long)]
     no_keep_old: bool,
     /// Read and write so many MB in a second at most
-    #[arg(long, value_name = "MB", value_parser = rate)]
+    #[arg(long, value_name = "MB", value_parser = rate, allow_hyphen_values = true)]
     throttle: Option<u64>,
 }
 
@@ -68,20 +70,16 @@ struct Packed {
     bytes_before: u64,
     bytes_after: u64,
     objects_removed: u64,
-    records_dropped: u64,
-    transactions_dropped: u64,
+    records_dropped: Option<u64>,
+    transactions_dropped: Option<u64>,
+    blobs_removed: Option<u64>,
     old_file: Option<String>,
 }
 
 impl Pack {
     pub(super) fn run(&self) -> anyhow::Result<Verdict> {
         let to = self.pack_time()?;
-        let options = Options {
-            create: false,
-            blob_dir: blob_directory(&self.target.file, self.blobs.as_deref()),
-            ..Options::default()
-        };
-        let storage = FileStorage::open(&self.target.file, options)?;
+        let storage = self.open()?;
         let progress = Arc::new(Mutex::new(Progress::new()));
         let report = storage.pack(&PackOptions {
             to,
@@ -108,6 +106,21 @@ impl Pack {
         Ok(Verdict::Sound)
     }
 
+    fn open(&self) -> anyhow::Result<Arc<FileStorage>> {
+        let blobs = match self.no_blobs {
+            true => None,
+            false => self.blobs.of(&self.target.file)?,
+        };
+        if blobs.is_none() && !self.no_blobs {
+            // Without its directory a pack would leave the files of what it takes out there for ever.
+            let survey = self.target.survey()?;
+            let mut console = Console::aside(false);
+            let checked = fstools::check_no_blobs(&survey, &mut console);
+            let _ = console.finish(checked.map(|()| Verdict::Sound))?;
+        }
+        Ok(storages::open_for_writing(&self.target.file, blobs)?)
+    }
+
     fn pack_time(&self) -> anyhow::Result<Tid> {
         if let Some(to) = self.to {
             return Ok(to);
@@ -115,8 +128,7 @@ impl Pack {
         let days = self.days.unwrap_or(0.0);
         let back = Duration::try_from_secs_f64(days * DAY_SECONDS).ok();
         let time = back.and_then(|back| clock::since_1970().checked_sub(back));
-        let time =
-            time.with_context(|| format!("{days} days ago is no time that can be packed to"))?;
+        let time = time.with_context(|| format!("--days {days}: that is before all time"))?;
         Ok(Tid::from_unix_time(time))
     }
 
@@ -148,6 +160,7 @@ impl Pack {
             objects_removed: report.objects_removed,
             records_dropped: report.records_dropped,
             transactions_dropped: report.transactions_dropped,
+            blobs_removed: report.blobs_removed,
             old_file: Some(old).filter(|_| report.packed && !self.no_keep_old),
         }
     }
@@ -166,12 +179,22 @@ fn shown(progress: Arc<Mutex<Progress>>) -> Arc<dyn Fn(storage::PackProgress) + 
     })
 }
 
+fn days(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(days) if days >= 0.0 && f64::is_finite(days) => Ok(days),
+        _ => Err("a number of days is needed, such as 7 or 0.5".to_owned()),
+    }
+}
+
 fn rate(text: &str) -> Result<u64, String> {
-    let megabytes: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    let bytes = Duration::try_from_secs_f64(megabytes).map(|scaled| scaled.as_micros());
-    match bytes.ok().and_then(|bytes| u64::try_from(bytes).ok()) {
+    let megabytes: Option<f64> = text.parse().ok();
+    let bytes = megabytes.and_then(|megabytes| Duration::try_from_secs_f64(megabytes).ok());
+    match bytes
+        .map(|scaled| scaled.as_micros())
+        .and_then(|bytes| u64::try_from(bytes).ok())
+    {
         Some(bytes) if bytes > 0 => Ok(bytes),
-        _ => Err("a number of MB above 0 is needed".to_owned()),
+        _ => Err("a number of MB above 0 is needed, such as 50".to_owned()),
     }
 }
 
@@ -186,14 +209,18 @@ impl fmt::Display for Packed {
         }
         write!(
             f,
-            "packed up to {}: {} bytes before, {} after; {} objects, {} records and {} transactions are gone",
-            self.to_time,
-            self.bytes_before,
-            self.bytes_after,
-            self.objects_removed,
-            self.records_dropped,
-            self.transactions_dropped
+            "packed up to {}: {} bytes before, {} after; gone: {} objects",
+            self.to_time, self.bytes_before, self.bytes_after, self.objects_removed
         )?;
+        for (gone, what) in [
+            (self.records_dropped, "records"),
+            (self.transactions_dropped, "transactions"),
+            (self.blobs_removed, "files of blobs"),
+        ] {
+            if let Some(gone) = gone {
+                write!(f, ", {gone} {what}")?;
+            }
+        }
         match &self.old_file {
             Some(old) => write!(f, "\nthe file as it was: {old}"),
             None => Ok(()),

@@ -84,9 +84,9 @@ fn line(unit: Unit, done: u64, total: Option<u64>) -> String {
     match unit {
         Unit::Bytes => {
             let (done, total) = (done >> 20, total >> 20);
-            format!("[{bar}] {percent:>3} % of {total} MiB ({done})")
+            format!("[{bar}] {percent:>3} %, {done} of {total} MiB")
         }
-        Unit::Things(things) => format!("[{bar}] {percent:>3} % of {total} {things} ({done})"),
+        Unit::Things(things) => format!("[{bar}] {percent:>3} %, {done} of {total} {things}"),
     }
 }
 
@@ -101,11 +101,11 @@ mod tests {
     fn the_line_says_how_far_it_is() {
         assert_eq!(
             line(Unit::Bytes, 3 << 20, Some(4 << 20)),
-            "[######################        ]  75 % of 4 MiB (3)"
+            "[######################        ]  75 %, 3 of 4 MiB"
         );
         assert_eq!(
             line(Unit::Things("trees"), 1, Some(3)),
-            "[##########                    ]  33 % of 3 trees (1)"
+            "[##########                    ]  33 %, 1 of 3 trees"
         );
         assert_eq!(line(Unit::Things("objects"), 7, None), "7 objects");
         assert!(line(Unit::Bytes, 9, Some(0)).contains("  0 %"));

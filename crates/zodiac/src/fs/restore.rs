@@ -30,9 +30,12 @@ pub(super) struct Restore {
     /// Compare only the end of a Data.fs that is there with the backup, not all of it
     #[arg(short = 'Q', long)]
     quick: bool,
-    /// Restore the blobs of the same transaction into this directory
+    /// Where the blobs of the backup go [default: "blobs" beside PATH]
     #[arg(long, value_name = "DIR")]
     blobs: Option<PathBuf>,
+    /// Leave the blobs of the backup out
+    #[arg(long, conflicts_with = "blobs")]
+    no_blobs: bool,
     /// Print one JSON object a line; on standard error where the Data.fs goes to standard output
     #[arg(long)]
     json: bool,
@@ -41,7 +44,9 @@ pub(super) struct Restore {
 const HELP: &str = "\
 Every piece is held against its checksum on the way. The file is made as PATH.part and gets its name
 when it is whole. A Data.fs that is the beginning of the backup is extended by what it lacks; any
-other file in the way is replaced with --full only. While a server uses PATH nothing is done.
+other file in the way is replaced with --full only, and blobs that the backup does not have only where
+--blobs names their directory as well. While a server uses PATH nothing is done. To standard output
+goes the Data.fs alone: blobs need --blobs then.
 
 A date that ends early is the beginning of its day, hour or minute: 2026-01-31 leaves out all
 backups of that day. Exit status 1 when a piece of the backup is damaged.
@@ -60,6 +65,7 @@ impl Restore {
             full: self.full,
             quick: self.quick,
             blobs: self.blobs.clone(),
+            blobs_beside: !self.no_blobs,
         };
         if let Some(path) = &self.output {
             let mut console = Console::new(self.json);

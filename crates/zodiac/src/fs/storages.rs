@@ -4,28 +4,49 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args;
 use filestorage::{Durability, FileStorage, Options};
+use fstools::ToolError;
 use storage::{Storage, StorageError};
+use vfs::{Disk, RealDisk};
 use zeo_net::{ClientOptions, ZeoStorage};
 
 /// The directory of blobs of a Data.fs that a tool works on.
 #[derive(Debug, Args)]
 pub(super) struct BlobDirectory {
-    /// The directory of blobs that belongs to the Data.fs
+    /// The directory of blobs that belongs to the Data.fs [default: "blobs" beside it, if there is one]
     #[arg(long = "blobs", value_name = "DIR")]
-    pub(super) path: Option<PathBuf>,
+    named: Option<PathBuf>,
+}
+
+impl BlobDirectory {
+    /// The directory, where one is named or found.
+    pub(super) fn of(&self, data: &Path) -> Result<Option<PathBuf>, ToolError> {
+        existing(self.named.as_deref(), data)
+    }
+}
+
+/// The directory of blobs of an existing Data.fs: the one that is named, or else the one beside it. A
+/// mistyped name must not be taken for a directory without blobs.
+pub(super) fn existing(named: Option<&Path>, data: &Path) -> Result<Option<PathBuf>, ToolError> {
+    let Some(named) = named else {
+        return fstools::blobs_beside(&RealDisk, data);
+    };
+    let listed = RealDisk.list_directory(named);
+    listed.map_err(|error| StorageError::io(named, "read the directory of blobs", error))?;
+    Ok(Some(named.to_owned()))
 }
 
 /// An existing file as it is now, without its lock.
 pub(super) fn open_for_reading(
     path: &Path,
-    blobs: Option<&PathBuf>,
+    blobs: Option<PathBuf>,
 ) -> Result<Arc<FileStorage>, StorageError> {
     let options = Options {
         create: false,
         read_only: true,
-        blob_dir: blobs.cloned(),
+        blob_dir: blobs,
         ..Options::default()
     };
     FileStorage::open(path, options)
@@ -34,11 +55,11 @@ pub(super) fn open_for_reading(
 /// An existing file, with its lock.
 pub(super) fn open_for_writing(
     path: &Path,
-    blobs: Option<&PathBuf>,
+    blobs: Option<PathBuf>,
 ) -> Result<Arc<FileStorage>, StorageError> {
     let options = Options {
         create: false,
-        blob_dir: blobs.cloned(),
+        blob_dir: blobs,
         ..Options::default()
     };
     FileStorage::open(path, options)
@@ -79,7 +100,7 @@ pub(super) enum Opened {
 }
 
 impl Opened {
-    pub(super) fn source(name: &Name, blobs: Option<&PathBuf>) -> Result<Self, StorageError> {
+    pub(super) fn source(name: &Name, blobs: Option<PathBuf>) -> anyhow::Result<Self> {
         Ok(match name {
             Name::File(path) => Self::File(open_for_reading(path, blobs)?),
             Name::Zeo { server, storage } => Self::Zeo(connect(server, storage, true)?),
@@ -89,13 +110,13 @@ impl Opened {
     /// A file is made where there is none. One that is filled fast is synced now and then.
     pub(super) fn target(
         name: &Name,
-        blobs: Option<&PathBuf>,
+        blobs: Option<PathBuf>,
         is_fast: bool,
-    ) -> Result<Self, StorageError> {
+    ) -> anyhow::Result<Self> {
         Ok(match name {
             Name::File(path) => {
                 let mut options = Options {
-                    blob_dir: blobs.cloned(),
+                    blob_dir: blobs,
                     ..Options::default()
                 };
                 if is_fast {
@@ -124,15 +145,16 @@ impl Opened {
     }
 }
 
-fn connect(server: &str, storage: &str, read_only: bool) -> Result<Arc<ZeoStorage>, StorageError> {
-    ZeoStorage::connect(ClientOptions {
+fn connect(server: &str, storage: &str, read_only: bool) -> anyhow::Result<Arc<ZeoStorage>> {
+    let connected = ZeoStorage::connect(ClientOptions {
         servers: vec![server.to_owned()],
         storage: storage.to_owned(),
         read_only,
         cache_bytes: CACHE_BYTES,
         label: Some("zodiac fs".to_owned()),
         ..ClientOptions::default()
-    })
+    });
+    connected.with_context(|| format!("{ZEO}{server}/{storage}"))
 }
 
 const ZEO: &str = "zeo://";

@@ -3,16 +3,19 @@
 use clap::Args;
 use fstools::Verdict;
 
-use super::arguments::Target;
+use super::arguments::{Target, count};
 
 /// `zodiac fs tail`
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  zodiac fs tail var/Data.fs -n 3")]
+#[command(after_help = "\
+Examples:
+  zodiac fs tail var/Data.fs
+  zodiac fs tail var/Data.fs -n 3 --json")]
 pub(super) struct Tail {
     #[command(flatten)]
     target: Target,
     /// How many transactions
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10, value_parser = count, allow_hyphen_values = true)]
     count: usize,
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 use fstools::{Listener, ToolError, Verdict};
 use storage::{Storage, Tid, TransactionMeta};
 
-use super::arguments::{Target, tid};
+use super::arguments::{Target, count, tid};
 use super::storages::{self, BlobDirectory};
 
 /// `zodiac fs undo`
@@ -25,7 +25,7 @@ pub(super) struct Undo {
     #[arg(long, requires = "tids")]
     dry_run: bool,
     /// How many transactions are listed
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20, value_parser = count, allow_hyphen_values = true)]
     count: usize,
     /// Who undoes, for the new transaction; Zope writes the path of the user folder and the name: "/ admin"
     #[arg(long, value_name = "TEXT", default_value = "")]
@@ -37,8 +37,8 @@ pub(super) struct Undo {
 
 const HELP: &str = "\
 An undo brings back what objects were before a transaction. It is refused where a later transaction
-changed one of them to something else; --dry-run says which, by their paths. Undoing changes of blobs
-needs --blobs. The undo itself takes the file's lock: where a server uses the file, undo through the server, or stop it.
+changed one of them to something else; it says which, by their paths, as --dry-run does beforehand. The
+undo itself takes the file's lock: where a server uses the file, undo through the server, or stop it.
 
 Exit status 1 when something stands in the way of the undo.
 
@@ -51,7 +51,7 @@ impl Undo {
     pub(super) fn run(&self) -> anyhow::Result<Verdict> {
         if self.dry_run {
             return self.target.look(|survey, listener| {
-                let has_blobs = self.blobs.path.is_some();
+                let has_blobs = self.blobs.of(&self.target.file)?.is_some();
                 fstools::undo_preview(survey, &self.tids, has_blobs, listener)
             });
         }
@@ -65,7 +65,8 @@ impl Undo {
     }
 
     fn list(&self, listener: &mut dyn Listener) -> Result<Verdict, ToolError> {
-        let storage = storages::open_for_reading(&self.target.file, self.blobs.path.as_ref())?;
+        let blobs = self.blobs.of(&self.target.file)?;
+        let storage = storages::open_for_reading(&self.target.file, blobs)?;
         fstools::undoable(&*storage, self.count, listener)
     }
 
@@ -79,9 +80,11 @@ impl Undo {
             description: description.into_bytes(),
             extension: Vec::new(),
         };
-        let file = storages::open_for_writing(&self.target.file, self.blobs.path.as_ref())?;
+        let blobs = self.blobs.of(&self.target.file)?;
+        let file = storages::open_for_writing(&self.target.file, blobs)?;
         let storage: Arc<dyn Storage> = Arc::clone(&file) as _;
-        let verdict = fstools::undo(&storage, &self.tids, meta, listener);
+        let survey = self.target.survey().ok();
+        let verdict = fstools::undo(&storage, &self.tids, meta, survey.as_ref(), listener);
         let closed = file.close();
         let verdict = verdict?;
         closed?;

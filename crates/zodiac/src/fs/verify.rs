@@ -1,12 +1,13 @@
 //! `zodiac fs verify`
 
-use std::path::PathBuf;
+use std::io;
 
 use clap::Args;
-use fstools::Verdict;
+use fstools::{Line, Listener, Verdict};
 use vfs::RealDisk;
 
 use super::arguments::Target;
+use super::storages::BlobDirectory;
 
 /// `zodiac fs verify`
 #[derive(Debug, Args)]
@@ -14,14 +15,15 @@ use super::arguments::Target;
 pub(super) struct Verify {
     #[command(flatten)]
     target: Target,
-    /// The directory of blobs: each record of a blob has its file there, and each file its record
-    #[arg(long, value_name = "DIR")]
-    blobs: Option<PathBuf>,
+    #[command(flatten)]
+    blobs: BlobDirectory,
 }
 
 const HELP: &str = "\
 Goes on behind damage where it can. BTrees are walked through as they are now: order of keys,
-separators, the chain of buckets. Exit status 1 when something is damaged; an unfinished tail is not.
+separators, the chain of buckets. Each record of a blob has to have its file in the directory of blobs,
+and each file its record; what is in the files is not looked at. Exit status 1 when something is
+damaged; an unfinished tail is not.
 
 Examples:
   zodiac fs verify var/Data.fs
@@ -31,12 +33,51 @@ Examples:
 impl Verify {
     pub(super) fn run(&self) -> anyhow::Result<Verdict> {
         self.target.look(|survey, listener| {
-            let verdict = fstools::verify(survey, listener)?;
-            let Some(blobs) = &self.blobs else {
-                return Ok(verdict);
+            let blobs = self.blobs.of(&self.target.file)?;
+            let mut counting = Counting {
+                listener,
+                blob_records: 0,
             };
-            let of_blobs = fstools::verify_blobs(survey, &RealDisk, blobs, listener)?;
-            Ok(verdict.and(of_blobs))
+            let verdict = fstools::verify(survey, &mut counting)?;
+            let records = counting.blob_records;
+            match blobs {
+                Some(blobs) => {
+                    let of_blobs = fstools::verify_blobs(survey, &RealDisk, &blobs, listener)?;
+                    Ok(verdict.and(of_blobs))
+                }
+                None if records > 0 => {
+                    listener.tell(Line::BlobsNotVerified { records })?;
+                    Ok(verdict)
+                }
+                None => Ok(verdict),
+            }
         })
+    }
+}
+
+/// Notes how many records of blobs there are.
+struct Counting<'a> {
+    listener: &'a mut dyn Listener,
+    blob_records: u64,
+}
+
+impl Listener for Counting<'_> {
+    fn tell(&mut self, line: Line) -> io::Result<()> {
+        if let Line::Verified(verified) = &line {
+            self.blob_records = verified.blob_records;
+        }
+        self.listener.tell(line)
+    }
+
+    fn begins(&mut self, bytes: u64) {
+        self.listener.begins(bytes);
+    }
+
+    fn counts(&mut self, things: &'static str, total: Option<u64>) {
+        self.listener.counts(things, total);
+    }
+
+    fn reached(&mut self, offset: u64) {
+        self.listener.reached(offset);
     }
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use filestorage::{Compression, Durability, FileStorage};
 use storage::Storage;
 use tokio::sync::Notify;
+use vfs::RealDisk;
 use zeo_net::{Encoding, Server, ServerOptions};
 
 use crate::cli::Zeo;
@@ -80,7 +81,7 @@ fn open(config: &Config, poisoned: &Arc<Notify>) -> Result<Arc<FileStorage>> {
             config::Compression::None => Compression::None,
             config::Compression::Zlib => Compression::Zlib,
         },
-        blob_dir: blob_directory(&config.data, configured),
+        blob_dir: blob_directory(&config.data, configured)?,
         pack_gc: storage.pack_gc,
         pack_keep_old: storage.pack_keep_old,
         durability: match storage.durability {
@@ -98,12 +99,11 @@ fn open(config: &Config, poisoned: &Arc<Notify>) -> Result<Arc<FileStorage>> {
 }
 
 /// Where the blobs of that Data.fs are, if it has any.
-pub(crate) fn blob_directory(data: &Path, configured: Option<&Path>) -> Option<PathBuf> {
+fn blob_directory(data: &Path, configured: Option<&Path>) -> Result<Option<PathBuf>> {
     if let Some(configured) = configured {
-        return Some(configured.to_owned());
+        return Ok(Some(configured.to_owned()));
     }
-    let beside = data.with_file_name("blobs");
-    beside.is_dir().then_some(beside)
+    Ok(fstools::blobs_beside(&RealDisk, data)?)
 }
 
 fn options(config: &config::Zeo) -> ServerOptions {
@@ -130,13 +130,15 @@ mod tests {
     fn blobs_are_where_they_are_said_to_be_or_beside_the_data() {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("Data.fs");
-        assert_eq!(blob_directory(&data, None), None);
+        assert_eq!(blob_directory(&data, None).unwrap(), None);
         let beside = folder.path().join("blobs");
         std::fs::create_dir(&beside).unwrap();
-        assert_eq!(blob_directory(&data, None), Some(beside));
+        assert_eq!(blob_directory(&data, None).unwrap(), Some(beside.clone()));
+        std::fs::write(beside.join("notes.txt"), "").unwrap();
+        assert_eq!(blob_directory(&data, None).unwrap(), None);
         let configured = Path::new("elsewhere");
         assert_eq!(
-            blob_directory(&data, Some(configured)).as_deref(),
+            blob_directory(&data, Some(configured)).unwrap().as_deref(),
             Some(configured)
         );
     }

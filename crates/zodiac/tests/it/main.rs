@@ -5,6 +5,8 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+mod blobs;
+
 /// A running `zodiac` that stops when it is dropped: its standard input ends.
 struct Running {
     child: Child,
