@@ -123,7 +123,7 @@ fn check_fuzz_targets() -> Result<(), String> {
     succeeds(
         cargo()
             .args(check)
-            .env("CUSTOM_LIBFUZZER_PATH", "unused")
+            .env("CUSTOM_LIBFUZZER_PATH", target().join("unused"))
             .env("CARGO_TARGET_DIR", target()),
     )
 }
