@@ -94,11 +94,6 @@ impl Batch {
         })
     }
 
-    /// Where somebody waits for it.
-    pub(crate) fn first_seat(&self) -> &Arc<Seat> {
-        &self.transactions[0].seat
-    }
-
     pub(crate) fn seats(&self) -> impl Iterator<Item = &Arc<Seat>> {
         self.transactions.iter().map(|placed| &placed.seat)
     }
@@ -124,8 +119,9 @@ impl Batch {
     }
 
     fn settle(self, outcome: &CommitError) {
-        for placed in self.transactions {
-            placed.seat.settle(Err(outcome.clone()));
+        for Placed { ready, seat, .. } in self.transactions {
+            drop(ready);
+            seat.settle(Err(outcome.clone()));
         }
     }
 
@@ -211,7 +207,7 @@ impl Placed {
             Ok(()) => self.seat.settle(Ok(tid)),
             Err(payload) => {
                 tracing::error!(%tid, "a panic while the transaction was published; it is finished");
-                self.seat.panicked(payload);
+                self.seat.panicked(tid, payload);
             }
         }
     }

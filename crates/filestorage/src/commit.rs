@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use storage::{
-    Commit, CommitError, Conflict, ConflictingStates, Oid, Publish, Record, Resolution,
-    StorageError, Tid, TransactionMeta, Voted,
+    Commit, CommitError, Conflict, ConflictingStates, Oid, Publish, Record, Resolution, Settled,
+    StorageError, Tid, TransactionMeta, Voted, Work,
 };
 
 use crate::blobs::{StagedBlobs, StagedFile};
@@ -336,6 +336,10 @@ impl Voted for FileVoted {
 
     fn finish(self: Box<Self>, publish: Publish) -> Result<Tid, CommitError> {
         self.storage.finish(self.ready, publish)
+    }
+
+    fn submit(self: Box<Self>, publish: Publish, settled: Settled) -> Option<Work> {
+        self.storage.submit(self.ready, publish, settled)
     }
 }
 

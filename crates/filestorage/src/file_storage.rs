@@ -322,6 +322,10 @@ impl Storage for FileStorage {
         Ok(existing.ok_or(StorageError::NotFound { oid })?.0)
     }
 
+    fn votes_side_by_side(&self) -> bool {
+        true
+    }
+
     fn is_read_only(&self) -> bool {
         self.read_only
     }

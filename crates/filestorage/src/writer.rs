@@ -3,10 +3,14 @@
 //! A transaction that is to be finished joins a queue. Where nobody leads, its thread does: it takes
 //! what is queued as a batch and writes it, round after round (see [`crate::batch`]), until its own
 //! transaction is settled. Then it hands the lead to a thread that still waits, so that nobody works
-//! for others for ever, and with nobody waiting there is no lead.
+//! for others as long as one of them could; with nothing left to do there is no lead.
+//!
+//! Behind a transaction there need not be a thread: who [submits](FileStorage::submit) one is called
+//! when it is settled, and only where nobody leads a thread is asked for, which leads until nothing
+//! is left.
 //!
 //! A [pause](Writer::pause) lets the batch on its way come to its end and keeps the next one from
-//! beginning. Votes go on meanwhile.
+//! beginning: whoever leads rests. Votes go on meanwhile.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -15,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Condvar, Mutex};
-use storage::{CommitError, Publish, Tid};
+use storage::{CommitError, Publish, Settled, Tid, Work};
 
 use crate::batch::Batch;
 use crate::file_storage::{FileStorage, closed};
@@ -25,7 +29,7 @@ use crate::ready::Ready;
 #[derive(Default)]
 pub(crate) struct Writer {
     state: Mutex<State>,
-    /// Told when nobody leads, and when a pause ends.
+    /// Told when nobody leads, when the leader rests, and when a pause ends.
     idle: Condvar,
     closed: AtomicBool,
 }
@@ -33,9 +37,11 @@ pub(crate) struct Writer {
 #[derive(Default)]
 struct State {
     queue: VecDeque<Queued>,
-    /// The batch that is on the disk, and does not count yet. Only while somebody leads.
+    /// The batch that is on the disk, and does not count yet, between two rounds of who leads.
     in_flight: Option<Batch>,
     leading: bool,
+    /// Who leads waits for the end of a pause.
+    resting: bool,
     paused: bool,
 }
 
@@ -46,9 +52,17 @@ pub(crate) struct Queued {
     pub(crate) seat: Arc<Seat>,
 }
 
-/// Where the thread that finishes a transaction waits.
+/// Where the outcome of a transaction is waited for.
+pub(crate) enum Seat {
+    /// By a thread, which may be told to lead.
+    Thread(Letterbox),
+    /// By somebody who is called.
+    Called(Mutex<Option<Settled>>),
+}
+
+/// What the thread that finishes a transaction waits for.
 #[derive(Default)]
-pub(crate) struct Seat {
+pub(crate) struct Letterbox {
     mail: Mutex<Option<Mail>>,
     has_mail: Condvar,
 }
@@ -65,13 +79,38 @@ enum Mail {
 impl Seat {
     /// Tells the owner what became of the transaction. The first word counts.
     pub(crate) fn settle(&self, outcome: Result<Tid, CommitError>) {
-        self.send(Mail::Settled(outcome));
+        match self {
+            Self::Thread(letterbox) => letterbox.send(Mail::Settled(outcome)),
+            Self::Called(settled) => {
+                let Some(settled) = settled.lock().take() else {
+                    return;
+                };
+                if catch_unwind(AssertUnwindSafe(|| settled(outcome))).is_err() {
+                    tracing::error!("a panic in telling the outcome of a transaction");
+                }
+            }
+        }
     }
 
-    pub(crate) fn panicked(&self, payload: Box<dyn Any + Send>) {
-        self.send(Mail::Panicked(payload));
+    /// The transaction is finished, but to publish it made a panic.
+    pub(crate) fn panicked(&self, tid: Tid, payload: Box<dyn Any + Send>) {
+        match self {
+            Self::Thread(letterbox) => letterbox.send(Mail::Panicked(payload)),
+            Self::Called(_) => self.settle(Ok(tid)),
+        }
     }
 
+    /// Has its thread lead, if it has one.
+    fn lead(&self) -> bool {
+        let Self::Thread(letterbox) = self else {
+            return false;
+        };
+        letterbox.send(Mail::Lead);
+        true
+    }
+}
+
+impl Letterbox {
     fn send(&self, sent: Mail) {
         self.mail.lock().get_or_insert(sent);
         self.has_mail.notify_one();
@@ -116,7 +155,7 @@ impl Writer {
             self.idle.wait(&mut state);
         }
         state.paused = true;
-        while state.leading {
+        while state.leading && !state.resting {
             self.idle.wait(&mut state);
         }
         assert!(state.in_flight.is_none(), "who leads lands the batch");
@@ -138,23 +177,18 @@ pub(crate) struct Pause<'a> {
 impl Drop for Pause<'_> {
     fn drop(&mut self) {
         let mut state = self.writer.state.lock();
-        assert!(!state.leading, "nobody leads during a pause");
+        assert!(state.in_flight.is_none(), "nobody writes during a pause");
         state.paused = false;
-        state.pass_lead_on();
         self.writer.idle.notify_all();
     }
 }
 
 impl State {
-    /// Gives the lead to somebody whose transaction is not settled, if there is something to do.
-    fn pass_lead_on(&mut self) {
-        let in_flight = self.in_flight.as_ref().map(Batch::first_seat);
-        let queued = self.queue.front().filter(|_| !self.paused);
-        let next = in_flight.or_else(|| Some(&queued?.seat));
-        self.leading = next.is_some();
-        if let Some(seat) = next {
-            seat.send(Mail::Lead);
-        }
+    /// Whether the lead is taken over by a thread whose transaction is not settled.
+    fn pass_lead_on(&self) -> bool {
+        let in_flight = self.in_flight.iter().flat_map(Batch::seats);
+        let queued = self.queue.iter().map(|queued| &queued.seat);
+        in_flight.chain(queued).any(|seat| seat.lead())
     }
 
     /// The next batch: as many of the queue as go together, at least one if there is one. Whoever
@@ -181,54 +215,87 @@ impl State {
 impl FileStorage {
     /// Writes a transaction that has voted, together with others, and waits until it is settled.
     pub(crate) fn finish(&self, ready: Ready, publish: Publish) -> Result<Tid, CommitError> {
-        let seat = Arc::new(Seat::default());
-        let mut leads = {
-            let mut state = self.writer.state.lock();
-            if self.writer.is_closed() {
-                return Err(closed().into());
-            }
-            state.queue.push_back(Queued {
-                ready,
-                publish,
-                seat: Arc::clone(&seat),
-            });
-            let leads = !state.leading && !state.paused;
-            state.leading |= leads;
-            leads
+        let seat = Arc::new(Seat::Thread(Letterbox::default()));
+        let Seat::Thread(letterbox) = &*seat else {
+            unreachable!("it was just made");
         };
+        if self.queue(ready, publish, &seat)? {
+            self.lead(Some(letterbox));
+        }
         loop {
-            if leads {
-                self.lead(&seat);
-            }
-            match seat.wait() {
-                Mail::Lead => leads = true,
+            match letterbox.wait() {
+                Mail::Lead => self.lead(Some(letterbox)),
                 Mail::Settled(outcome) => return outcome,
                 Mail::Panicked(payload) => resume_unwind(payload),
             }
         }
     }
 
-    /// Writes batches until the own transaction is settled, or a pause keeps it in the queue.
-    fn lead(&self, own: &Seat) {
-        let writer = &self.writer;
-        loop {
-            let (in_flight, queued) = {
-                let mut state = writer.state.lock();
-                (state.in_flight.take(), state.take_batch())
-            };
-            if in_flight.is_none() && queued.is_empty() {
-                break;
+    /// Has a transaction written that has voted. Where nobody leads, to lead is the work that comes back.
+    pub(crate) fn submit(
+        self: &Arc<Self>,
+        ready: Ready,
+        publish: Publish,
+        settled: Settled,
+    ) -> Option<Work> {
+        let seat = Arc::new(Seat::Called(Mutex::new(Some(settled))));
+        match self.queue(ready, publish, &seat) {
+            Ok(false) => None,
+            Ok(true) => {
+                let storage = Arc::clone(self);
+                Some(Work::new(move || storage.lead(None)))
             }
-            let in_flight = self.guarded_round(in_flight, queued);
-            writer.state.lock().in_flight = in_flight;
-            if own.has_mail() {
-                break;
+            Err(error) => {
+                seat.settle(Err(error));
+                None
             }
         }
-        let mut state = writer.state.lock();
-        state.pass_lead_on();
-        if !state.leading {
-            writer.idle.notify_all();
+    }
+
+    /// Whether the caller leads from now on.
+    fn queue(&self, ready: Ready, publish: Publish, seat: &Arc<Seat>) -> Result<bool, CommitError> {
+        let mut state = self.writer.state.lock();
+        if self.writer.is_closed() {
+            return Err(closed().into());
+        }
+        state.queue.push_back(Queued {
+            ready,
+            publish,
+            seat: Arc::clone(seat),
+        });
+        Ok(!std::mem::replace(&mut state.leading, true))
+    }
+
+    /// Writes batches until the own transaction is settled and another thread leads, or nothing is
+    /// left to be done.
+    fn lead(&self, own: Option<&Letterbox>) {
+        let writer = &self.writer;
+        let mut landing = None;
+        loop {
+            let queued = {
+                let mut state = writer.state.lock();
+                if let Some(batch) = landing.take() {
+                    state.in_flight = Some(batch);
+                }
+                if own.is_some_and(Letterbox::has_mail) && state.pass_lead_on() {
+                    return;
+                }
+                while state.paused && state.in_flight.is_none() && !state.queue.is_empty() {
+                    state.resting = true;
+                    writer.idle.notify_all();
+                    writer.idle.wait(&mut state);
+                }
+                state.resting = false;
+                landing = state.in_flight.take();
+                let queued = state.take_batch();
+                if landing.is_none() && queued.is_empty() {
+                    state.leading = false;
+                    writer.idle.notify_all();
+                    return;
+                }
+                queued
+            };
+            landing = self.guarded_round(landing, queued);
         }
     }
 

@@ -50,5 +50,5 @@ pub use pack::{Pack, PackOptions, PackProgress, PackReport, Stage};
 pub use pack_error::PackError;
 pub use resolve::{ConflictingStates, Resolution, Resolver};
 pub use revision::{Record, Revision, TransactionMeta};
-pub use traits::{Changes, Commit, Publish, Storage, StorageStats, Voted};
+pub use traits::{Changes, Commit, Publish, Settled, Storage, StorageStats, Voted, Work};
 pub use undo::{Undo, UndoEntry, UndoObstacle, UndoReason, UndoRefusal};

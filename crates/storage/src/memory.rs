@@ -232,6 +232,10 @@ impl Storage for MemoryStorage {
         Ok(Box::new(MemoryCommit::new(self, draft)))
     }
 
+    fn votes_side_by_side(&self) -> bool {
+        true
+    }
+
     fn stats(&self) -> StorageStats {
         let state = self.state.read();
         StorageStats {

@@ -59,6 +59,16 @@ pub trait Storage: Send + Sync {
         Ok(revision.ok_or(StorageError::NotFound { oid })?.tid)
     }
 
+    /// Whether transactions that touch different objects may be between their votes and their ends
+    /// side by side. Else a vote waits until no other transaction is there.
+    ///
+    /// Who serves many and must not wait lets only those vote that need not. An undo, whose objects
+    /// the storage finds out by itself, counts as touching everything, and so does a copy with an id
+    /// of its own ([`Storage::begin_restore`]), which no other transaction may overtake.
+    fn votes_side_by_side(&self) -> bool {
+        false
+    }
+
     /// Whether every commit is refused with [`StorageError::ReadOnly`].
     fn is_read_only(&self) -> bool {
         false
@@ -217,7 +227,7 @@ pub trait Commit: Send {
 
 /// A transaction that is checked and only waits for its final word. Others that touch an object of
 /// it wait.
-pub trait Voted: Send {
+pub trait Voted: Send + 'static {
     /// Objects that the transaction changes in a way its maker has not seen: a conflict was resolved,
     /// or an undo brought an older state back.
     fn resolved(&self) -> &[Oid];
@@ -226,7 +236,41 @@ pub trait Voted: Send {
     /// [`Storage::load_before`] shows it and before the next transaction is shown, on any thread:
     /// invalidations go out there. It must not commit to the storage.
     fn finish(self: Box<Self>, publish: Publish) -> Result<Tid, CommitError>;
+
+    /// The same for those who do not wait: `settled` is called with the outcome, after `publish`, on
+    /// any thread. It must not wait, nor call the storage.
+    ///
+    /// Work that comes back is to be done soon, by a thread that may wait: without it neither this
+    /// transaction is settled nor, maybe, those of others. To drop it does it, too.
+    fn submit(self: Box<Self>, publish: Publish, settled: Settled) -> Option<Work> {
+        Some(Work::new(move || settled(self.finish(publish))))
+    }
 }
 
 /// Told the id of a transaction that was finished; see [`Voted::finish`].
 pub type Publish = Box<dyn FnOnce(Tid) + Send>;
+
+/// Told what became of a transaction that was handed over; see [`Voted::submit`].
+pub type Settled = Box<dyn FnOnce(Result<Tid, CommitError>) + Send>;
+
+/// Work that is done once, at the latest when it is dropped; see [`Voted::submit`].
+#[must_use = "somebody waits for it"]
+pub struct Work(Option<Box<dyn FnOnce() + Send>>);
+
+impl Work {
+    /// The work that this does.
+    pub fn new(work: impl FnOnce() + Send + 'static) -> Self {
+        Self(Some(Box::new(work)))
+    }
+
+    /// Does it.
+    pub fn run(mut self) {
+        self.0.take().into_iter().for_each(|work| work());
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(|work| work());
+    }
+}

@@ -248,6 +248,107 @@ fn a_pause_holds_the_queue_and_no_votes() {
     assert_eq!(storage.recent_changes(9).unwrap().len(), 1);
 }
 
+/// Who waits for transactions that were submitted.
+fn settled(outcomes: &Sender<Result<Tid, CommitError>>) -> Settled {
+    let outcomes = outcomes.clone();
+    Box::new(move |outcome| outcomes.send(outcome).unwrap())
+}
+
+#[test]
+fn who_submits_leads_only_where_nobody_does_and_is_told_after_everybody() {
+    let disk = SimDisk::new();
+    let storage = open(&disk, Durability::Strict);
+    let (outcomes, told) = channel();
+    let mut works = Vec::new();
+    for oid in 1..=3 {
+        let published = outcomes.clone();
+        let publish = Box::new(move |tid| published.send(Ok(tid)).unwrap());
+        works.push(voted(&storage, oid, b"x").submit(publish, settled(&outcomes)));
+    }
+    assert!(works[1].is_none() && works[2].is_none());
+    assert_eq!(told.try_iter().count(), 0);
+    works.remove(0).expect("somebody has to lead").run();
+    let told: Vec<_> = told.try_iter().map(Result::unwrap).collect();
+    let [first, .., last] = told[..] else {
+        panic!("{told:?}");
+    };
+    let second = first.next();
+    assert_eq!(told, [first, first, second, second, last, last]);
+    assert_eq!((storage.last_tid(), second.next()), (last, last));
+    // Nobody leads any more, and the objects are free.
+    let (outcomes, told) = channel();
+    let work = voted(&storage, 1, b"y").submit(Box::new(|_| {}), settled(&outcomes));
+    // To drop the work does it.
+    drop(work);
+    told.recv().unwrap().unwrap();
+}
+
+#[test]
+fn a_thread_that_leads_goes_on_for_those_who_have_none() {
+    let disk = SimDisk::new();
+    let storage = open(&disk, Durability::Strict);
+    let pause = storage.writer.pause();
+    let (outcomes, told) = channel();
+    let own = voted(&storage, 1, &vec![1; 12 << 20]);
+    let own = thread::spawn(move || own.finish(Box::new(|_| {})));
+    while storage.writer.queued() < 1 {
+        thread::yield_now();
+    }
+    // Too large for the batch of the first.
+    let other = voted(&storage, 2, &vec![2; 12 << 20]);
+    let work = other.submit(Box::new(|_| {}), settled(&outcomes));
+    assert!(work.is_none(), "somebody leads");
+    drop(pause);
+    told.recv().unwrap().unwrap();
+    own.join().unwrap().unwrap();
+}
+
+#[test]
+fn who_submits_is_told_of_failures_and_panics() {
+    let disk = SimDisk::new();
+    let storage = open(&disk, Durability::Strict);
+    let (outcomes, told) = channel();
+    let publish: Publish = Box::new(|_| panic!("this panic is part of the test"));
+    let work = voted(&storage, 1, b"x").submit(publish, settled(&outcomes));
+    work.unwrap().run();
+    told.recv().unwrap().expect("it is finished");
+    let panics: Settled = Box::new(|_| panic!("this panic is part of the test"));
+    let work = voted(&storage, 1, b"x").submit(Box::new(|_| {}), panics);
+    work.unwrap().run();
+    let late = voted(&storage, 2, b"x");
+    disk.fail_at(disk.operations() + 1, Fault::Error);
+    let work = voted(&storage, 1, b"x").submit(Box::new(|_| {}), settled(&outcomes));
+    work.unwrap().run();
+    assert!(told.recv().unwrap().is_err());
+    let work = late.submit(Box::new(|_| {}), settled(&outcomes));
+    work.into_iter().for_each(Work::run);
+    assert!(told.recv().unwrap().is_err(), "the storage is poisoned");
+}
+
+#[test]
+fn who_submits_to_a_closed_storage_is_told_at_once() {
+    let disk = SimDisk::new();
+    let storage = open(&disk, Durability::Strict);
+    let (outcomes, told) = channel();
+    let voted = voted(&storage, 1, b"x");
+    storage.close().unwrap();
+    assert!(voted.submit(Box::new(|_| {}), settled(&outcomes)).is_none());
+    assert!(told.try_recv().unwrap().is_err());
+}
+
+/// With a thread that waits, or without.
+fn finish_either_way(voted: Box<dyn Voted>, number: u64) {
+    if number % 2 == 0 {
+        voted.finish(Box::new(|_| {})).unwrap();
+        return;
+    }
+    let (outcomes, told) = channel();
+    let work = voted.submit(Box::new(|_| {}), settled(&outcomes));
+    let lead = work.map(|work| thread::spawn(move || work.run()));
+    told.recv().unwrap().unwrap();
+    drop(lead);
+}
+
 /// Writers with objects of their own and one that all want, pauses and closes in between: every
 /// finish that was told is there, and no lead is lost.
 #[test]
@@ -267,11 +368,10 @@ fn nobody_waits_for_ever() {
                         commit.store(Oid::new(oid), base, record).unwrap();
                     }
                     if let Ok(voted) = commit.vote() {
-                        voted.finish(Box::new(|_| {})).unwrap();
+                        finish_either_way(voted, number);
                         finished += 1;
                     }
-                    let alone = voted(&storage, number, b"alone");
-                    alone.finish(Box::new(|_| {})).unwrap();
+                    finish_either_way(voted(&storage, number, b"alone"), number);
                     finished += 1;
                 }
                 finished
