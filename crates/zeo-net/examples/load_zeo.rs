@@ -12,12 +12,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use storage::{Commit, Oid, Record, Storage, StorageError, Tid, TransactionMeta};
+use storage::{Commit, CommitError, Oid, Record, Storage, StorageError, Tid, TransactionMeta};
 use zeo_net::{ClientOptions, ZeoStorage};
 
 /// How many objects are loaded in turn.
 const OBJECTS: u64 = 1000;
 const THREADS_PER_CLIENT: usize = 4;
+/// How many clients commit at once, each to an object of its own.
+const COMMITTERS: [usize; 3] = [1, 8, 32];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
@@ -62,7 +64,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let rate = count.load(Ordering::Relaxed) / seconds;
     println!("{rate} loads/s with {clients} clients of {THREADS_PER_CLIENT} threads");
-    commits(&first, oids[0], Duration::from_secs(seconds.min(2)))?;
+    drop(first);
+    for clients in COMMITTERS {
+        commits(&options, &oids[..clients], Duration::from_secs(seconds))?;
+    }
     Ok(())
 }
 
@@ -87,18 +92,36 @@ fn record(length: usize) -> Record {
     Record::from(bytes)
 }
 
-fn commits(client: &Arc<ZeoStorage>, oid: Oid, time: Duration) -> Result<(), Box<dyn Error>> {
+fn commits(options: &ClientOptions, oids: &[Oid], time: Duration) -> Result<(), Box<dyn Error>> {
     let begin = Instant::now();
-    let mut count = 0u32;
-    let found = client.load_before(oid, Tid::MAX)?;
-    let mut base = found.ok_or("the object is gone")?.tid;
-    while begin.elapsed() < time {
-        let mut commit: Box<dyn Commit> = client.clone().begin(TransactionMeta::default())?;
-        commit.store(oid, base, record(1000))?;
-        base = commit.vote()?.finish(Box::new(|_| {}))?;
-        count += 1;
+    let mut threads = Vec::new();
+    for &oid in oids {
+        let client = ZeoStorage::connect(options.clone())?;
+        threads.push(std::thread::spawn(move || {
+            let found = client.load_before(oid, Tid::MAX)?;
+            let mut base = found.ok_or(StorageError::NotFound { oid })?.tid;
+            let mut times = Vec::new();
+            while begin.elapsed() < time {
+                let start = Instant::now();
+                let mut commit: Box<dyn Commit> =
+                    client.clone().begin(TransactionMeta::default())?;
+                commit.store(oid, base, record(1000))?;
+                base = commit.vote()?.finish(Box::new(|_| {}))?;
+                times.push(start.elapsed());
+            }
+            Ok::<_, CommitError>(times)
+        }));
     }
-    let rate = f64::from(count) / begin.elapsed().as_secs_f64();
-    println!("{rate:.0} commits/s with one client");
+    let mut times = Vec::new();
+    for thread in threads {
+        times.extend(thread.join().expect("the committer does not panic")?);
+    }
+    times.sort_unstable();
+    let rate = times.len() as u128 * 1000 / begin.elapsed().as_millis().max(1);
+    let p99 = times.get(times.len() * 99 / 100).unwrap_or(&Duration::ZERO);
+    println!(
+        "{rate} commits/s with {} client(s), p99 {p99:?}",
+        oids.len()
+    );
     Ok(())
 }

@@ -56,7 +56,7 @@ pub(super) async fn serve<S>(
         Err(End::Protocol(error)) => tracing::warn!(label, %error, "connection closed"),
     }
     if let Some(job) = task.connection.disconnect() {
-        // The commit lock it holds must be free again, whoever waits for it.
+        // What its transaction claims must be free again, whoever waits for it.
         task.spawn(job);
     }
     task.ended().await;
@@ -82,12 +82,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             if self.connection.is_closing() {
                 return Ok(());
             }
-            // Who has voted is served on: its order to finish may be on the wire.
-            if is_stopping && !self.connection.holds_commit_lock() {
+            // Who has its turn to commit is served on: its order to finish may be on the wire.
+            if is_stopping && !self.connection.is_committing() {
                 return self.drain().await;
             }
             if are_calls_left && !self.is_busy() {
-                continue; // A job has ended meanwhile, and flushing may have taken its notice.
+                continue; // A job has ended meanwhile.
             }
             tokio::select! {
                 read = self.stream.read(&mut buffer), if !are_calls_left => {
@@ -115,6 +115,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                 std::thread::Builder::new()
                     .name("pack".to_owned())
                     .spawn(move || job.run())?;
+            } else if job.is_shared() {
+                spawn_blocking(move || job.run());
             } else if job.is_blocking() {
                 self.spawn(job);
             } else {
@@ -144,14 +146,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
     /// Sends all that waits. Calls are not read meanwhile, so a client that does not read is not
     /// served either; what others push to it gathers up to the limit of the outbox.
     async fn flush(&mut self) -> Result<(), End> {
+        let mut was_noticed = false;
         while self.outbox.take(&mut self.out)? {
             let (outbox, wake) = (&self.outbox, &self.wake);
             tokio::select! {
                 written = self.stream.write_all(&self.out) => written?,
-                failure = failed(outbox, wake) => return Err(failure.into()),
+                failure = failed(outbox, wake, &mut was_noticed) => return Err(failure.into()),
             }
             self.out.clear();
             self.out.shrink_to(KEEP_BYTES);
+        }
+        if was_noticed {
+            // It may have been about something else than bytes: a job has ended, a vote has its turn.
+            self.wake.notify_one();
         }
         Ok(())
     }
@@ -174,13 +181,14 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _either_way = stopping.wait_for(|stop| *stop).await.is_ok();
 }
 
-/// Waits until the hub gives the connection up.
-async fn failed(outbox: &Outbox, wake: &Notify) -> ProtocolError {
+/// Waits until the hub gives the connection up. The notices that it takes meanwhile are noted.
+async fn failed(outbox: &Outbox, wake: &Notify, was_noticed: &mut bool) -> ProtocolError {
     loop {
         if let Some(failure) = outbox.failure() {
             return failure;
         }
         wake.notified().await;
+        *was_noticed = true;
     }
 }
 

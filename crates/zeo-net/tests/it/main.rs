@@ -9,3 +9,4 @@ mod reconnect;
 mod server;
 mod suite;
 mod world;
+mod writers;

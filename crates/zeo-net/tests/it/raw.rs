@@ -71,6 +71,11 @@ impl RawClient {
         id
     }
 
+    /// A one-way call, which goes out with the next other one.
+    pub(crate) fn tell(&mut self, request: &Request) {
+        self.session.send(request);
+    }
+
     /// Makes all calls in one piece.
     pub(crate) fn call_all(&mut self, requests: &[Request]) -> Vec<CallId> {
         let ids = requests.iter().map(|request| self.session.call(request));

@@ -6,9 +6,10 @@ use storage::TransactionMeta;
 
 use super::desk::{Aborted, Vote};
 use super::facts::UndoQuery;
+use super::finish::Finish;
 use super::hub::Hub;
 use super::iterators::{Iterators, Step};
-use super::job::{Finish, Job, Read, Release};
+use super::job::{Job, Read, Release};
 use super::outbox::{Outbox, ReplyTo};
 use super::pack::Packing;
 use super::served::{Served, count, oid_list};
@@ -91,6 +92,9 @@ impl Connection {
             if let Some(failure) = self.peer.outbox.failure() {
                 return Err(failure);
             }
+            if let Some(job) = self.peer.granted_vote() {
+                return Ok(Some(job));
+            }
             let Some(frame) = self.frames.next_frame()? else {
                 return Ok(None);
             };
@@ -120,11 +124,9 @@ impl Connection {
 
     /// Whether its transaction is between vote and end. A client that is cut off there cannot know
     /// what became of the transaction, should it have asked for the finish.
-    pub fn holds_commit_lock(&self) -> bool {
+    pub fn is_committing(&self) -> bool {
         match (&self.peer.phase, &self.peer.transaction) {
-            (Phase::Registered { served, .. }, Some(open)) => {
-                served.desk().lock.is_held_by(open.key)
-            }
+            (Phase::Registered { served, .. }, Some(open)) => served.turns().is_under_way(open.key),
             _ => false,
         }
     }
@@ -444,6 +446,7 @@ impl Peer {
             log: Arc::new(log),
             ended: Ended::default(),
             failed,
+            is_waiting: false,
         });
         Ok(())
     }
@@ -490,18 +493,30 @@ impl Peer {
             to.refuse(&refusal);
             return Ok(job);
         }
-        let mut desk = served.desk();
-        if let Some(position) = desk.lock.position(transaction.key) {
+        let position = served.turns().position(transaction.key);
+        if let Some(position) = position {
             return Err(Refusal::transaction(format!("Already voting ({position})")));
         }
-        let granted = desk.lock.request(Vote {
+        let granted = served.request_turn(Vote {
             key: transaction.key,
             log: transaction.log.clone(),
             ended: transaction.ended.clone(),
             to: to.clone(),
             client,
         });
+        transaction.is_waiting = granted.is_none();
         Ok(granted.map(|vote| Job::vote(served.clone(), vote)))
+    }
+
+    /// The vote that has waited for its turn, if it may run now.
+    fn granted_vote(&mut self) -> Option<Job> {
+        let transaction = self.transaction.as_mut().filter(|open| open.is_waiting)?;
+        let Phase::Registered { served, .. } = &self.phase else {
+            return None;
+        };
+        let vote = served.turns().take_granted(transaction.key)?;
+        transaction.is_waiting = false;
+        Some(Job::vote(served.clone(), vote))
     }
 
     fn finish(
@@ -516,18 +531,17 @@ impl Peer {
             return Ok(None);
         };
         let (key, ended) = (transaction.key, transaction.ended.clone());
-        let Some((voted, log)) = served.desk().lock.finishing(key) else {
+        let Some((voted, log)) = served.turns().finishing(key) else {
             return Err(Refusal::transaction("finish without a vote"));
         };
         let finish = Finish {
+            served: served.clone(),
             key,
             connection,
-            voted,
-            log,
             ended,
             to: to.clone(),
         };
-        Ok(Some(Job::finish(served.clone(), finish)))
+        Ok(finish.submit(voted, &log))
     }
 
     fn abort(&mut self, served: &Arc<Served>, id: &Value<'static>, to: &ReplyTo) -> Option<Job> {
@@ -548,10 +562,11 @@ impl Peer {
     fn give_up(&mut self, served: &Arc<Served>, to: Option<&ReplyTo>) -> Option<Job> {
         let transaction = self.close_transaction(served)?;
         let key = transaction.key;
-        let aborted = served.desk().lock.abort(key);
+        let aborted = served.abort(key);
         match aborted {
             Aborted::Nothing | Aborted::Voting => None,
-            Aborted::Waiting(vote) => {
+            Aborted::Waiting(vote, granted) => {
+                granted.wake();
                 vote.to
                     .refuse(&Refusal::transaction("aborted while waiting to vote"));
                 None

@@ -1,11 +1,17 @@
-//! The commit lock of one storage: held from vote to finish, granted in the order of the votes.
+//! The turns to commit of one storage. A transaction has its turn from its vote to its end, and with
+//! it all that it touches to itself; those that touch other things have theirs at the same time.
+//!
+//! The storage has locks of its own. But a vote that waits for them takes a thread, and there may be
+//! as many as there are clients: so here is waited first, without one, and a vote is handed to the
+//! storage when nobody is in its way there.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use storage::Voted;
 
+use super::claims::{Claim, Claims};
 use super::outbox::{Outbox, ReplyTo};
 use super::transaction::{Ended, Log, TransactionKey};
 
@@ -19,24 +25,23 @@ pub(super) struct Vote {
     pub(super) client: String,
 }
 
-/// Who has the commit lock and who waits for it.
+/// Who has a turn to commit and who waits for one.
 #[derive(Default)]
-pub(super) struct CommitLock {
-    holder: Option<Holder>,
-    waiting: VecDeque<Vote>,
+pub(super) struct Turns {
+    claims: Claims,
+    turns: BTreeMap<TransactionKey, Turn>,
 }
 
-struct Holder {
-    key: TransactionKey,
+struct Turn {
     stage: Stage,
     client: Client,
-    /// When a look at the clock first found it here.
+    /// When a look at the clock first found it having what it claims.
     seen: Option<Instant>,
     /// It was told to go.
     is_overdue: bool,
 }
 
-/// Whose transaction holds the lock.
+/// Whose transaction it is.
 #[derive(Clone)]
 pub(super) struct Client {
     pub(super) name: String,
@@ -44,6 +49,10 @@ pub(super) struct Client {
 }
 
 enum Stage {
+    /// Others are in the way.
+    Waiting(Vote),
+    /// Nobody is, and its connection has yet to notice.
+    Granted(Vote),
     /// The vote runs; `abandoned` when its client has aborted or gone meanwhile.
     Voting {
         abandoned: bool,
@@ -55,45 +64,82 @@ enum Stage {
 
 /// What an abort finds.
 pub(super) enum Aborted {
-    /// No lock involved.
+    /// No turn involved.
     Nothing,
     /// The vote was waiting; it is owed an answer.
-    Waiting(Vote),
+    Waiting(Vote, Granted),
     /// The vote is running and will be given up as soon as it is done.
     Voting,
-    /// The lock is held; the transaction has to be released in the storage.
+    /// The transaction has to be released in the storage.
     Voted(Box<dyn Voted>),
 }
 
-impl CommitLock {
-    /// Asks for the lock: the vote comes back if it may run now, else it waits.
-    pub(super) fn request(&mut self, vote: Vote) -> Option<Vote> {
-        if self.holder.is_some() {
-            self.waiting.push_back(vote);
-            return None;
-        }
-        self.hold(&vote);
-        Some(vote)
-    }
+/// Those whose turn it is now, to be woken.
+#[must_use = "they wait"]
+pub(super) struct Granted(Vec<Arc<Outbox>>);
 
-    pub(super) fn is_held_by(&self, key: TransactionKey) -> bool {
-        self.holder.as_ref().is_some_and(|holder| holder.key == key)
+impl Granted {
+    /// Has their connections look for their votes.
+    pub(super) fn wake(self) {
+        self.0.iter().for_each(|outbox| outbox.wake());
     }
+}
 
-    /// Whether this transaction holds the lock, and whether it waits for it.
-    pub(super) fn position(&self, key: TransactionKey) -> Option<&'static str> {
-        if self.is_held_by(key) {
-            Some("locked")
-        } else if self.waiting.iter().any(|vote| vote.key == key) {
-            Some("waiting")
+impl Turns {
+    /// Asks for a turn: the vote comes back if it may run now, else it waits, and its connection is
+    /// woken when it may.
+    pub(super) fn request(&mut self, vote: Vote, claim: Claim) -> Option<Vote> {
+        let key = vote.key;
+        let client = Client {
+            name: vote.client.clone(),
+            outbox: vote.to.outbox.clone(),
+        };
+        let (stage, granted) = if self.claims.claim(key, claim) {
+            (Stage::Voting { abandoned: false }, Some(vote))
         } else {
-            None
+            (Stage::Waiting(vote), None)
+        };
+        self.turns.insert(
+            key,
+            Turn {
+                stage,
+                client,
+                seen: None,
+                is_overdue: false,
+            },
+        );
+        granted
+    }
+
+    /// The vote that has waited and may run now.
+    pub(super) fn take_granted(&mut self, key: TransactionKey) -> Option<Vote> {
+        let turn = self.turns.get_mut(&key)?;
+        match std::mem::replace(&mut turn.stage, Stage::Voting { abandoned: false }) {
+            Stage::Granted(vote) => Some(vote),
+            other => {
+                turn.stage = other;
+                None
+            }
         }
+    }
+
+    /// Whether the transaction is between the start of its vote and its end.
+    pub(super) fn is_under_way(&self, key: TransactionKey) -> bool {
+        let turn = self.turns.get(&key);
+        turn.is_some_and(|turn| !matches!(turn.stage, Stage::Waiting(_)))
+    }
+
+    /// Whether this transaction has its turn, and whether it waits for it.
+    pub(super) fn position(&self, key: TransactionKey) -> Option<&'static str> {
+        self.turns.get(&key).map(|turn| match turn.stage {
+            Stage::Waiting(_) => "waiting",
+            _ => "locked",
+        })
     }
 
     /// How many votes wait.
     pub(super) fn waiting(&self) -> usize {
-        self.waiting.len()
+        self.claims.waiting()
     }
 
     /// Keeps what a vote achieved; gives it back when the client is gone.
@@ -103,24 +149,23 @@ impl CommitLock {
         voted: Box<dyn Voted>,
         log: Arc<Log>,
     ) -> Result<(), Box<dyn Voted>> {
-        let holder = self.holder.as_mut();
-        let holder = holder.filter(|holder| holder.key == key);
-        let holder = holder.expect("a vote runs only while its transaction holds the lock");
-        if matches!(holder.stage, Stage::Voting { abandoned: true }) {
-            holder.stage = Stage::Ending;
+        let turn = self.turns.get_mut(&key);
+        let turn = turn.expect("a vote runs only while its transaction has its turn");
+        if matches!(turn.stage, Stage::Voting { abandoned: true }) {
+            turn.stage = Stage::Ending;
             return Err(voted);
         }
-        holder.stage = Stage::Voted(voted, log);
+        turn.stage = Stage::Voted(voted, log);
         Ok(())
     }
 
-    /// Takes the voted transaction out, to finish it. The lock stays held.
+    /// Takes the voted transaction out, to finish it. The turn goes on.
     pub(super) fn finishing(&mut self, key: TransactionKey) -> Option<(Box<dyn Voted>, Arc<Log>)> {
-        let holder = self.holder.as_mut().filter(|holder| holder.key == key)?;
-        match std::mem::replace(&mut holder.stage, Stage::Ending) {
+        let turn = self.turns.get_mut(&key)?;
+        match std::mem::replace(&mut turn.stage, Stage::Ending) {
             Stage::Voted(voted, log) => Some((voted, log)),
             other => {
-                holder.stage = other;
+                turn.stage = other;
                 None
             }
         }
@@ -128,18 +173,16 @@ impl CommitLock {
 
     /// Gives a transaction up.
     pub(super) fn abort(&mut self, key: TransactionKey) -> Aborted {
-        if let Some(index) = self.waiting.iter().position(|vote| vote.key == key) {
-            return self
-                .waiting
-                .remove(index)
-                .map_or(Aborted::Nothing, Aborted::Waiting);
-        }
-        let Some(holder) = self.holder.as_mut().filter(|holder| holder.key == key) else {
+        let Some(turn) = self.turns.get_mut(&key) else {
             return Aborted::Nothing;
         };
-        match std::mem::replace(&mut holder.stage, Stage::Ending) {
+        match std::mem::replace(&mut turn.stage, Stage::Ending) {
+            Stage::Waiting(vote) | Stage::Granted(vote) => {
+                let granted = self.release(key);
+                Aborted::Waiting(vote, granted)
+            }
             Stage::Voting { .. } => {
-                holder.stage = Stage::Voting { abandoned: true };
+                turn.stage = Stage::Voting { abandoned: true };
                 Aborted::Voting
             }
             Stage::Voted(voted, _) => Aborted::Voted(voted),
@@ -147,38 +190,38 @@ impl CommitLock {
         }
     }
 
-    /// Frees the lock; the vote that has waited longest holds it now and is to be run.
-    pub(super) fn release(&mut self, key: TransactionKey) -> Option<Vote> {
-        debug_assert_eq!(self.holder.as_ref().map(|holder| holder.key), Some(key));
-        self.holder = None;
-        let next = self.waiting.pop_front()?;
-        self.hold(&next);
-        Some(next)
-    }
-
-    /// The client that has held the lock for longer than `allowed`, once. What the storage is
-    /// finishing is beyond a timeout: its outcome is not ours to choose any more.
-    pub(super) fn overdue(&mut self, allowed: Duration, now: Instant) -> Option<Client> {
-        let holder = self.holder.as_mut()?;
-        let seen = *holder.seen.get_or_insert(now);
-        let is_late = now.saturating_duration_since(seen) >= allowed;
-        if !is_late || holder.is_overdue || matches!(holder.stage, Stage::Ending) {
-            return None;
+    /// Ends a turn, and grants theirs to those who waited for nobody else.
+    pub(super) fn release(&mut self, key: TransactionKey) -> Granted {
+        let ended = self.turns.remove(&key);
+        debug_assert!(ended.is_some(), "a turn ends once");
+        let mut granted = Vec::new();
+        for key in self.claims.release(key) {
+            let turn = self.turns.get_mut(&key);
+            let turn = turn.expect("who waits for a claim is here");
+            // The stage in between is never seen.
+            turn.stage = match std::mem::replace(&mut turn.stage, Stage::Ending) {
+                Stage::Waiting(vote) => Stage::Granted(vote),
+                other => other,
+            };
+            granted.push(turn.client.outbox.clone());
         }
-        holder.is_overdue = true;
-        Some(holder.client.clone())
+        Granted(granted)
     }
 
-    fn hold(&mut self, vote: &Vote) {
-        self.holder = Some(Holder {
-            key: vote.key,
-            stage: Stage::Voting { abandoned: false },
-            client: Client {
-                name: vote.client.clone(),
-                outbox: vote.to.outbox.clone(),
-            },
-            seen: None,
-            is_overdue: false,
-        });
+    /// The clients that have had what they claim for longer than `allowed`, each once. What the
+    /// storage is finishing is beyond a timeout: its outcome is not ours to choose any more.
+    pub(super) fn overdue(&mut self, allowed: Duration, now: Instant) -> Vec<Client> {
+        let mut overdue = Vec::new();
+        for turn in self.turns.values_mut() {
+            if matches!(turn.stage, Stage::Waiting(_) | Stage::Ending) {
+                continue;
+            }
+            let seen = *turn.seen.get_or_insert(now);
+            if now.saturating_duration_since(seen) >= allowed && !turn.is_overdue {
+                turn.is_overdue = true;
+                overdue.push(turn.client.clone());
+            }
+        }
+        overdue
     }
 }

@@ -28,8 +28,8 @@ pub struct HubOptions {
     pub output_bytes_max: usize,
     /// How large one transaction may be: it is kept in memory until its vote.
     pub transaction_bytes_max: usize,
-    /// How long a client may take from getting the commit lock to the end of its transaction,
-    /// before it is dropped; `None` for ever. Everybody else's commits wait meanwhile, so unlike
+    /// How long a client may take from its turn to commit to the end of its transaction, before it
+    /// is dropped; `None` for ever. Who wants to change the same objects waits meanwhile, so unlike
     /// the original's default ours has an end.
     pub transaction_timeout: Option<Duration>,
     /// When the server started, since 1970: shown in its status.
@@ -54,7 +54,7 @@ impl Default for HubOptions {
 /// What a healthy client needs between vote and finish is one round trip. Shorter than our clients
 /// wait (30 s), so that whoever waits behind a silent one still gets its turn.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(20);
-/// How often the commit locks are looked at, as a part of the timeout and at most.
+/// How often the turns to commit are looked at, as a part of the timeout and at most.
 const TIMEOUT_LOOKS: u32 = 8;
 const TIMEOUT_LOOK_MAX: Duration = Duration::from_secs(1);
 const TIMEOUT_LOOK_MIN: Duration = Duration::from_millis(1);
@@ -104,17 +104,17 @@ impl Hub {
         Connection::new(self.clone(), id, peer, outbox)
     }
 
-    /// Gives up the clients that keep a commit lock for too long: their connections fail, and end
+    /// Gives up the clients whose turn to commit takes too long: their connections fail, and end
     /// their transactions when the driver closes them. Returns when to call again, `None` if
     /// there is nothing to look for, ever.
     ///
-    /// A client's time counts from the first call that finds it with the lock, so it may get one
+    /// A client's time counts from the first call that finds it in its turn, so it may get one
     /// interval of these calls on top.
     pub fn handle_timeout(&self, now: Instant) -> Option<Instant> {
         let allowed = self.options.transaction_timeout?;
         for served in &self.storages {
-            let overdue = served.desk().lock.overdue(allowed, now);
-            if let Some(client) = overdue {
+            let overdue = served.turns().overdue(allowed, now);
+            for client in overdue {
                 let error = ProtocolError::TransactionTimeout {
                     seconds: allowed.as_secs(),
                 };

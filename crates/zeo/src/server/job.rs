@@ -3,9 +3,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use storage::{CommitError, Oid, Revision, Storage, StorageError, Tid, Voted};
+use storage::{CommitError, Oid, Revision, Storage, StorageError, Tid, Voted, Work};
 
 use super::desk::Vote;
 use super::facts::{UndoQuery, describe_revision, next_record, seconds};
@@ -13,7 +12,7 @@ use super::iterators::{Iterators, Step};
 use super::outbox::ReplyTo;
 use super::pack::Packing;
 use super::served::{Served, count, get_info, oid_list};
-use super::transaction::{Ended, Log, TransactionKey};
+use super::transaction::TransactionKey;
 use crate::{Refusal, Value};
 
 /// Work for a storage.
@@ -26,7 +25,7 @@ pub struct Job {
 enum Kind {
     Read(Read, ReplyTo),
     Vote(Vote),
-    Finish(Finish),
+    Finish(Work),
     Release(Release),
     Pack(Packing),
 }
@@ -43,16 +42,6 @@ pub(super) enum Read {
     UndoLog(UndoQuery),
     RecordNext(Oid),
     Walk(Iterators, Step),
-}
-
-/// The last step of a commit.
-pub(super) struct Finish {
-    pub(super) key: TransactionKey,
-    pub(super) connection: u64,
-    pub(super) voted: Box<dyn Voted>,
-    pub(super) log: Arc<Log>,
-    pub(super) ended: Ended,
-    pub(super) to: ReplyTo,
 }
 
 /// Gives a voted transaction up.
@@ -81,10 +70,9 @@ enum Outcome {
     },
     Answered(Result<Value<'static>, Refusal>, ReplyTo),
     Voted(Result<Box<dyn Voted>, CommitError>, Vote),
-    Finished(TransactionKey),
     Released(TransactionKey, Option<ReplyTo>),
     /// It has answered by itself.
-    Packed,
+    Delivered,
 }
 
 impl Job {
@@ -98,8 +86,8 @@ impl Job {
         Self { served, kind }
     }
 
-    pub(super) fn finish(served: Arc<Served>, finish: Finish) -> Self {
-        let kind = Kind::Finish(finish);
+    pub(super) fn finish(served: Arc<Served>, work: Work) -> Self {
+        let kind = Kind::Finish(work);
         Self { served, kind }
     }
 
@@ -132,6 +120,12 @@ impl Job {
         }
     }
 
+    /// Whether it finishes the transactions of others as well, for as long as there are some: nobody
+    /// should wait for its end, its connection least of all. It answers by itself.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.kind, Kind::Finish(_))
+    }
+
     /// Does the work, delivers it, and does what became possible by it.
     pub fn run(self) {
         let mut next = Some(self);
@@ -160,60 +154,26 @@ impl Job {
                 let result = guarded(|| vote.log.vote(&served.storage));
                 Outcome::Voted(result, vote)
             }
-            Kind::Finish(finish) => Outcome::Finished(finish.perform(&served)),
+            Kind::Finish(work) => {
+                work.run();
+                Outcome::Delivered
+            }
             Kind::Release(Release { key, voted, to }) => {
                 drop(voted);
                 Outcome::Released(key, to)
             }
             Kind::Pack(packing) => {
                 packing.perform(&served);
-                Outcome::Packed
+                Outcome::Delivered
             }
         };
         Done { served, outcome }
     }
 }
 
-impl Finish {
-    fn perform(self, served: &Arc<Served>) -> TransactionKey {
-        let Self {
-            key,
-            connection,
-            voted,
-            log,
-            ended,
-            to,
-        } = self;
-        let oids = log.oids_with(voted.resolved());
-        let end = Arc::new((to, ended, AtomicBool::new(false)));
-        let publish = Box::new({
-            let (served, end) = (Arc::clone(served), Arc::clone(&end));
-            move |tid| {
-                let (to, ended, is_published) = &*end;
-                is_published.store(true, Ordering::SeqCst);
-                served.publish(tid, oids, connection, to, ended);
-            }
-        });
-        let finished = guarded(|| voted.finish(publish));
-        let (to, ended, is_published) = &*end;
-        let is_published = is_published.load(Ordering::SeqCst);
-        match finished {
-            Ok(tid) => debug_assert!(is_published, "{tid} was finished without being published"),
-            Err(error) => {
-                tracing::error!(storage = served.name, %error, "a transaction failed at its finish");
-                served.end(ended);
-                if !is_published {
-                    to.refuse(&Refusal::from(&error));
-                }
-            }
-        }
-        key
-    }
-}
-
 impl Done {
-    /// Puts the outcome into the outboxes it belongs to. What it makes possible comes back: the
-    /// vote that now gets the commit lock, or a load that has to be done again.
+    /// Puts the outcome into the outboxes it belongs to. What is still to be done comes back: a vote
+    /// that nobody wants any more is to be released, or a load has to be done again.
     pub fn deliver(self) -> Option<Job> {
         let served = self.served;
         match self.outcome {
@@ -229,14 +189,13 @@ impl Done {
                 None
             }
             Outcome::Voted(result, vote) => deliver_vote(served, result, vote),
-            Outcome::Finished(key) => grant_next(served, key),
-            Outcome::Packed => None,
+            Outcome::Delivered => None,
             Outcome::Released(key, to) => {
-                let next = grant_next(served, key);
+                served.end_turn(key);
                 if let Some(to) = to {
                     to.reply(Value::None);
                 }
-                next
+                None
             }
         }
     }
@@ -308,7 +267,7 @@ fn deliver_vote(
     match result {
         Ok(voted) => {
             let resolved = oid_list(voted.resolved());
-            let kept = served.desk().lock.voted(key, voted, log);
+            let kept = served.turns().voted(key, voted, log);
             if let Err(voted) = kept {
                 to.refuse(&Refusal::transaction("aborted while voting"));
                 let release = Release {
@@ -330,9 +289,10 @@ fn deliver_vote(
             // keeps its transaction, and may vote again.
             count(&served.counters.conflicts);
             let list = conflicts.iter().map(|conflict| log.describe(conflict));
-            let next = grant_next(served, key);
+            // Its next vote must not find this one in the way, so the answer comes last.
+            served.end_turn(key);
             to.reply(Value::List(list.collect()));
-            next
+            None
         }
         Err(error) => {
             if matches!(
@@ -342,29 +302,25 @@ fn deliver_vote(
                 count(&served.counters.conflicts);
             }
             served.end(&ended);
-            let next = grant_next(served, key);
+            served.end_turn(key);
             to.refuse(&Refusal::from(&error));
-            next
+            None
         }
     }
 }
 
-/// A storage that panics in a commit must not keep the commit lock from everybody else.
+/// A storage that panics in a vote must not keep its turn from everybody else.
 fn guarded<T>(work: impl FnOnce() -> Result<T, CommitError>) -> Result<T, CommitError> {
     // What the storage left half done is its own to judge; nothing of ours is shared with it.
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        Err(CommitError::Storage(StorageError::Remote {
-            class: "ZODB.POSException.StorageSystemError".to_owned(),
-            detail: "the storage failed in an unforeseen way; see the server's log".to_owned(),
-        }))
-    })
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(unforeseen()))
 }
 
-/// Frees the commit lock. The one who held it hears of the outcome after that: its next vote must
-/// not find the lock held by the last one.
-fn grant_next(served: Arc<Served>, key: TransactionKey) -> Option<Job> {
-    let vote = served.desk().lock.release(key)?;
-    Some(Job::vote(served, vote))
+/// What a client hears of a panic.
+pub(super) fn unforeseen() -> CommitError {
+    CommitError::Storage(StorageError::Remote {
+        class: "ZODB.POSException.StorageSystemError".to_owned(),
+        detail: "the storage failed in an unforeseen way; see the server's log".to_owned(),
+    })
 }
 
 impl Read {

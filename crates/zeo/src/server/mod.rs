@@ -4,9 +4,11 @@
 //! whatever thread it likes, and writes out what gathers in the connection's [`Outbox`]. Nothing
 //! here waits for the disk or for a peer.
 
+mod claims;
 mod connection;
 mod desk;
 mod facts;
+mod finish;
 mod hub;
 mod iterators;
 mod job;

@@ -45,6 +45,8 @@ impl Outbox {
         if !condition() {
             return false;
         }
+        // Whoever was woken for what is there already has not taken it yet.
+        let was_empty = state.bytes.is_empty();
         if state.failure.is_none() {
             if state.bytes.len() > self.bytes_max {
                 state.failure = Some(ProtocolError::Stalled {
@@ -56,9 +58,17 @@ impl Outbox {
                 write(&mut state.bytes);
             }
         }
+        let is_news = was_empty || state.failure.is_some();
         drop(state);
-        (self.wake)();
+        if is_news {
+            (self.wake)();
+        }
         true
+    }
+
+    /// Has the driver look again: there may be something else than bytes.
+    pub(super) fn wake(&self) {
+        (self.wake)();
     }
 
     /// Ends the connection: what is not yet sent is dropped.

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::{Mutex, MutexGuard};
 use storage::{Changes, Oid, Storage, StorageError, StorageStats, Tid};
 
-use super::desk::CommitLock;
+use super::claims::Claim;
+use super::desk::{Aborted, Turns, Vote};
 use super::outbox::{Outbox, ReplyTo};
-use super::transaction::Ended;
+use super::transaction::{Ended, TransactionKey};
 use crate::message::write_one_way;
 use crate::queue::InvalidationQueue;
 use crate::{Encoding, Value};
@@ -24,6 +25,9 @@ pub(super) struct Served {
     /// knows that no newer invalidation is in that outbox.
     head: AtomicU64,
     desk: Mutex<Desk>,
+    /// Never locked together with the desk: to claim many objects takes its time.
+    turns: Mutex<Turns>,
+    votes_side_by_side: bool,
     /// Set when the server stops.
     pub(super) stop_packs: Arc<AtomicBool>,
 }
@@ -31,7 +35,6 @@ pub(super) struct Served {
 /// What changes under the lock.
 pub(super) struct Desk {
     pub(super) queue: InvalidationQueue,
-    pub(super) lock: CommitLock,
     members: BTreeMap<u64, Member>,
 }
 
@@ -71,9 +74,10 @@ impl Served {
             head: AtomicU64::new(head.number()),
             desk: Mutex::new(Desk {
                 queue: InvalidationQueue::new(recent, head, transactions_max),
-                lock: CommitLock::default(),
                 members: BTreeMap::new(),
             }),
+            turns: Mutex::default(),
+            votes_side_by_side: storage.votes_side_by_side(),
             storage,
             stop_packs: Arc::default(),
         })
@@ -85,6 +89,31 @@ impl Served {
 
     pub(super) fn desk(&self) -> MutexGuard<'_, Desk> {
         self.desk.lock()
+    }
+
+    pub(super) fn turns(&self) -> MutexGuard<'_, Turns> {
+        self.turns.lock()
+    }
+
+    /// Asks for a turn to commit; see [`Turns::request`].
+    pub(super) fn request_turn(&self, vote: Vote) -> Option<Vote> {
+        let claim = if self.votes_side_by_side {
+            vote.log.claim()
+        } else {
+            Claim::Everything
+        };
+        self.turns().request(vote, claim)
+    }
+
+    /// Ends a turn to commit.
+    pub(super) fn end_turn(&self, key: TransactionKey) {
+        let granted = self.turns().release(key);
+        granted.wake();
+    }
+
+    /// Gives a transaction up, wherever it stands.
+    pub(super) fn abort(&self, key: TransactionKey) -> Aborted {
+        self.turns().abort(key)
     }
 
     /// Adds a connection and answers with the newest transaction, in one step: what is published
@@ -131,7 +160,8 @@ impl Served {
     }
 
     /// Tells everybody of a finished transaction: the others what became invalid, the committer
-    /// its id. Called while the storage's commit lock is held, so in the order of transactions.
+    /// its id. Called by the storage in the order of
+    /// transactions.
     ///
     /// The others come first: who hears of the commit from the committer and then asks the server
     /// (`ping`) finds the invalidation before the answer.

@@ -13,7 +13,7 @@ pub(super) fn status(served: &Served, options: &HubOptions) -> Value<'static> {
     let counters = &served.counters;
     let counted = |counter: &AtomicU64| number(counter.load(Ordering::Relaxed));
     let length = |count: usize| number(count.try_into().unwrap_or(u64::MAX));
-    let waiting = served.desk().lock.waiting();
+    let waiting = served.turns().waiting();
     let timeout = match options.transaction_timeout {
         Some(_) => Value::Bool(true),
         None => Value::text("stub"),

@@ -1,16 +1,17 @@
 //! A client's transaction before its vote: a log, as nothing is checked or locked until then.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use storage::{Commit, CommitError, Conflict, Oid, Record, Storage, Tid, TransactionMeta, Voted};
 
+use super::claims::{Claim, Intent};
 use crate::refusal::serials;
 use crate::{Refusal, Value};
 
 /// Names one transaction of one connection among all of the hub.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct TransactionKey(pub(super) u64);
 
 /// The open transaction of a connection.
@@ -23,6 +24,8 @@ pub(super) struct Transaction {
     pub(super) ended: Ended,
     /// Why it cannot commit: something it needs is not offered, or it is too large.
     pub(super) failed: Option<Refusal>,
+    /// Its vote waits for its turn, as far as the connection knows.
+    pub(super) is_waiting: bool,
 }
 
 /// Tells the connection that a job ended its transaction.
@@ -150,6 +153,25 @@ impl Log {
         let mut known = HashSet::new();
         let all = changed.chain(resolved.iter().copied());
         all.filter(|oid| known.insert(*oid)).collect()
+    }
+
+    /// What it claims for itself between its vote and its end. Which objects an undo touches only the
+    /// storage knows; and a copy with an id of its own must not be overtaken by a later one.
+    pub(super) fn claim(&self) -> Claim {
+        let mut objects = BTreeMap::new();
+        objects.extend(self.checks.iter().map(|(oid, _)| (*oid, Intent::Rely)));
+        for change in &self.changes {
+            match change {
+                Change::Store(Store { oid, .. })
+                | Change::Delete { oid, .. }
+                | Change::Restore { oid, .. } => objects.insert(*oid, Intent::Change),
+                Change::Undo(_) => return Claim::Everything,
+            };
+        }
+        match self.copied {
+            Some(_) => Claim::Everything,
+            None => Claim::Objects(objects),
+        }
     }
 
     /// Whether it stores the object, so that the client could merge a conflict.

@@ -1,4 +1,4 @@
-//! Commits: the lock, its queue, conflicts, and what becomes of transactions that are left.
+//! Commits: whose turn it is, conflicts, and what becomes of transactions that are left.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -90,18 +90,128 @@ fn votes_wait_in_the_order_of_their_arrival_while_loads_go_on() {
     let finished = clients[0].ask(&Request::TpcFinish(transactions[0].0.clone()));
     assert_eq!(finished, Ok(Reply::Tid(Tid::new(1))));
     for (client, expected) in [(3, voted()), (4, None)] {
-        clients[client].hear();
+        clients[client].settle();
         assert_eq!(clients[client].answer(transactions[client].1), expected);
     }
 }
 
+/// Several votes at a time, over a storage that says that they need not wait for each other.
+fn hub_side_by_side() -> Arc<Hub> {
+    let storage: Arc<dyn Storage> = memory();
+    Hub::new(vec![("1".to_owned(), storage)], HubOptions::default()).unwrap()
+}
+
+fn waiting(client: &mut Client) -> Option<i64> {
+    let Ok(Reply::Other(status)) = client.ask(&Request::ServerStatus) else {
+        panic!("no status");
+    };
+    status.get("waiting").and_then(Value::as_int)
+}
+
 #[test]
-fn a_connection_tells_whether_it_holds_the_lock() {
+fn votes_wait_for_those_who_touch_the_same_objects_and_for_nobody_else() {
+    let hub = hub_side_by_side();
+    let mut clients: Vec<_> = (0..4).map(|_| Client::registered(&hub)).collect();
+    let mut reader = Client::registered(&hub);
+    let mut transactions = Vec::new();
+    // The third wants the object of the first, the fourth one that the third wants besides.
+    for (number, client) in [1, 2, 1, 3].into_iter().zip(&mut clients) {
+        let id = client.begin(Oid::new(number), Tid::ZERO, b"state");
+        if transactions.len() == 2 {
+            client.store(Oid::new(3), Tid::ZERO, b"more", &id);
+        }
+        let vote = client.call(&Request::Vote(id.clone()));
+        client.settle();
+        transactions.push((id, vote));
+    }
+    let answers = |clients: &mut [Client], numbers: &[usize]| {
+        let heard = |&number: &usize| {
+            clients[number].settle();
+            clients[number].answer(transactions[number].1)
+        };
+        numbers.iter().map(heard).collect::<Vec<_>>()
+    };
+    assert_eq!(answers(&mut clients, &[0, 1]), [voted(), voted()]);
+    assert_eq!(answers(&mut clients, &[2, 3]), [None, None]);
+    assert_eq!(waiting(&mut reader), Some(2));
+    // The second is finished while the first still thinks about it.
+    let finish = |client: &mut Client, number: usize| {
+        client.ask(&Request::TpcFinish(transactions[number].0.clone()))
+    };
+    assert_eq!(finish(&mut clients[1], 1), Ok(Reply::Tid(Tid::new(1))));
+    assert_eq!(answers(&mut clients, &[2, 3]), [None, None]);
+    assert!(clients[2].connection.disconnect().is_none(), "it waited");
+    assert_eq!(answers(&mut clients, &[3]), [voted()]);
+    assert_eq!(finish(&mut clients[3], 3), Ok(Reply::Tid(Tid::new(2))));
+    assert_eq!(finish(&mut clients[0], 0), Ok(Reply::Tid(Tid::new(3))));
+    assert_eq!(waiting(&mut reader), Some(0));
+    reader.hear();
+    let told: Vec<_> = reader.invalidations().into_iter().collect();
+    let expected = [(1, 2), (2, 3), (3, 1)];
+    assert_eq!(
+        told,
+        expected.map(|(tid, oid)| (Tid::new(tid), vec![Oid::new(oid)]))
+    );
+}
+
+#[test]
+fn an_undo_has_its_turn_alone() {
+    let hub = hub_side_by_side();
+    let mut first = Client::registered(&hub);
+    let mut undoer = Client::registered(&hub);
+    let mut third = Client::registered(&hub);
+    assert_eq!(first.commit(OID, Tid::ZERO, b"one"), Tid::new(1));
+    let held = first.begin(Oid::new(2), Tid::ZERO, b"two");
+    first.ask(&Request::Vote(held.clone())).unwrap();
+    let undo = undoer.begin(Oid::new(3), Tid::ZERO, b"three");
+    undoer.send(&Request::Undo {
+        transaction: b"AAAAAAAAAAE=".to_vec(),
+        id: undo.clone(),
+    });
+    let undo_vote = undoer.call(&Request::Vote(undo.clone()));
+    undoer.settle();
+    let behind = third.begin(Oid::new(4), Tid::ZERO, b"four");
+    let behind_vote = third.call(&Request::Vote(behind.clone()));
+    third.settle();
+    assert_eq!(undoer.answer(undo_vote), None);
+    assert_eq!(third.answer(behind_vote), None);
+    first.ask(&Request::TpcFinish(held)).unwrap();
+    undoer.settle();
+    assert_eq!(undoer.answer(undo_vote), Some(Ok(Reply::Voted(vec![OID]))));
+    third.settle();
+    assert_eq!(third.answer(behind_vote), None);
+    undoer.ask(&Request::TpcFinish(undo)).unwrap();
+    third.settle();
+    assert_eq!(third.answer(behind_vote), voted());
+}
+
+#[test]
+fn whoever_leaves_with_its_turn_just_granted_lets_the_next_one_pass() {
+    let hub = hub_side_by_side();
+    let mut clients: Vec<_> = (0..3).map(|_| Client::registered(&hub)).collect();
+    let mut transactions = Vec::new();
+    for client in &mut clients {
+        let id = client.begin(OID, Tid::ZERO, b"state");
+        let vote = client.call(&Request::Vote(id.clone()));
+        client.settle();
+        transactions.push((id, vote));
+    }
+    let abort = Request::TpcAbort(transactions[0].0.clone());
+    assert_eq!(clients[0].ask(&abort), Ok(Reply::Nothing));
+    // Granted, but its connection has not been looked at since.
+    assert!(clients[1].connection.is_committing());
+    assert!(clients[1].connection.disconnect().is_none());
+    clients[2].settle();
+    assert_eq!(clients[2].answer(transactions[2].1), voted());
+}
+
+#[test]
+fn a_connection_tells_whether_it_is_committing() {
     let hub = hub(Encoding::Pickle);
     let mut first = Client::registered(&hub);
     let mut second = Client::registered(&hub);
     let holders = |first: &Client, second: &Client| {
-        [first, second].map(|client| client.connection.holds_commit_lock())
+        [first, second].map(|client| client.connection.is_committing())
     };
     let id = first.begin(OID, Tid::ZERO, b"one");
     assert_eq!(holders(&first, &second), [false, false]);
@@ -138,8 +248,8 @@ fn whoever_leaves_with_the_lock_gives_it_back() {
             assert!(done.deliver().is_none());
             first.connection.disconnect()
         };
-        release.expect("the lock is released by a job").run();
-        second.hear();
+        release.expect("the turn is ended by a job").run();
+        second.settle();
         assert_eq!(second.answer(vote), voted());
         assert_eq!(
             second.ask(&Request::TpcFinish(id)),
@@ -293,6 +403,7 @@ fn the_lock_is_free_before_a_vote_that_failed_or_an_abort_is_answered() {
     let vote = Request::Vote(id.clone());
     client.call(&vote);
     assert_eq!(deliver(&mut client), [true], "a conflict");
+    client.hear();
 
     client.send(&Request::CheckCurrent {
         oid: OID,
@@ -302,6 +413,7 @@ fn the_lock_is_free_before_a_vote_that_failed_or_an_abort_is_answered() {
     client.store(OID, Tid::new(2), b"merged", &id);
     client.call(&vote);
     assert_eq!(deliver(&mut client), [true], "a read conflict");
+    client.hear();
 
     let id = client.begin(OID, Tid::new(2), b"good");
     client.ask(&Request::Vote(id.clone())).unwrap();

@@ -1,4 +1,4 @@
-//! Clients that keep the commit lock.
+//! Clients that keep others waiting.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ const ALLOWED: Duration = Duration::from_secs(20);
 const MOMENT: Duration = Duration::from_millis(1);
 
 #[test]
-fn a_silent_holder_of_the_lock_is_given_up_and_the_next_in_line_votes() {
+fn a_silent_voter_is_given_up_and_the_next_in_line_votes() {
     let hub = hub_with(memory(), HubOptions::default());
     let mut silent = Client::registered(&hub);
     let mut second = Client::registered(&hub);
@@ -37,8 +37,8 @@ fn a_silent_holder_of_the_lock_is_given_up_and_the_next_in_line_votes() {
     assert_eq!(second.answer(vote), None);
 
     let release = silent.connection.disconnect();
-    release.expect("the lock is released by a job").run();
-    second.hear();
+    release.expect("the turn is ended by a job").run();
+    second.settle();
     assert_eq!(second.answer(vote), Some(Ok(Reply::Voted(vec![]))));
     // Its own time has only begun.
     hub.handle_timeout(start + ALLOWED + MOMENT);
