@@ -48,7 +48,7 @@ pub enum ProtocolError {
         /// Why.
         reason: String,
     },
-    /// A client kept the commit lock for too long.
+    /// A client took too long from its turn to commit to the end of its transaction.
     #[error("Transaction timeout after {seconds} seconds")]
     TransactionTimeout {
         /// The time that was allowed, in whole seconds.

@@ -46,8 +46,8 @@
 //! # The order of things
 //!
 //! What a client may believe depends on the order in which it hears it, so each connection has one
-//! ordered [`Outbox`] for replies and pushes alike, and a commit is published to all of them while
-//! the storage's commit lock is held. A load runs beside all that; see [`Job::perform`] and
+//! ordered [`Outbox`] for replies and pushes alike, and commits are published to all of them one
+//! after the other, as the storage shows them. A load runs beside all that; see [`Job::perform`] and
 //! [`Done::deliver`] for how its reply keeps its place.
 
 mod cache;

@@ -338,7 +338,7 @@ fn who_submits_to_a_closed_storage_is_told_at_once() {
 
 /// With a thread that waits, or without.
 fn finish_either_way(voted: Box<dyn Voted>, number: u64) {
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         voted.finish(Box::new(|_| {})).unwrap();
         return;
     }

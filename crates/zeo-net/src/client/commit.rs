@@ -3,7 +3,7 @@
 //! It has the wait limit twice: once up to the vote's answer (for its turn among the writers of
 //! this client, for a connection, for sending, and for its turn at the server, all together), and
 //! once more for its finish, which must not be given up for having voted late. So a server, or a
-//! stranger who keeps the server's commit lock, holds up each writer once, not each in turn.
+//! stranger who keeps what others wait for, holds up each writer once, not each in turn.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -37,9 +37,9 @@ pub struct ServerOptions {
     pub output_bytes_max: usize,
     /// How large one transaction may be: it is kept in memory until its vote.
     pub transaction_bytes_max: usize,
-    /// How long a client may take from getting the commit lock to the end of its transaction,
-    /// before it is dropped; `None` for ever, which is the original's default. Ours is a minute:
-    /// all other writers wait as long.
+    /// How long a client may take from its turn to commit to the end of its transaction, before it
+    /// is dropped; `None` for ever, which is the original's default. Who wants to change the same
+    /// objects waits as long.
     pub transaction_timeout: Option<Duration>,
     /// How long connections may take to end when the server stops; then they are cut off.
     pub drain: Duration,
@@ -207,8 +207,8 @@ impl Acceptor {
         self.connections.spawn(served);
     }
 
-    /// Waits for the connections to end, which were told to, and cuts those off that do not: who
-    /// has voted holds the storage's commit lock, without which the storage cannot be closed.
+    /// Waits for the connections to end, which were told to, and cuts those off that do not: what
+    /// has voted keeps room and files in the storage, which is to be closed.
     async fn end(mut self, drain: Duration) {
         let all_gone = async { while self.connections.join_next().await.is_some() {} };
         if tokio::time::timeout(drain, all_gone).await.is_err() {
