@@ -194,6 +194,12 @@ impl Pickles {
         self.roots.push(value);
     }
 
+    /// Makes these the pickles, in place of those that there were.
+    pub fn set_roots(&mut self, roots: &[NodeId]) {
+        self.roots.clear();
+        self.roots.extend_from_slice(roots);
+    }
+
     /// Replaces the value of the pickle with number `index`, which must exist.
     pub fn set_root(&mut self, index: usize, value: NodeId) {
         self.roots[index] = value;

@@ -4,6 +4,7 @@
 //! side of the storage has to do so as well. No pickle begins with `.z`.
 
 use std::borrow::Cow;
+use std::io::Write;
 
 use flate2::{Decompress, FlushDecompress, Status};
 
@@ -40,6 +41,20 @@ pub fn uncompressed(record: &[u8]) -> Result<Cow<'_, [u8]>, InflateError> {
     let mut inflater = Inflater::default();
     inflater.inflate(record)?;
     Ok(Cow::Owned(inflater.output))
+}
+
+/// The record compressed, as `zc.zlibstorage` would: itself, where that makes it no shorter.
+pub fn compressed(record: &[u8]) -> Cow<'_, [u8]> {
+    if record.len() <= SHORT_BYTES_MAX || is_compressed(record) {
+        return Cow::Borrowed(record);
+    }
+    let level = flate2::Compression::default();
+    let mut encoder = flate2::write::ZlibEncoder::new(PREFIX.to_vec(), level);
+    let written = encoder.write_all(record).and_then(|()| encoder.finish());
+    match written {
+        Ok(compressed) if compressed.len() < record.len() => Cow::Owned(compressed),
+        _ => Cow::Borrowed(record),
+    }
 }
 
 /// Decompresses one record after the other with the same memory.
@@ -110,14 +125,14 @@ impl Inflater {
 }
 
 const PREFIX: &[u8] = b".z";
+/// Shorter records are not tried.
+const SHORT_BYTES_MAX: usize = 20;
 const KEPT_BYTES: usize = 1 << 20;
 const ROOM_BYTES_MIN: usize = 4 << 10;
 const ROOM_BYTES_MAX: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -163,6 +178,9 @@ mod tests {
                 let compressed = compress(&record);
                 prop_assert_eq!(inflater.plain(&compressed).unwrap(), &record[..]);
                 prop_assert_eq!(&*uncompressed(&compressed).unwrap(), &record[..]);
+                let shorter = super::compressed(&record);
+                prop_assert!(shorter.len() <= record.len());
+                prop_assert_eq!(&*uncompressed(&shorter).unwrap(), &record[..]);
             }
         }
 

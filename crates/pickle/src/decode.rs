@@ -12,6 +12,15 @@ use crate::opcode as op;
 use crate::pickles::Pickles;
 
 pub(crate) fn decode(input: &[u8], limits: &Limits) -> Result<Pickles, UnpickleError> {
+    decode_parts(input, &[], limits)
+}
+
+/// Decodes pickles of several memos: a new one begins at each of the offsets.
+pub(crate) fn decode_parts(
+    input: &[u8],
+    starts: &[usize],
+    limits: &Limits,
+) -> Result<Pickles, UnpickleError> {
     let refuse = |reason| UnpickleError {
         offset: 0,
         opcode: None,
@@ -41,8 +50,16 @@ pub(crate) fn decode(input: &[u8], limits: &Limits) -> Result<Pickles, UnpickleE
         },
     };
     let mut opcode = op::STOP;
+    let mut starts = starts.iter().peekable();
     while decoder.input.position < input.len() {
         let start = decoder.input.position;
+        if starts.peek().is_some_and(|next| **next <= start) {
+            // A part must not go on where the last one stopped in the middle of a pickle.
+            if starts.next() != Some(&start) || opcode != op::STOP {
+                return Err(refuse(Reason::Truncated { needed: 1, left: 0 }));
+            }
+            decoder.memo.clear();
+        }
         opcode = input[start];
         decoder.input.position += 1;
         decoder.step(opcode).map_err(|reason| UnpickleError {

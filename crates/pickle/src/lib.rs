@@ -46,7 +46,7 @@ mod text;
 mod value;
 mod write;
 
-pub use compressed::{InflateError, Inflater, is_compressed, uncompressed};
+pub use compressed::{InflateError, Inflater, compressed, is_compressed, uncompressed};
 pub use encode::EncodeOptions;
 pub use error::{EncodeError, Reason, UnpickleError};
 pub use limits::{

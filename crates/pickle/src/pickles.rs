@@ -1,5 +1,7 @@
 //! The arena.
 
+use std::collections::HashMap;
+
 use crate::decode;
 use crate::encode::{self, EncodeOptions};
 use crate::node::{InstanceNode, Node, NodeId, Run, Span};
@@ -38,6 +40,61 @@ impl Pickles {
     /// Decodes all pickles up to the end of the input.
     pub fn decode_with(bytes: &[u8], limits: &Limits) -> Result<Self, UnpickleError> {
         decode::decode(bytes, limits)
+    }
+
+    /// Decodes several records to one arena, so that their values can be held against each other and put together.
+    /// Each has a memo of its own; the roots follow one another.
+    ///
+    /// # Errors
+    /// The offset of the error counts from the beginning of the first record.
+    pub fn decode_records(records: &[&[u8]], limits: &Limits) -> Result<Self, UnpickleError> {
+        let mut starts = Vec::with_capacity(records.len());
+        let mut length = 0;
+        for record in records {
+            starts.push(length);
+            length += record.len();
+        }
+        decode::decode_parts(&records.concat(), starts.get(1..).unwrap_or(&[]), limits)
+    }
+
+    /// Makes every use of a node a use of the node that stands for it in `instead`, roots included; one step, not along
+    /// chains. A reference and its persistent id are told apart by their places: for a reference only another one
+    /// should stand, and likewise for tuples of arguments.
+    ///
+    /// Panics if something else comes to stand where only a tuple of arguments or a persistent id may.
+    pub fn substitute(&mut self, instead: &HashMap<NodeId, NodeId>) {
+        let replace = |id: &mut NodeId| {
+            if let Some(other) = instead.get(id) {
+                *id = *other;
+            }
+        };
+        self.children.iter_mut().for_each(replace);
+        self.roots.iter_mut().for_each(replace);
+        for instance in &mut self.instances {
+            replace(&mut instance.class);
+            replace(&mut instance.args);
+            instance.state.iter_mut().for_each(replace);
+            assert!(
+                matches!(self.nodes[instance.args.index()], Node::Tuple(_)),
+                "arguments are a tuple"
+            );
+        }
+        for index in 0..self.nodes.len() {
+            if let Node::Persistent(mut id) = self.nodes[index] {
+                replace(&mut id);
+                assert!(
+                    !matches!(self.node(id), Node::Persistent(_)),
+                    "a reference is no persistent id"
+                );
+                self.nodes[index] = Node::Persistent(id);
+            }
+        }
+    }
+
+    /// All nodes, in the order in which they were made: also what nothing holds any more.
+    pub fn values(&self) -> impl Iterator<Item = Value<'_>> {
+        let ids = (0u32..).take(self.nodes.len());
+        ids.map(|index| Value::new(self, NodeId(index)))
     }
 
     /// What ZODB writes: protocol 3, the memo numbered as the C pickler does, the roots one after another.
@@ -200,4 +257,30 @@ impl Default for Pickles {
 /// Offsets and counts of an arena are 32 bits wide. Decoding checks its limits first, so only building can get here.
 pub(crate) fn small(number: usize) -> u32 {
     u32::try_from(number).expect("an arena holds less than 4 GiB of text and 2^32 nodes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_share_an_arena_and_no_memo() {
+        let limits = Limits::default();
+        let [one, two] = [
+            b"X\x02\0\0\0aaq\0.h\0.".as_slice(),
+            b"X\x02\0\0\0bbq\0.h\0.",
+        ];
+        let mut both = Pickles::decode_records(&[one, two], &limits).unwrap();
+        let texts: Vec<_> = both.roots().filter_map(Value::as_str).collect();
+        assert_eq!(texts, ["aa", "aa", "bb", "bb"]);
+        assert!(Pickles::decode_records(&[one, b"h\0."], &limits).is_err());
+        let (cut, rest) = one.split_at(8);
+        assert!(Pickles::decode_records(&[cut, rest], &limits).is_err());
+
+        let ids: Vec<_> = both.roots().map(Value::id).collect();
+        let pair = both.tuple(vec![ids[2], ids[1]]);
+        both.substitute(&HashMap::from([(ids[2], ids[0])]));
+        both.set_roots(&[pair]);
+        assert_eq!(both.encode(), b"\x80\x03X\x02\0\0\0aaq\0h\0\x86q\x01.");
+    }
 }
