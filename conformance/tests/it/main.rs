@@ -13,6 +13,7 @@ mod durability;
 mod genuine_zeo;
 mod judges;
 mod load;
+mod merging;
 mod outage;
 mod pack;
 mod pack_stress;

@@ -13,12 +13,14 @@
 
 mod data_fs;
 mod index;
+mod merge;
 mod pickles;
 mod world;
 mod zconfig_text;
 
 pub use data_fs::data_fs;
 pub use index::{checkpoint, index};
+pub use merge::merge;
 pub use pickles::pickle;
 pub use zconfig_text::zconfig;
 
@@ -26,10 +28,11 @@ pub use zconfig_text::zconfig;
 pub type Target = fn(&[u8]);
 
 /// All targets, by the names of their folders in the corpus.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("data_fs", data_fs),
     ("index", index),
     ("checkpoint", checkpoint),
     ("pickle", pickle),
     ("zconfig", zconfig),
+    ("merge", merge),
 ];

@@ -6,6 +6,7 @@ mod config;
 mod events;
 mod fs;
 mod logging;
+mod merging;
 mod portal;
 mod roles;
 mod shutdown;

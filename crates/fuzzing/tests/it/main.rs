@@ -106,3 +106,8 @@ fn pickle() {
 fn zconfig() {
     replay("zconfig", "none");
 }
+
+#[test]
+fn merge() {
+    replay("merge", "none");
+}

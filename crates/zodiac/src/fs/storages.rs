@@ -12,6 +12,8 @@ use storage::{Storage, StorageError};
 use vfs::{Disk, RealDisk};
 use zeo_net::{ClientOptions, ZeoStorage};
 
+use crate::merging::LoggedMerger;
+
 /// The directory of blobs of a Data.fs that a tool works on.
 #[derive(Debug, Args)]
 pub(super) struct BlobDirectory {
@@ -60,6 +62,7 @@ pub(super) fn open_for_writing(
     let options = Options {
         create: false,
         blob_dir: blobs,
+        resolver: Some(Arc::new(LoggedMerger)),
         ..Options::default()
     };
     FileStorage::open(path, options)

@@ -37,8 +37,10 @@ pub(super) struct Undo {
 
 const HELP: &str = "\
 An undo brings back what objects were before a transaction. It is refused where a later transaction
-changed one of them to something else; it says which, by their paths, as --dry-run does beforehand. The
-undo itself takes the file's lock: where a server uses the file, undo through the server, or stop it.
+changed one of them to something else; it says which, by their paths, as --dry-run does beforehand. Both
+changes of counters and of the buckets of BTrees are merged where they can be, which --dry-run does not
+try. The undo itself takes the file's lock: where a server uses the file, undo through the server, or
+stop it.
 
 Exit status 1 when something stands in the way of the undo.
 

@@ -13,6 +13,7 @@ use zeo_net::{Encoding, Server, ServerOptions};
 use crate::cli::Zeo;
 use crate::config::{self, Config};
 use crate::logging;
+use crate::merging::LoggedMerger;
 use crate::shutdown::Shutdown;
 
 /// Runs the storage server until it is told to stop.
@@ -92,6 +93,7 @@ fn open(config: &Config, poisoned: &Arc<Notify>) -> Result<Arc<FileStorage>> {
             },
         },
         quota: Some(storage.quota).filter(|quota| *quota > 0),
+        resolver: Some(Arc::new(LoggedMerger)),
         on_poison: Arc::new(move || poisoned.notify_one()),
         ..Default::default()
     };

@@ -1,0 +1,130 @@
+//! The names of the classes.
+
+/// What a class of the family is. All four keep their records in one of two forms.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Shape {
+    /// `Bucket`: keys with values.
+    Bucket,
+    /// `Set`: keys alone.
+    Set,
+    /// `BTree`: buckets beneath nodes; the only bucket of a small one is part of its record.
+    BTree,
+    /// `TreeSet`: sets beneath nodes.
+    TreeSet,
+}
+
+/// How a key or a value is held in memory, which decides how it is compared and written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Datum {
+    /// `O`: any object.
+    Object,
+    /// `I`: 32 bits.
+    Int,
+    /// `U`: 32 bits without a sign.
+    Unsigned,
+    /// `L`: 64 bits.
+    Long,
+    /// `Q`: 64 bits without a sign.
+    UnsignedLong,
+    /// `F`: a C `float`; never a key.
+    Float,
+    /// `fs`: so many bytes.
+    Bytes(usize),
+}
+
+/// One of the classes that `BTrees` defines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Class {
+    pub(crate) key: Datum,
+    pub(crate) value: Datum,
+    pub(crate) shape: Shape,
+}
+
+impl Class {
+    /// The class of that name, where the C extensions pickle one by it.
+    pub(crate) fn named(module: &str, name: &str) -> Option<Self> {
+        let family = module.strip_prefix("BTrees.")?;
+        let family = family.strip_prefix('_').unwrap_or(family);
+        let family = family.strip_suffix("BTree")?;
+        if !FAMILIES.contains(&family) {
+            return None;
+        }
+        let shape = match name.strip_prefix(family)? {
+            "Bucket" => Shape::Bucket,
+            "Set" => Shape::Set,
+            "BTree" => Shape::BTree,
+            "TreeSet" => Shape::TreeSet,
+            _ => return None,
+        };
+        let (key, value) = match family.as_bytes() {
+            b"fs" => (Datum::Bytes(2), Datum::Bytes(6)),
+            [key, value] => (Datum::of_letter(*key)?, Datum::of_letter(*value)?),
+            _ => return None,
+        };
+        Some(Self { key, value, shape })
+    }
+
+    /// The module's name of today, where the name is one of long ago: the extension module's own.
+    pub(crate) fn module_of_today(module: &str, name: &str) -> Option<String> {
+        let rest = module.strip_prefix("BTrees._")?;
+        Self::named(module, name)?;
+        Some(format!("BTrees.{rest}"))
+    }
+
+    pub(crate) fn has_values(self) -> bool {
+        matches!(self.shape, Shape::Bucket | Shape::BTree)
+    }
+
+    pub(crate) fn is_tree(self) -> bool {
+        matches!(self.shape, Shape::BTree | Shape::TreeSet)
+    }
+}
+
+impl Datum {
+    fn of_letter(letter: u8) -> Option<Self> {
+        Some(match letter {
+            b'O' => Self::Object,
+            b'I' => Self::Int,
+            b'U' => Self::Unsigned,
+            b'L' => Self::Long,
+            b'Q' => Self::UnsignedLong,
+            b'F' => Self::Float,
+            _ => return None,
+        })
+    }
+}
+
+/// What BTrees 6.5 builds: not every pair of letters.
+const FAMILIES: [&str; 22] = [
+    "OO", "OI", "OU", "OL", "OQ", "IO", "II", "IU", "IF", "UO", "UI", "UU", "UF", "LO", "LL", "LQ",
+    "LF", "QO", "QL", "QQ", "QF", "fs",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_known_by_their_names() {
+        let class = Class::named("BTrees.IOBTree", "IOTreeSet").unwrap();
+        assert_eq!(class.key, Datum::Int);
+        assert_eq!(class.shape, Shape::TreeSet);
+        assert_eq!(
+            Class::named("BTrees._OOBTree", "OOBucket"),
+            Class::named("BTrees.OOBTree", "OOBucket")
+        );
+        assert_eq!(
+            Class::module_of_today("BTrees._fsBTree", "fsSet").as_deref(),
+            Some("BTrees.fsBTree")
+        );
+        for (module, name) in [
+            ("BTrees.OOBTree", "OOBTreePy"),
+            ("BTrees.OOBTree", "IOBTree"),
+            ("BTrees.FFBTree", "FFBTree"),
+            ("BTrees.OOBTree", "OOTreeIterator"),
+            ("shop.OOBTree", "OOBTree"),
+        ] {
+            assert_eq!(Class::named(module, name), None, "{module}.{name}");
+        }
+    }
+}
