@@ -209,6 +209,9 @@ mod tests {
         let order = [
             Number::Float(f64::NEG_INFINITY),
             Number::Float(-1e300),
+            Number::Big(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff]),
+            Number::Big(&[0, 0, 0, 0, 0, 0, 0, 0, 0xc0]),
+            Number::Big(&[1, 0, 0, 0, 0, 0, 0, 0, 0xc0]),
             Number::Float(-18_446_744_073_709_551_616.0),
             Number::Int(i64::MIN),
             Number::Float(-1.5),
