@@ -75,7 +75,9 @@ pub use export::{ExportLine, export};
 pub use import::{ImportLine, ImportOptions, import};
 pub use index::{IndexLine, index_check, index_rebuild};
 pub use info::info;
-pub use line::{ClassLine, IndexState, InfoLine, Line, RecordLine, TransactionLine, VerifyLine};
+pub use line::{
+    ClassLine, IndexState, InfoLine, Line, RecordLine, TransactionLine, VerifyLine, counted,
+};
 pub use listener::{Listener, ToolError, Verdict};
 pub use objects::objects;
 pub use recover::lines::{DoubtfulLine, LostLine, LostObjectLine, MendedLine, RecoverLine};

@@ -489,9 +489,9 @@ impl fmt::Display for IndexState {
                 "agrees, {} ({behind_bytes} bytes) behind",
                 counted(*behind_transactions, "transaction", "transactions")
             ),
-            Self::Disagrees => {
-                f.write_str("disagrees with the file: move it away, it is made again at open")
-            }
+            Self::Disagrees => f.write_str(
+                "disagrees with the file: `zodiac fs index --check` says which is wrong",
+            ),
         }
     }
 }
@@ -577,8 +577,9 @@ fn fmt_references(f: &mut fmt::Formatter<'_>, objects: u64, wrong: [u64; 3]) -> 
     )
 }
 
-/// A number of things.
-pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
+/// A number of things: `1 object`, `2 objects`.
+#[must_use]
+pub fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 

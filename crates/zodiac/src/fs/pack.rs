@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use filestorage::FileStorage;
-use fstools::{Stamp, ToolError, Verdict};
+use fstools::{Stamp, ToolError, Verdict, counted};
 use parking_lot::Mutex;
 use serde::Serialize;
 use storage::{PackOptions, PackReport, Stage, Tid};
@@ -209,16 +209,19 @@ impl fmt::Display for Packed {
         }
         write!(
             f,
-            "packed up to {}: {} bytes before, {} after; gone: {} objects",
-            self.to_time, self.bytes_before, self.bytes_after, self.objects_removed
+            "packed up to {}: {} bytes before, {} after; gone: {}",
+            self.to_time,
+            self.bytes_before,
+            self.bytes_after,
+            counted(self.objects_removed, "object", "objects")
         )?;
-        for (gone, what) in [
-            (self.records_dropped, "records"),
-            (self.transactions_dropped, "transactions"),
-            (self.blobs_removed, "files of blobs"),
+        for (gone, one, many) in [
+            (self.records_dropped, "record", "records"),
+            (self.transactions_dropped, "transaction", "transactions"),
+            (self.blobs_removed, "file of a blob", "files of blobs"),
         ] {
             if let Some(gone) = gone {
-                write!(f, ", {gone} {what}")?;
+                write!(f, ", {}", counted(gone, one, many))?;
             }
         }
         match &self.old_file {
