@@ -19,6 +19,7 @@ mod pack;
 mod pack_stress;
 mod recover;
 mod relay;
+mod runzeo;
 mod tools;
 mod undo;
 mod up;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -23,6 +24,7 @@ Examples:
   zodiac up                                   a sample portal on http://127.0.0.1:8080
   zodiac up --data /srv/site/Data.fs          the same cluster for a site you have
   zodiac zeo --data Data.fs --listen 10.0.0.1:8100
+  zodiac zeo -C etc/zeo.conf                  in the place of runzeo
   zodiac publish --zeo 10.0.0.1:8100 --listen 10.0.0.2:8081
   zodiac balance --listen 10.0.0.4:80 --member 10.0.0.2:8081 --member 10.0.0.3:8081
   zodiac config --print-defaults > zodiac.toml
@@ -118,7 +120,11 @@ impl Up {
 
 /// `zodiac zeo`
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  zodiac zeo --data Data.fs --listen 10.0.0.1:8100")]
+#[command(after_help = "\
+Examples:
+  zodiac zeo --data Data.fs --listen 10.0.0.1:8100
+  zodiac zeo -C etc/zeo.conf                  as `runzeo -C etc/zeo.conf`
+  zodiac zeo -a 8100 -f var/Data.fs           as `runzeo -a 8100 -f var/Data.fs`")]
 pub(crate) struct Zeo {
     /// The Data.fs; created empty where it does not exist [default: var/Data.fs]
     #[arg(long, value_name = "PATH")]
@@ -129,6 +135,31 @@ pub(crate) struct Zeo {
     /// Refuse every write
     #[arg(long)]
     pub(crate) read_only: bool,
+    /// Do what a zeo.conf says, in the place of runzeo
+    #[arg(short = 'C', long, value_name = "FILE", conflicts_with_all = ["data", "listen"])]
+    pub(crate) configure: Option<String>,
+    /// Where clients connect: PORT, HOST:PORT, or a PATH with a "/" in it
+    #[arg(short = 'a', long, value_name = "ADDRESS", conflicts_with_all = ["data", "listen"])]
+    pub(crate) address: Option<String>,
+    /// A Data.fs; repeat for storages 1, 2 and so on
+    #[arg(short = 'f', long, value_name = "FILENAME", conflicts_with_all = ["data", "listen"])]
+    pub(crate) filename: Vec<PathBuf>,
+    /// How long a transaction may take from its vote to its finish, in seconds
+    #[arg(short = 't', long, value_name = "TIMEOUT", value_parser = seconds)]
+    pub(crate) timeout: Option<Duration>,
+    /// The file that holds the server's process id while it runs
+    #[arg(long, value_name = "PATH")]
+    pub(crate) pid_file: Option<PathBuf>,
+    /// Be the container image plone-zeo: serve DIR/filestorage/Data.fs as ZEO_PORT,
+    /// ZEO_READ_ONLY, ZEO_INVALIDATION_QUEUE_SIZE and ZEO_PACK_KEEP_OLD say
+    #[arg(
+        long,
+        value_name = "DIR",
+        num_args = 0..=1,
+        default_missing_value = "/data",
+        conflicts_with_all = ["data", "listen", "configure", "filename"]
+    )]
+    pub(crate) container: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) common: Common,
 }
@@ -140,6 +171,11 @@ impl Zeo {
         set(&mut config.zeo.listen, self.listen);
         config.zeo.read_only |= self.read_only;
         Ok(config)
+    }
+
+    /// Whether it is asked to be what runzeo is with these options.
+    pub(crate) fn is_runzeo(&self) -> bool {
+        self.configure.is_some() || self.address.is_some() || !self.filename.is_empty()
     }
 }
 
@@ -214,6 +250,15 @@ pub(crate) struct ConfigCommand {
     /// Check a configuration file and the environment
     #[arg(long, value_name = "FILE")]
     pub(crate) check: Option<PathBuf>,
+}
+
+/// A time longer than none.
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|time| !time.is_zero())
+        .ok_or_else(|| "a number of seconds above 0 is needed".to_owned())
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Deserializer};
+use zeo_net::ListenAddress;
 
 /// The documented defaults, as `zodiac config --print-defaults` prints them.
 pub(crate) const DEFAULTS: &str = include_str!("defaults.toml");
@@ -49,9 +50,12 @@ pub(crate) struct Up {
 pub(crate) struct Zeo {
     pub(crate) data: PathBuf,
     pub(crate) listen: SocketAddr,
+    pub(crate) also_listen: Vec<ListenPlace>,
+    pub(crate) pid_file: PathBuf,
     pub(crate) storage: String,
     pub(crate) read_only: bool,
     pub(crate) encoding: Encoding,
+    pub(crate) client_conflict_resolution: bool,
     pub(crate) invalidation_queue_size: usize,
     pub(crate) transaction_timeout: Seconds,
     pub(crate) connections_max: usize,
@@ -170,9 +174,12 @@ impl Default for Zeo {
         Self {
             data: PathBuf::from("var/Data.fs"),
             listen: loopback(8100),
+            also_listen: Vec::new(),
+            pid_file: PathBuf::new(),
             storage: "1".to_owned(),
             read_only: false,
             encoding: Encoding::Pickle,
+            client_conflict_resolution: false,
             invalidation_queue_size: 10_000,
             transaction_timeout: Seconds::from_millis(20_000),
             connections_max: 1_000,
@@ -556,6 +563,27 @@ impl<'de> Deserialize<'de> for ServerAddress {
         String::deserialize(deserializer)?
             .parse()
             .map_err(serde::de::Error::custom)
+    }
+}
+
+/// `IP:PORT`, or the path of a socket: anything with a `/` in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ListenPlace(pub(crate) ListenAddress);
+
+impl<'de> Deserialize<'de> for ListenPlace {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.contains('/') {
+            return Ok(Self(ListenAddress::Unix(text.into())));
+        }
+        let wrong = |_| {
+            let message =
+                format!("{text:?} is neither an address IP:PORT nor the path of a socket");
+            serde::de::Error::custom(message)
+        };
+        text.parse()
+            .map(|address| Self(ListenAddress::Inet(address)))
+            .map_err(wrong)
     }
 }
 

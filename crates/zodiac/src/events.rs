@@ -18,8 +18,8 @@ pub(crate) enum Event {
         number: Option<usize>,
         /// Its process.
         pid: u32,
-        /// Where.
-        address: SocketAddr,
+        /// Where: an address, or the path of a socket.
+        address: String,
     },
     /// The whole cluster serves.
     Ready {
@@ -134,7 +134,7 @@ mod tests {
             role: "publish".to_owned(),
             number: Some(2),
             pid: 7,
-            address: SocketAddr::from(([127, 0, 0, 1], 8082)),
+            address: "127.0.0.1:8082".to_owned(),
         };
         let line = serde_json::to_string(&event).expect("serialises");
         assert_eq!(

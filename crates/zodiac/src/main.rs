@@ -3,6 +3,7 @@
 mod cli;
 mod clock;
 mod config;
+mod event_log;
 mod events;
 mod fs;
 mod logging;
@@ -24,7 +25,11 @@ fn main() -> ExitCode {
         Ok(status) => status,
         Err(error) => {
             eprintln!("zodiac: {}", explain(&error).trim_end());
-            ExitCode::FAILURE
+            if error.is::<roles::Misuse>() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -46,7 +51,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Fs(arguments) => return Ok(fs::run(&arguments)),
         Command::Up(arguments) => roles::up::run(&arguments),
-        Command::Zeo(arguments) => roles::zeo::run(&arguments),
+        Command::Zeo(arguments) => return roles::zeo::run(&arguments),
         Command::Publish(arguments) => roles::publish::run(&arguments),
         Command::Balance(arguments) => roles::balance::run(&arguments),
         Command::Config(arguments) => roles::config::run(&arguments),

@@ -37,7 +37,7 @@ impl Job {
             role: self.role.to_owned(),
             number: self.number,
             pid,
-            address: self.listen,
+            address: self.listen.to_string(),
         }
     }
 }
@@ -186,7 +186,9 @@ impl Running {
     /// Waits for the child's word that it listens; the way it ended where it never says so.
     async fn listening(&mut self) -> Result<SocketAddr, String> {
         while let Ok(Some(line)) = self.lines.next_line().await {
-            if let Ok(Event::Listening { address, .. }) = serde_json::from_str(&line) {
+            if let Ok(Event::Listening { address, .. }) = serde_json::from_str(&line)
+                && let Ok(address) = address.parse()
+            {
                 return Ok(address);
             }
         }

@@ -1,147 +1,170 @@
-//! `zodiac zeo`: a Data.fs for ZEO clients.
+//! `zodiac zeo`: storages for ZEO clients, in the place of runzeo.
 
-use std::path::{Path, PathBuf};
+mod conf;
+mod container;
+mod pid_file;
+mod plan;
+mod storages;
+
+use std::io;
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use filestorage::{Compression, Durability, FileStorage};
-use storage::Storage;
+use anyhow::{Context, Result, anyhow, bail};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
-use vfs::RealDisk;
-use zeo_net::{Encoding, Server, ServerOptions};
+use zeo_net::{ListenAddress, Server};
 
 use crate::cli::Zeo;
-use crate::config::{self, Config};
+use crate::event_log::EventLog;
 use crate::logging;
-use crate::merging::LoggedMerger;
+use crate::roles::Misuse;
 use crate::shutdown::Shutdown;
 
+use pid_file::PidFile;
+use plan::{Listen, Plan};
+use storages::OpenStorages;
+
 /// Runs the storage server until it is told to stop.
-pub(crate) fn run(arguments: &Zeo) -> Result<()> {
-    let config = arguments.load()?;
-    logging::start(&config.log, super::log_name(&arguments.common, "zeo"))?;
+pub(crate) fn run(arguments: &Zeo) -> Result<ExitCode> {
+    let plan = Plan::new(arguments)?;
+    let event_log = start_logging(arguments, &plan)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(async {
-        let shutdown = Shutdown::new(arguments.common.supervised)?;
-        let poisoned = Arc::new(Notify::new());
-        let storage = open(&config, &poisoned)?;
-        let server = Server::bind(config.zeo.listen, options(&config.zeo)).with_context(|| {
-            let address = config.zeo.listen;
-            format!("cannot listen on {address}; is another server there, or the address not ours?")
-        })?;
-        let address = server
-            .local_addr()
-            .context("cannot tell the listener's address")?;
-        tracing::info!(data = %config.zeo.data.display(), %address, "serving");
-        super::report_listening(&arguments.common, "zeo", address);
-        let mut failed = false;
-        let stop = async {
-            tokio::select! {
-                reason = shutdown.ordered() => tracing::info!(reason, "the storage server stops"),
-                () = poisoned.notified() => failed = true,
-            }
-        };
-        let served = Arc::clone(&storage) as Arc<dyn Storage>;
-        server
-            .run(vec![(config.zeo.storage.clone(), served)], stop)
-            .await?;
-        storage.close()?;
-        if failed {
-            bail!(
-                "a write to {} failed; start again when the disk is well",
-                storage.name()
-            );
+    runtime.block_on(serve(arguments, plan, event_log))
+}
+
+/// Where an `<eventlog>` says, or on standard error.
+fn start_logging(arguments: &Zeo, plan: &Plan) -> Result<Option<Arc<EventLog>>> {
+    let Some(event_log) = &plan.event_log else {
+        let config = arguments.common.load()?;
+        logging::start(&config.log, super::log_name(&arguments.common, "zeo"))?;
+        return Ok(None);
+    };
+    EventLog::start(event_log.level, event_log.handlers.clone()).map(Some)
+}
+
+/// Why the server ended, where nothing failed.
+enum End {
+    Ordered(&'static str),
+    HungUp,
+    Poisoned,
+}
+
+async fn serve(arguments: &Zeo, plan: Plan, event_log: Option<Arc<EventLog>>) -> Result<ExitCode> {
+    let supervised = arguments.common.supervised;
+    let shutdown = Shutdown::new(supervised)?.ordered();
+    let mut hang_up = signal(SignalKind::hangup()).context("cannot listen for signals")?;
+    let reopen = signal(SignalKind::user_defined2()).context("cannot listen for signals")?;
+    tokio::spawn(reopen_logs(reopen, event_log));
+
+    let poisoned = Arc::new(Notify::new());
+    check_free(&plan.listen)?;
+    let pid_file = plan.pid_file.clone().and_then(PidFile::write);
+    let storages = OpenStorages::open(&plan.storages, plan.merges, &poisoned)?;
+    // Whoever connects is served: clients turn to another server, or wait, while storages open.
+    let server = bind(&plan)?;
+    for (name, storage) in &storages.served {
+        tracing::info!(storage = name, data = storage.name(), "serving");
+    }
+    for address in server
+        .addresses()
+        .context("cannot tell the listener's address")?
+    {
+        super::report_listening(&arguments.common, "zeo", &address);
+    }
+    let mut end = None;
+    let stop = async {
+        end = Some(tokio::select! {
+            reason = shutdown => End::Ordered(reason),
+            _ = hang_up.recv(), if !supervised => End::HungUp,
+            () = poisoned.notified() => End::Poisoned,
+        });
+        match &end {
+            Some(End::Ordered(reason)) => tracing::info!("terminated by {reason}"),
+            Some(End::HungUp) => tracing::info!("restarted by SIGHUP"),
+            _ => {}
         }
-        Ok(())
+    };
+    server.run(storages.served.clone(), stop).await?;
+    let closed = storages.close();
+    drop(pid_file);
+    closed?;
+    match end {
+        Some(End::Poisoned) => bail!("a write failed; start again when the disk is well"),
+        // For whoever watches over the process: start it again.
+        Some(End::HungUp) => Ok(ExitCode::FAILURE),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// How long a server that may be there already has for taking a connection.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Of two servers at one address, the second one ends before it touches pid file and storages.
+fn check_free(listen: &Listen) -> Result<()> {
+    for address in &listen.addresses {
+        let answers = match address {
+            ListenAddress::Inet(address) if address.port() == 0 => false,
+            ListenAddress::Inet(address) => {
+                TcpStream::connect_timeout(address, CHECK_TIMEOUT).is_ok()
+            }
+            ListenAddress::Unix(path) => UnixStream::connect(path).is_ok(),
+        };
+        if answers {
+            return Err(in_use(&address.to_string()));
+        }
+    }
+    Ok(())
+}
+
+fn in_use(shown: &str) -> anyhow::Error {
+    Misuse::error(format!(
+        "address {shown} already in use; is another server there?"
+    ))
+}
+
+/// The system's number for "address family not supported".
+const NO_SUCH_FAMILY: i32 = 97;
+
+fn bind(plan: &Plan) -> Result<Server> {
+    let Listen {
+        addresses,
+        is_anywhere,
+    } = &plan.listen;
+    let bound = match Server::bind_all(addresses, plan.server.clone()) {
+        Err(error) if *is_anywhere && is_family_missing(&error) => {
+            Server::bind_all(&addresses[..1], plan.server.clone())
+        }
+        bound => bound,
+    };
+    bound.map_err(|error| {
+        let shown: Vec<String> = addresses.iter().map(ListenAddress::to_string).collect();
+        let shown = shown.join(", ");
+        match error.kind() {
+            io::ErrorKind::AddrInUse => in_use(&shown),
+            _ => anyhow!("cannot listen on {shown}; is the address ours? {error}"),
+        }
     })
 }
 
-/// Opens the Data.fs. After a failed write only opening it again tells what the disk holds: whoever
-/// is notified lets the process end, so that its supervisor starts it anew.
-fn open(config: &Config, poisoned: &Arc<Notify>) -> Result<Arc<FileStorage>> {
-    let Config {
-        zeo: config,
-        storage,
-        ..
-    } = config;
-    let directory = config.data.parent().unwrap_or_else(|| Path::new(""));
-    if !directory.as_os_str().is_empty() && !directory.is_dir() {
-        bail!(
-            "the directory of {} does not exist; make it, or correct the path",
-            config.data.display()
-        );
-    }
-    let configured = Some(storage.blob_dir.as_path()).filter(|path| !path.as_os_str().is_empty());
-    let poisoned = Arc::clone(poisoned);
-    let options = filestorage::Options {
-        create: !config.read_only,
-        read_only: config.read_only,
-        compress: match storage.compress {
-            config::Compression::None => Compression::None,
-            config::Compression::Zlib => Compression::Zlib,
-        },
-        blob_dir: blob_directory(&config.data, configured)?,
-        pack_gc: storage.pack_gc,
-        pack_keep_old: storage.pack_keep_old,
-        durability: match storage.durability {
-            config::Durability::Strict => Durability::Strict,
-            config::Durability::Compat => Durability::Compat,
-            config::Durability::Async => Durability::Async {
-                interval: storage.sync_interval.0,
-            },
-        },
-        quota: Some(storage.quota).filter(|quota| *quota > 0),
-        resolver: Some(Arc::new(LoggedMerger)),
-        on_poison: Arc::new(move || poisoned.notify_one()),
-        ..Default::default()
-    };
-    Ok(FileStorage::open(&config.data, options)?)
+fn is_family_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(NO_SUCH_FAMILY)
 }
 
-/// Where the blobs of that Data.fs are, if it has any.
-fn blob_directory(data: &Path, configured: Option<&Path>) -> Result<Option<PathBuf>> {
-    if let Some(configured) = configured {
-        return Ok(Some(configured.to_owned()));
-    }
-    Ok(fstools::blobs_beside(&RealDisk, data)?)
-}
-
-fn options(config: &config::Zeo) -> ServerOptions {
-    ServerOptions {
-        read_only: config.read_only,
-        encoding: match config.encoding {
-            config::Encoding::Pickle => Encoding::Pickle,
-            config::Encoding::Msgpack => Encoding::Msgpack,
-        },
-        invalidations_max: config.invalidation_queue_size,
-        transaction_timeout: Some(config.transaction_timeout.0).filter(|limit| !limit.is_zero()),
-        connections_max: config.connections_max,
-        frame_bytes_max: config.frame_bytes_max,
-        output_bytes_max: config.pending_bytes_max,
-        ..ServerOptions::default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn blobs_are_where_they_are_said_to_be_or_beside_the_data() {
-        let folder = tempfile::tempdir().unwrap();
-        let data = folder.path().join("Data.fs");
-        assert_eq!(blob_directory(&data, None).unwrap(), None);
-        let beside = folder.path().join("blobs");
-        std::fs::create_dir(&beside).unwrap();
-        assert_eq!(blob_directory(&data, None).unwrap(), Some(beside.clone()));
-        std::fs::write(beside.join("notes.txt"), "").unwrap();
-        assert_eq!(blob_directory(&data, None).unwrap(), None);
-        let configured = Path::new("elsewhere");
-        assert_eq!(
-            blob_directory(&data, Some(configured)).unwrap().as_deref(),
-            Some(configured)
-        );
+/// Opens the log files again at each SIGUSR2: what logrotate has moved away is left alone from then on.
+async fn reopen_logs(mut signals: Signal, event_log: Option<Arc<EventLog>>) {
+    while signals.recv().await.is_some() {
+        match &event_log {
+            Some(log) => {
+                log.reopen();
+                tracing::info!("Log files reopened successfully");
+            }
+            None => tracing::warn!("received SIGUSR2, but it was not handled!"),
+        }
     }
 }
