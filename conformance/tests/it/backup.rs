@@ -19,6 +19,8 @@ impl World {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("repository")).unwrap();
+        // A Data.fs with blobs is not restored beside those of another one.
+        fs::create_dir(directory.path().join("ours")).unwrap();
         Self { directory }
     }
 
@@ -101,7 +103,14 @@ impl World {
 
     /// Both restore those bytes, with the same index; of that date, if one is given.
     fn restores(&self, date: Option<&str>, expected: &[u8]) {
-        let ours = ["restore", "-r", "repository", "--full", "-o", "ours.fs"];
+        let ours = [
+            "restore",
+            "-r",
+            "repository",
+            "--full",
+            "-o",
+            "ours/Data.fs",
+        ];
         let when = date.map(|date| vec!["--date", date]).unwrap_or_default();
         let output = self.zodiac(&[&ours, &when[..]].concat());
         assert!(
@@ -113,7 +122,7 @@ impl World {
         let said = self.repozo("-R", &[&["-w", "-o", &theirs], &when[..]].concat());
         assert_eq!(said["status"], 0, "{said}");
         for suffix in ["", ".index"] {
-            let [ours, theirs] = ["ours.fs", "theirs.fs"]
+            let [ours, theirs] = ["ours/Data.fs", "theirs.fs"]
                 .map(|name| fs::read(self.path(&format!("{name}{suffix}"))).unwrap());
             assert!(ours == theirs, "{suffix:?} differs");
             assert!(!suffix.is_empty() || ours == expected);
@@ -215,10 +224,10 @@ fn repozo_and_we_notice_the_same_damage() {
     assert_eq!(status(&["backup-verify", "-r", "repository"]), Some(1));
     assert_eq!(world.repozo("-V", &[])["status"], 1);
     assert_eq!(
-        status(&["restore", "-r", "repository", "-o", "ours.fs"]),
+        status(&["restore", "-r", "repository", "-o", "ours/Data.fs"]),
         Some(1)
     );
-    assert!(!world.path("ours.fs").exists() && world.path("ours.fs.part").exists());
+    assert!(!world.path("ours/Data.fs").exists() && world.path("ours/Data.fs.part").exists());
     fs::remove_file(world.path(&delta)).unwrap();
     assert!(!world.verify());
     fs::write(world.path(&delta), &sound).unwrap();
