@@ -75,7 +75,7 @@ fn blobs_are_found_beside_the_file_and_go_beside_the_new_one() {
         ("restore -r rep -o restored/Data.fs", "new among them: 0"),
         ("copy var/Data.fs copied/Data.fs", "2 blobs"),
         ("verify copied/Data.fs", "2 files: each has"),
-        ("pack copied/Data.fs --no-gc", "1 files of blobs"),
+        ("pack copied/Data.fs --no-gc", "1 file of a blob"),
         ("verify copied/Data.fs", "1 file: each has"),
     ] {
         let (status, told) = fs_tool(line);
