@@ -242,12 +242,13 @@ impl Balance {
 #[command(after_help = "\
 Examples:
   zodiac config --print-defaults > zodiac.toml
-  zodiac config --check zodiac.toml")]
+  zodiac config --check zodiac.toml
+  zodiac config --check etc/zeo.conf          whether `zodiac zeo -C` can follow it")]
 pub(crate) struct ConfigCommand {
     /// Print every key with its default and its meaning
     #[arg(long)]
     pub(crate) print_defaults: bool,
-    /// Check a configuration file and the environment
+    /// Check a configuration file and the environment: a zeo.conf, where its name ends in .conf
     #[arg(long, value_name = "FILE")]
     pub(crate) check: Option<PathBuf>,
 }

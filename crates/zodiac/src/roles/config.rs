@@ -13,7 +13,11 @@ pub(crate) fn run(arguments: &ConfigCommand) -> Result<()> {
     if arguments.print_defaults {
         out.write_all(DEFAULTS.as_bytes())?;
     } else if let Some(path) = &arguments.check {
-        Config::load(Some(path))?;
+        if path.extension().is_some_and(|ending| ending == "conf") {
+            super::zeo::check(path)?;
+        } else {
+            Config::load(Some(path))?;
+        }
         writeln!(out, "{}: no errors", path.display())?;
     }
     Ok(())

@@ -9,6 +9,7 @@ mod storages;
 use std::io;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tokio::sync::Notify;
 use zeo_net::{ListenAddress, Server};
 
 use crate::cli::Zeo;
+use crate::config::Config;
 use crate::event_log::EventLog;
 use crate::logging;
 use crate::roles::Misuse;
@@ -36,6 +38,11 @@ pub(crate) fn run(arguments: &Zeo) -> Result<ExitCode> {
         .enable_all()
         .build()?;
     runtime.block_on(serve(arguments, plan, event_log))
+}
+
+/// Says what of a `zeo.conf` could not be followed. Nothing is opened.
+pub(crate) fn check(path: &Path) -> Result<()> {
+    Plan::from_conf(&path.display().to_string(), &Config::load(None)?).map(drop)
 }
 
 /// Where an `<eventlog>` says, or on standard error.

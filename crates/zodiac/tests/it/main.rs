@@ -19,6 +19,33 @@ impl Drop for Running {
     }
 }
 
+/// A `zeo.conf` is checked by its name, without a server.
+#[test]
+fn a_zeo_conf_is_checked_before_it_is_followed() {
+    let directory = scratch("check");
+    let conf = directory.join("zeo.conf");
+    let check = |text: &str| {
+        std::fs::write(&conf, text).expect("the directory is there");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_zodiac"));
+        command.args(["config", "--check"]).arg(&conf);
+        let output = command.output().expect("the binary starts");
+        let told = [output.stdout, output.stderr].concat();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&told).into_owned(),
+        )
+    };
+    let zeo = "<zeo>\n address 8100\n</zeo>\n";
+    let (status, told) = check(&format!("{zeo}<mappingstorage/>\n"));
+    assert!(status == Some(0) && told.contains("no errors"), "{told}");
+    let (status, told) = check(&format!("{zeo}<zeoclient>\n server 1\n</zeoclient>\n"));
+    assert!(
+        status == Some(2) && told.contains("zeo.conf:4: <zeoclient>"),
+        "{told}"
+    );
+    std::fs::remove_dir_all(directory).expect("the directory goes");
+}
+
 /// Parts that log nothing run all the same.
 #[test]
 fn a_silent_cluster_serves() {

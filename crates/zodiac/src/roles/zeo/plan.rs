@@ -78,8 +78,7 @@ impl Plan {
             let text = container::configuration(directory)?;
             conf::apply(&text, "the container's configuration", &config, &mut plan)?;
         } else if let Some(name) = &arguments.configure {
-            let document = zconfig::Document::read(name, &Machine);
-            conf::apply_document(document, &config, &mut plan)?;
+            plan = Self::from_conf(name, &config)?;
         } else if is_runzeo {
             if arguments.address.is_none() {
                 return Err(Misuse::error("no server address specified; use -a or -C"));
@@ -107,6 +106,14 @@ impl Plan {
         if plan.server.read_only {
             plan.pid_file = None; // as runzeo: several read-only servers may share a configuration
         }
+        Ok(plan)
+    }
+
+    /// What that `zeo.conf` says, and the configuration where it says nothing.
+    pub(super) fn from_conf(name: &str, config: &Config) -> Result<Self> {
+        let mut plan = Self::from_config(config)?;
+        let document = zconfig::Document::read(name, &Machine);
+        conf::apply_document(document, config, &mut plan)?;
         Ok(plan)
     }
 
