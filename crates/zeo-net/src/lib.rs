@@ -1,4 +1,4 @@
-//! Sockets for the ZEO protocol: a storage for clients, a listener for servers.
+//! Sockets and TLS for the ZEO protocol: a storage for clients, a listener for servers.
 //!
 //! [`Server`] serves storages to Python and Rust clients alike; [`ZeoStorage`] is a storage whose
 //! revisions live in such a server (or in a genuine one).
@@ -28,7 +28,9 @@
 mod client;
 mod clock;
 mod server;
+mod tls;
 
 pub use client::{ClientOptions, ZeoStorage};
 pub use server::{ListenAddress, Server, ServerOptions};
+pub use tls::{KeyPassword, TlsClientOptions, TlsError, TlsServerOptions};
 pub use zeo::Encoding;

@@ -1,13 +1,15 @@
 //! Making a connection: dial, shake hands, register, and verify the cache.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socket2::{SockRef, TcpKeepalive};
 use storage::{Oid, StorageError, StorageStats, Tid};
 use zeo::{ClientCache, Event, ProtocolError, Refusal, Reply, Request, Session};
 
+use super::stream::Stream;
 use super::{Capabilities, ClientOptions};
 use crate::clock;
 
@@ -49,7 +51,7 @@ impl Failure {
 
 /// A connection that is registered, with a cache that is verified.
 pub(super) struct Connected {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Arc<Stream>,
     pub(super) session: Session,
     pub(super) stats: StorageStats,
     pub(super) can: Capabilities,
@@ -74,10 +76,12 @@ pub(super) fn dial(
     cache: &ClientCache,
     is_first: bool,
 ) -> Result<Connected, Failure> {
-    let stream = connect(address, options).map_err(|source| Failure::Connect {
-        address: address.to_owned(),
-        source,
-    })?;
+    let stream = connect(address, options)
+        .and_then(|socket| Stream::new(socket, address, options.tls.as_ref(), patience(options)))
+        .map_err(|source| Failure::Connect {
+            address: address.to_owned(),
+            source,
+        })?;
     let mut dialogue = Dialogue {
         stream,
         session: Session::new(clock::now(), options.frame_bytes_max),
@@ -116,10 +120,9 @@ pub(super) fn dial(
             .session
             .send(&Request::SetClientLabel(label.clone()));
     }
-    dialogue.stream.set_read_timeout(Some(READ_TIMEOUT))?;
-    dialogue.stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
+    dialogue.stream.set_timeouts(READ_TIMEOUT, WRITE_TIMEOUT)?;
     Ok(Connected {
-        stream: dialogue.stream,
+        stream: Arc::new(dialogue.stream),
         session: dialogue.session,
         stats,
         can: Capabilities { undoes, iterates },
@@ -153,7 +156,7 @@ fn patience(options: &ClientOptions) -> Duration {
 
 /// Question and answer, while nobody else uses the connection.
 struct Dialogue {
-    stream: TcpStream,
+    stream: Stream,
     session: Session,
     patience: Duration,
     /// Pushed since the registration.
@@ -239,7 +242,7 @@ impl Dialogue {
 
     fn transmit(&mut self) -> Result<(), Failure> {
         if self.session.poll_transmit(&mut self.out) {
-            self.stream.write_all(&self.out)?;
+            self.stream.send_all(&self.out)?;
             self.out.clear();
         }
         Ok(())

@@ -1,8 +1,7 @@
 //! One live connection, shared by the callers and the thread that reads.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{self, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,6 +9,7 @@ use parking_lot::{Condvar, Mutex};
 use storage::{Oid, Record, Revision, StorageError, Tid};
 use zeo::{CallId, ClientCache, LoadTicket, Refusal, Reply, Request, Session};
 
+use super::stream::{Stream, is_timeout};
 use crate::clock;
 
 /// A connection whose cache is verified.
@@ -19,9 +19,9 @@ use crate::clock;
 /// is never taken while `calls` is held.
 pub(crate) struct Link {
     pub(super) calls: Mutex<Calls>,
-    writer: Mutex<Writer>,
-    /// For ending the connection while both locks are busy.
-    stream: TcpStream,
+    /// What is to be written.
+    writer: Mutex<Vec<u8>>,
+    stream: Arc<Stream>,
     generation: Generation,
 }
 
@@ -33,11 +33,6 @@ impl Generation {
     pub(super) fn next(self) -> Self {
         Self(self.0 + 1)
     }
-}
-
-struct Writer {
-    stream: TcpStream,
-    buffer: Vec<u8>,
 }
 
 pub(super) struct Calls {
@@ -117,25 +112,18 @@ const WRITE_BYTES: usize = 256 << 10;
 const KEEP_BYTES: usize = 1 << 20;
 
 impl Link {
-    pub(super) fn new(
-        session: Session,
-        stream: TcpStream,
-        generation: Generation,
-    ) -> io::Result<Self> {
-        Ok(Self {
+    pub(super) fn new(session: Session, stream: Arc<Stream>, generation: Generation) -> Self {
+        Self {
             calls: Mutex::new(Calls {
                 session,
                 pending: BTreeMap::new(),
                 loads: HashMap::new(),
                 dead: false,
             }),
-            writer: Mutex::new(Writer {
-                stream: stream.try_clone()?,
-                buffer: Vec::new(),
-            }),
+            writer: Mutex::default(),
             stream,
             generation,
-        })
+        }
     }
 
     pub(super) fn generation(&self) -> Generation {
@@ -252,10 +240,9 @@ impl Link {
         }
     }
 
-    fn write_out(&self, writer: &mut Writer, deadline: Instant) {
-        let Writer { stream, buffer } = writer;
+    fn write_out(&self, buffer: &mut Vec<u8>, deadline: Instant) {
         while self.calls.lock().session.poll_transmit(buffer) {
-            let written = write_until(stream, buffer, deadline);
+            let written = write_until(&self.stream, buffer, deadline);
             buffer.clear();
             buffer.shrink_to(KEEP_BYTES);
             if let Err(error) = written {
@@ -268,8 +255,7 @@ impl Link {
 
     /// Ends the connection; the reading thread tells everybody.
     pub(super) fn kill(&self) {
-        // It may be closed already, which is as well.
-        let _closed = self.stream.shutdown(Shutdown::Both);
+        self.stream.shutdown();
     }
 
     /// Tells everybody who waits that the connection is lost.
@@ -294,25 +280,18 @@ impl Link {
 
 /// Writes everything, or fails when the time is over. The stream's write timeout is how often that
 /// is looked at.
-fn write_until(stream: &mut TcpStream, mut rest: &[u8], deadline: Instant) -> io::Result<()> {
-    while !rest.is_empty() {
-        match stream.write(rest) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(length) => rest = &rest[length..],
+fn write_until(stream: &Stream, mut rest: &[u8], deadline: Instant) -> io::Result<()> {
+    loop {
+        match stream.send(&mut rest) {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
             Err(error) if is_timeout(&error) => {}
             Err(error) => return Err(error),
         }
-        if !rest.is_empty() && clock::now() >= deadline {
+        if clock::now() >= deadline {
             return Err(io::ErrorKind::TimedOut.into());
         }
     }
-    Ok(())
-}
-
-/// Whether a read or a write only came to nothing for this time.
-pub(super) fn is_timeout(error: &io::Error) -> bool {
-    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
-    matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
 }
 
 impl Calls {
@@ -329,7 +308,7 @@ impl Calls {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
     use std::sync::mpsc;
     use std::thread;
     use std::time::Duration;
@@ -348,7 +327,8 @@ mod tests {
         let (mut server, _) = listener.accept().unwrap();
         let mut session = Session::new(clock::now(), zeo::FRAME_BYTES_MAX);
         session.receive(b"\0\0\0\x02Z5").unwrap();
-        let link = Link::new(session, stream, Generation::default()).unwrap();
+        let stream = Arc::new(Stream::plain(stream));
+        let link = Link::new(session, stream, Generation::default());
         let (done, is_done) = mpsc::channel();
         thread::spawn(move || {
             let store = |number| Request::Store {

@@ -21,7 +21,9 @@ mod look;
 mod oids;
 mod pack;
 mod reader;
+mod stream;
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -38,6 +40,7 @@ use self::commit::ZeoCommit;
 use self::link::{Answer, Generation, Link};
 use self::oids::OidPool;
 use crate::clock;
+use crate::tls::TlsClientOptions;
 
 /// How a client reaches its server and how it behaves.
 #[derive(Clone, Debug)]
@@ -63,6 +66,8 @@ pub struct ClientOptions {
     pub retry_min: Duration,
     /// The longest pause between attempts.
     pub retry_max: Duration,
+    /// Certificates, for servers that speak TLS; `None` for those that do not.
+    pub tls: Option<TlsClientOptions>,
 }
 
 impl Default for ClientOptions {
@@ -78,6 +83,7 @@ impl Default for ClientOptions {
             connect_timeout: Duration::from_secs(5),
             retry_min: Duration::from_millis(50),
             retry_max: Duration::from_secs(1),
+            tls: None,
         }
     }
 }
@@ -130,8 +136,15 @@ impl ZeoStorage {
     ///
     /// # Errors
     /// [`StorageError::Disconnected`] when no server could be reached in time,
-    /// [`StorageError::Remote`] at once when every server says that it has no such storage.
+    /// [`StorageError::Remote`] at once when every server says that it has no such storage, an I/O
+    /// error at once when a certificate or key cannot be used.
     pub fn connect(options: ClientOptions) -> Result<Arc<Self>, StorageError> {
+        if let Some(tls) = &options.tls {
+            tls.check().map_err(|error| {
+                let error = io::Error::other(error);
+                StorageError::io(&tls.certificate, "connect with this certificate", error)
+            })?;
+        }
         let shared = Arc::new(Shared {
             cache: ClientCache::new(options.cache_bytes),
             options,

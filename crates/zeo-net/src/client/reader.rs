@@ -1,14 +1,13 @@
 //! The thread that holds the connection: dials for ever, reads, and applies what arrives.
 
-use std::io::Read;
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
 use zeo::{Event, Reply};
 
 use super::dial::{Connected, Failure, dial};
-use super::link::{Answer, Called, Generation, Link, Pending, PendingLoad, is_timeout};
+use super::link::{Answer, Called, Generation, Link, Pending, PendingLoad};
+use super::stream::{Stream, is_timeout};
 use super::{ClientOptions, Shared};
 use crate::clock;
 
@@ -80,12 +79,8 @@ fn jittered(pause: Duration) -> Duration {
 /// Serves one connection until it ends, and tells why it did.
 fn hold(shared: &Shared, connected: Connected, generation: Generation) -> Failure {
     shared.oids.lock().restart(generation);
-    let shared_stream = connected.stream.try_clone();
-    let link = shared_stream.and_then(|stream| Link::new(connected.session, stream, generation));
-    let link = match link {
-        Ok(link) => Arc::new(link),
-        Err(error) => return error.into(),
-    };
+    let stream = connected.stream.clone();
+    let link = Arc::new(Link::new(connected.session, stream, generation));
     link.flush(shared.deadline());
     {
         let mut state = shared.state.lock();
@@ -97,14 +92,14 @@ fn hold(shared: &Shared, connected: Connected, generation: Generation) -> Failur
         state.link = Some(link.clone());
     }
     shared.changed.notify_all();
-    let failure = read(shared, &link, connected.stream);
+    let failure = read(shared, &link, &connected.stream);
     shared.forget(&link);
     link.kill();
     link.bury(&shared.cache);
     failure
 }
 
-fn read(shared: &Shared, link: &Link, mut stream: TcpStream) -> Failure {
+fn read(shared: &Shared, link: &Link, stream: &Stream) -> Failure {
     let mut buffer = vec![0; READ_BYTES];
     let mut events = Vec::new();
     let mut received = 0;

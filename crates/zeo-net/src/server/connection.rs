@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, watch};
@@ -16,6 +17,8 @@ const FLUSH_BYTES: usize = 256 << 10;
 /// Jobs of one connection that run on other threads at once; while there are so many its calls wait
 /// unread. The threads are shared with the commits of all others.
 const JOBS_MAX: usize = 4;
+/// How long saying goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// Room that a buffer keeps when it is empty again.
 const KEEP_BYTES: usize = 1 << 20;
 
@@ -60,6 +63,8 @@ pub(super) async fn serve<S>(
         task.spawn(job);
     }
     task.ended().await;
+    // The goodbye of TLS. The client may be gone, or not reading; then there is none.
+    let _said = tokio::time::timeout(GOODBYE, task.stream.shutdown()).await;
 }
 
 struct Task<S> {
@@ -91,7 +96,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             }
             tokio::select! {
                 read = self.stream.read(&mut buffer), if !are_calls_left => {
-                    let length = read?;
+                    let length = read.or_else(leaving)?;
                     if length == 0 {
                         return Ok(());
                     }
@@ -149,8 +154,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         let mut was_noticed = false;
         while self.outbox.take(&mut self.out)? {
             let (outbox, wake) = (&self.outbox, &self.wake);
+            let (stream, out) = (&mut self.stream, &self.out);
+            let write = async {
+                stream.write_all(out).await?;
+                // Encrypted bytes may wait in the stream itself.
+                stream.flush().await
+            };
             tokio::select! {
-                written = self.stream.write_all(&self.out) => written?,
+                written = write => written?,
                 failure = failed(outbox, wake, &mut was_noticed) => return Err(failure.into()),
             }
             self.out.clear();
@@ -176,8 +187,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
     }
 }
 
+/// A client may leave without TLS's goodbye, as Python's do. Nothing can be cut off by that: frames
+/// have their length.
+fn leaving(error: io::Error) -> io::Result<usize> {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        Ok(0)
+    } else {
+        Err(error)
+    }
+}
+
 /// Waits until the server is told to stop (or is gone, which is the same).
-async fn stopped(stopping: &mut watch::Receiver<bool>) {
+pub(super) async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _either_way = stopping.wait_for(|stop| *stop).await.is_ok();
 }
 

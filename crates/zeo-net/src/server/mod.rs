@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use zeo::{Encoding, FRAME_BYTES_MAX, Hub, HubOptions};
 
 use crate::clock;
+use crate::tls::{TlsServer, TlsServerOptions};
 
 use listen::{Bound, Listeners, Stream};
 
@@ -43,6 +44,8 @@ pub struct ServerOptions {
     pub transaction_timeout: Option<Duration>,
     /// How long connections may take to end when the server stops; then they are cut off.
     pub drain: Duration,
+    /// Certificates, for a server that speaks TLS, and nothing else then.
+    pub tls: Option<TlsServerOptions>,
 }
 
 impl Default for ServerOptions {
@@ -58,6 +61,7 @@ impl Default for ServerOptions {
             transaction_bytes_max: hub.transaction_bytes_max,
             transaction_timeout: hub.transaction_timeout,
             drain: Duration::from_secs(5),
+            tls: None,
         }
     }
 }
@@ -66,6 +70,7 @@ impl Default for ServerOptions {
 pub struct Server {
     bound: Vec<Bound>,
     options: ServerOptions,
+    tls: Option<Arc<TlsServer>>,
 }
 
 impl Server {
@@ -73,7 +78,7 @@ impl Server {
     /// served when the server [`run`](Self::run)s.
     ///
     /// # Errors
-    /// What the system says.
+    /// What the system says, or what is wrong with the certificates ([`TlsError`](crate::TlsError)).
     pub fn bind(address: SocketAddr, options: ServerOptions) -> io::Result<Self> {
         Self::bind_all(&[address.into()], options)
     }
@@ -82,13 +87,17 @@ impl Server {
     /// answers at, and is removed when the server ends.
     ///
     /// # Errors
-    /// What the system says of the first address that cannot be bound.
+    /// What the system says of the first address that cannot be bound, or what is wrong with the
+    /// certificates ([`TlsError`](crate::TlsError)).
     pub fn bind_all(addresses: &[ListenAddress], options: ServerOptions) -> io::Result<Self> {
+        let tls = options.tls.clone().map(TlsServer::open);
+        let tls = tls.transpose().map_err(io::Error::other)?;
         let alone = addresses.len() == 1;
         let bound = addresses.iter().map(|address| Bound::bind(address, alone));
         Ok(Self {
             bound: bound.collect::<io::Result<_>>()?,
             options,
+            tls,
         })
     }
 
@@ -147,6 +156,7 @@ impl Server {
         let (stop, stopping) = watch::channel(false);
         let mut acceptor = Acceptor {
             hub: hub.clone(),
+            tls: self.tls,
             connections: JoinSet::new(),
             connections_max: options.connections_max,
             stopping,
@@ -177,6 +187,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 struct Acceptor {
     hub: Arc<Hub>,
+    tls: Option<Arc<TlsServer>>,
     connections: JoinSet<()>,
     connections_max: usize,
     stopping: watch::Receiver<bool>,
@@ -203,8 +214,22 @@ impl Acceptor {
             return;
         }
         let (hub, stopping) = (self.hub.clone(), self.stopping.clone());
-        let served = connection::serve(hub, stream, peer, stopping);
-        self.connections.spawn(served);
+        let Some(tls) = self.tls.clone() else {
+            let served = connection::serve(hub, stream, peer, stopping);
+            self.connections.spawn(served);
+            return;
+        };
+        self.connections.spawn(async move {
+            let mut stopped = stopping.clone();
+            let stream = tokio::select! {
+                shaken = tls.accept(stream) => shaken,
+                () = connection::stopped(&mut stopped) => return,
+            };
+            match stream {
+                Ok(stream) => connection::serve(hub, stream, peer, stopping).await,
+                Err(reason) => tracing::warn!(%peer, reason, "refused a connection"),
+            }
+        });
     }
 
     /// Waits for the connections to end, which were told to, and cuts those off that do not: what

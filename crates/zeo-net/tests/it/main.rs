@@ -8,5 +8,6 @@ mod raw;
 mod reconnect;
 mod server;
 mod suite;
+mod tls;
 mod world;
 mod writers;

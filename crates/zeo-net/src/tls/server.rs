@@ -1,0 +1,223 @@
+//! The server's side: handshakes within limits, and files that are read again when they change.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rustls::ServerConfig;
+use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::error::TlsError;
+use super::explain::explain;
+use super::files::Stamp;
+use super::key::KeyPassword;
+use super::trust::Trust;
+use super::verifier::Clients;
+use super::{own_certificate, provider};
+use crate::clock;
+
+/// How a server shows itself, and which clients it takes: the `<ssl>` section of the original.
+///
+/// Clients must show a certificate, always. It must be listed in `authenticate`, or be signed by an
+/// authority that is; the host names in it do not count.
+#[derive(Clone, Debug)]
+pub struct TlsServerOptions {
+    /// The file of the server's certificate, in PEM, followed by what signed it if need be.
+    pub certificate: PathBuf,
+    /// The file of its key; `None` when the key is in the certificate's file.
+    pub key: Option<PathBuf>,
+    /// The password of the key, if it has one.
+    pub password: Option<KeyPassword>,
+    /// A file or a directory of certificates: those of the clients, or of the authority that signed
+    /// theirs. Lists of revoked certificates count, too.
+    pub authenticate: PathBuf,
+    /// How long after a look at the files, at least, a new connection looks again whether they have
+    /// changed.
+    pub look_interval: Duration,
+    /// How long a client may take for its handshake.
+    pub handshake_timeout: Duration,
+    /// How many handshakes are computed at once; further clients wait, within their time.
+    pub handshakes_max: usize,
+}
+
+impl TlsServerOptions {
+    /// These files, a key without a password, and the usual limits.
+    pub fn new(certificate: impl Into<PathBuf>, authenticate: impl Into<PathBuf>) -> Self {
+        Self {
+            certificate: certificate.into(),
+            key: None,
+            password: None,
+            authenticate: authenticate.into(),
+            look_interval: Duration::from_secs(1),
+            handshake_timeout: Duration::from_secs(10),
+            handshakes_max: 256,
+        }
+    }
+
+    /// Tries whether a server could start with these files.
+    ///
+    /// # Errors
+    /// Says which file is missing or wrong.
+    pub fn check(&self) -> Result<(), TlsError> {
+        self.build().map(drop)
+    }
+
+    fn build(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        let trust = read_trust(&self.authenticate)?;
+        let own = own_certificate(&self.certificate, self.key.as_ref(), self.password.as_ref())?;
+        let unusable = |source| TlsError::Unusable {
+            path: self.certificate.clone(),
+            source,
+        };
+        let mut config = ServerConfig::builder_with_provider(provider().clone())
+            .with_safe_default_protocol_versions()
+            .map_err(unusable)?
+            .with_client_cert_verifier(Arc::new(Clients(trust)))
+            .with_cert_resolver(resolver(own));
+        // A session that is resumed shows no certificate: who lost our trust must not come back so.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(Arc::new(config))
+    }
+
+    fn stamp(&self) -> Stamp {
+        let password = match &self.password {
+            Some(KeyPassword::File(path)) => Some(path),
+            Some(KeyPassword::Command(_)) | None => None,
+        };
+        let files = [Some(&self.certificate), self.key.as_ref(), password];
+        Stamp::of(files.into_iter().flatten(), Some(&self.authenticate))
+    }
+}
+
+fn resolver(own: Arc<CertifiedKey>) -> Arc<dyn ResolvesServerCert> {
+    let own = Arc::try_unwrap(own).unwrap_or_else(|own| CertifiedKey::clone(&own));
+    Arc::new(SingleCertAndKey::from(own))
+}
+
+/// The two words that the original's description knows beside a path are refused: neither makes a
+/// server that anybody can use.
+fn read_trust(path: &Path) -> Result<Trust, TlsError> {
+    let refused = |word, what| Err(TlsError::Word { word, what });
+    if path == Path::new("DYNAMIC") {
+        return refused(
+            "DYNAMIC",
+            "it believes no client until Python code in the server adds certificates, which there \
+             is none of here; name a directory: certificates put there count at once",
+        );
+    }
+    if path == Path::new("SIGNED") && !path.exists() {
+        return refused(
+            "SIGNED",
+            "the original takes this for the name of a file, too; name the file that has the \
+             certificate of your authority, and the clients that it signed are taken",
+        );
+    }
+    Trust::read(path)
+}
+
+/// A TLS server's state.
+pub(crate) struct TlsServer {
+    options: TlsServerOptions,
+    state: Mutex<State>,
+    handshakes: Semaphore,
+}
+
+struct State {
+    config: Arc<ServerConfig>,
+    /// How the files looked when they were read, were it in vain.
+    stamp: Stamp,
+    looked: Instant,
+}
+
+impl TlsServer {
+    /// Reads the files.
+    pub(crate) fn open(options: TlsServerOptions) -> Result<Arc<Self>, TlsError> {
+        // Before they are read: a change from now on is seen at the next look.
+        let stamp = options.stamp();
+        let config = options.build()?;
+        Ok(Arc::new(Self {
+            state: Mutex::new(State {
+                config,
+                stamp,
+                looked: clock::now(),
+            }),
+            handshakes: Semaphore::new(options.handshakes_max),
+            options,
+        }))
+    }
+
+    /// What counts now; looks at the files when that was not done for a while.
+    async fn current(self: &Arc<Self>) -> Arc<ServerConfig> {
+        let is_due = {
+            let mut state = self.state.lock();
+            let now = clock::now();
+            let is_due = now.duration_since(state.looked) >= self.options.look_interval;
+            if is_due {
+                state.looked = now;
+            }
+            is_due
+        };
+        if is_due {
+            let server = self.clone();
+            // A panic in there changes nothing of what counts.
+            let _looked = tokio::task::spawn_blocking(move || server.look()).await;
+        }
+        self.state.lock().config.clone()
+    }
+
+    /// Reads the files again if they changed. What is wrong with them is said once.
+    fn look(&self) {
+        let stamp = self.options.stamp();
+        if self.state.lock().stamp == stamp {
+            return;
+        }
+        let built = self.options.build();
+        let mut state = self.state.lock();
+        state.stamp = stamp;
+        match built {
+            Ok(config) => {
+                state.config = config;
+                tracing::info!("the certificates changed and were read again");
+            }
+            Err(error) => {
+                tracing::error!(%error, "the certificates changed and are of no use; the old ones \
+                    stay in force");
+            }
+        }
+    }
+
+    /// Shakes hands with a client.
+    ///
+    /// # Errors
+    /// Why it is no client of ours, for the log.
+    pub(crate) async fn accept<S>(self: &Arc<Self>, stream: S) -> Result<TlsStream<S>, String>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let limit = self.options.handshake_timeout;
+        let mut has_greeted = false;
+        let shaken = tokio::time::timeout(limit, async {
+            // Who says nothing takes nobody's place.
+            let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
+            let hello = hello.await?;
+            has_greeted = true;
+            let config = self.current().await;
+            let _place = self.handshakes.acquire().await.map_err(io::Error::other)?;
+            hello.into_stream(config).await
+        });
+        match shaken.await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(explain(&error)),
+            Err(_) if has_greeted => Err(format!("the handshake took more than {limit:?}")),
+            Err(_) => Err(format!("not a word of TLS within {limit:?}")),
+        }
+    }
+}
