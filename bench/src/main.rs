@@ -3,6 +3,7 @@
 //! Both sides run at the same time on the same content and are measured in turn (ours, theirs,
 //! ours, theirs), so that whatever else the machine does meets both. Medians of the rounds count.
 
+mod clients;
 mod http;
 mod report;
 mod sides;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use crate::storage::StorageBench;
+use crate::zeo::ZeoBench;
 use report::Report;
 
 /// How often each side is measured.
@@ -36,15 +38,18 @@ fn run() -> Result<()> {
     match what.as_str() {
         "storage" => return StorageBench::parse(words)?.run(),
         "storage-worker" => return storage::worker::run(),
-        "http" | "zeo" | "all" => {}
-        _ => bail!("usage: cargo xtask bench [http|zeo|all|storage [--size full|small|tiny]]"),
+        "zeo" => return ZeoBench::parse(words)?.run(),
+        "http" | "clients" | "all" => {}
+        _ => bail!(
+            "usage: cargo xtask bench [http|clients|all|storage|zeo [--size full|small|tiny]]"
+        ),
     }
     let mut report = Report::default();
-    if what != "zeo" {
+    if what != "clients" {
         http::measure(&mut report)?;
     }
     if what != "http" {
-        zeo::measure(&mut report)?;
+        clients::measure(&mut report)?;
     }
     report.publish()
 }

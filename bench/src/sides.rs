@@ -22,6 +22,13 @@ pub(crate) struct Original {
 impl Original {
     /// `runzeo` on a site of its own.
     pub(crate) fn zeo(site: Site) -> Result<Self> {
+        let mut original = Self::serve(site.data(), false)?;
+        original._site = Some(site);
+        Ok(original)
+    }
+
+    /// `runzeo` on a Data.fs, with uvloop where that is wanted: it is used if it can be imported.
+    pub(crate) fn serve(data: &Path, with_uvloop: bool) -> Result<Self> {
         let address = free_address()?;
         let directory = tempfile::tempdir()?;
         let configuration = directory.path().join("zeo.conf");
@@ -30,11 +37,15 @@ impl Original {
             format!(
                 "<zeo>\n  address {address}\n</zeo>\n<filestorage 1>\n  path {}\n</filestorage>\n\
                  <eventlog>\n  level warn\n  <logfile>\n    path STDERR\n  </logfile>\n</eventlog>\n",
-                site.data().display()
+                data.display()
             ),
         )?;
         let program = judge::python()?.with_file_name("runzeo");
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        if with_uvloop {
+            command.env("PYTHONPATH", judge::uvloop()?);
+        }
+        let mut child = command
             .arg("-C")
             .arg(&configuration)
             .current_dir(directory.path())
@@ -51,7 +62,7 @@ impl Original {
             child,
             address,
             _directory: directory,
-            _site: Some(site),
+            _site: None,
         })
     }
 

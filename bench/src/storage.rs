@@ -19,6 +19,9 @@ mod rows;
 mod sheet;
 pub(crate) mod worker;
 
+pub(crate) use raw::RawWriter;
+pub(crate) use sheet::{Better, short};
+
 use made::{Made, Size};
 use sheet::Sheet;
 

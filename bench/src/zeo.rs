@@ -1,150 +1,138 @@
-//! Loads per second of a storage server, asked by genuine ZEO's client, and by ours, which leaves
-//! more of the processors to the servers.
+//! The storage server beside genuine `runzeo`, with and without uvloop, in one run.
+//!
+//! The clients are threads of this program that speak the protocol in raw frames: what is asked is
+//! made of copies of one frame, and of what is answered no more is read than tells its kind. So the
+//! driver is quicker than any of the servers, which a server that answers a constant shows.
 
-use std::time::Duration;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use conformance::{Process, Site, Stopwatch, judge};
-use serde_json::{Value, json};
-use storage::{Oid, Storage, Tid};
-use zeo_net::{ClientOptions, ZeoStorage};
+use anyhow::{Context, Result, bail};
+use conformance::paths;
 
-use crate::report::{Figures, Report};
-use crate::sides::{Original, Side};
-use crate::{ROUNDS, SECONDS};
+mod commits;
+mod constant;
+mod fanout;
+mod import;
+mod loads;
+mod made;
+mod peer;
+mod servers;
+mod sheet;
+mod start;
 
-/// How many client processes ask at the same time.
-const CLIENTS: [usize; 2] = [1, 4];
+use loads::Found;
+use made::Size;
+use servers::Server;
+use sheet::Sheet;
 
-/// How many of our clients do, each from this many threads.
-const NATIVE_CLIENTS: usize = 4;
-const THREADS: usize = 4;
+/// What is measured, and where.
+#[derive(Clone, Debug)]
+pub(crate) struct ZeoBench {
+    size: Size,
+    directory: PathBuf,
+    only: Option<String>,
+}
 
-pub(crate) fn measure(report: &mut Report) -> Result<()> {
-    let site = Site::sound()?;
-    let theirs = Original::zeo(Site::sound()?)?;
-    let data = site.data().to_str().context("the path is text")?;
-    let ours = Process::start(
-        site.directory(),
-        &["zeo", "--data", data, "--listen", "127.0.0.1:0"],
-    )?;
-    let sides = [
-        Side {
-            address: ours.listening()?,
-            pids: vec![ours.pid()],
-        },
-        Side {
-            address: theirs.address(),
-            pids: vec![theirs.pid()],
-        },
-    ];
-    let oids = small_objects();
-    for clients in CLIENTS {
-        eprintln!("bench: loads by {clients} client(s)");
-        let mut figures = [Vec::new(), Vec::new()];
-        for round in 0..ROUNDS {
-            for (side, figures) in sides.iter().zip(&mut figures) {
-                figures.push(ask(side, clients, &oids, round)?);
+/// What `--only` may name: `start` has the memory with it.
+const NAMES: [&str; 5] = ["start", "loads", "commits", "import", "fanout"];
+
+impl ZeoBench {
+    /// Reads `[--size full|small|tiny] [--directory PATH] [--only ROW]`.
+    pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Self> {
+        let mut bench = Self {
+            size: Size::parse("full")?,
+            directory: paths::target().join("bench"),
+            only: None,
+        };
+        while let Some(word) = words.next() {
+            let value = words.next();
+            let value = value.with_context(|| format!("{word} needs a value"))?;
+            match word.as_str() {
+                "--size" => bench.size = Size::parse(&value)?,
+                "--directory" => bench.directory = value.into(),
+                "--only" if NAMES.contains(&value.as_str()) => bench.only = Some(value),
+                "--only" => bail!("there is no row {value:?} among {NAMES:?}"),
+                _ => bail!("unknown: {word}; known are --size, --directory and --only"),
             }
         }
-        let [ours, theirs] = figures;
-        report.add(&format!("loads, {clients} Python client(s)"), ours, theirs);
+        Ok(bench)
     }
-    eprintln!("bench: loads by {NATIVE_CLIENTS} native clients");
-    let mut figures = [Vec::new(), Vec::new()];
-    for _ in 0..ROUNDS {
-        for (side, figures) in sides.iter().zip(&mut figures) {
-            figures.push(ask_natively(side, &oids)?);
+
+    /// Makes the file where it is missing, measures, prints and writes the sheet.
+    pub(crate) fn run(&self) -> Result<()> {
+        fs::create_dir_all(&self.directory)?;
+        let made = made::make(self.size, &self.directory)?;
+        let scratch = tempfile::tempdir_in(&self.directory)?;
+        let mut sheet = Sheet::new(self.size);
+        if self.is_wanted("start") || self.is_wanted("loads") {
+            let place = scratch.path().join("full");
+            let servers = start::measure(&place, &made, self.size, &mut sheet)?;
+            if self.is_wanted("loads") {
+                loads::measure(&servers, self.size, &mut sheet)?;
+            }
+            start::memory(&servers, &mut sheet)?;
         }
-    }
-    let [ours_natively, theirs_natively] = figures;
-    report.add(
-        &format!("loads, {NATIVE_CLIENTS} native clients"),
-        ours_natively,
-        theirs_natively,
-    );
-    ours.stop()?;
-    Ok(())
-}
-
-/// The first objects of the site are its folders, pages and users: records of a common size.
-fn small_objects() -> Vec<u32> {
-    (0..40).collect()
-}
-
-fn ask(side: &Side, clients: usize, oids: &[u32], seed: usize) -> Result<Figures> {
-    let before = side.cpu_us()?;
-    let found = judge::run(
-        "loads.py",
-        &json!({
-            "server": side.address.to_string(),
-            "processes": clients,
-            "seconds": SECONDS,
-            "oids": oids,
-            "seed": seed,
-        }),
-    )?;
-    let field = |value: &Value| {
-        value
-            .as_f64()
-            .with_context(|| format!("not a figure: {found}"))
-    };
-    let loads = field(&found["loads"])?;
-    Ok(Figures {
-        cpu_us: (side.cpu_us()? - before) / loads,
-        per_second: field(&found["per_second"])?,
-        p50_ms: field(&found["p50_ms"])?,
-        p99_ms: field(&found["p99_ms"])?,
-    })
-}
-
-/// The same loads by our own client without its cache, several calls under way on each connection.
-fn ask_natively(side: &Side, oids: &[u32]) -> Result<Figures> {
-    let options = ClientOptions {
-        servers: vec![side.address.to_string()],
-        cache_bytes: 0,
-        ..ClientOptions::default()
-    };
-    let clients = (0..NATIVE_CLIENTS)
-        .map(|_| ZeoStorage::connect(options.clone()))
-        .collect::<Result<Vec<_>, _>>()?;
-    let before = side.cpu_us()?;
-    let end = Duration::from_secs(SECONDS.into());
-    let watch = Stopwatch::start();
-    let mut waits = std::thread::scope(|scope| {
-        let threads: Vec<_> = clients
+        if ["commits", "import", "fanout"]
             .iter()
-            .flat_map(|client| (0..THREADS).map(move |part| (client, part)))
-            .map(|(client, part)| {
-                scope.spawn(move || {
-                    let mut waits = Vec::new();
-                    let mut oids = oids.iter().cycle().skip(part * oids.len() / THREADS);
-                    while watch.elapsed() < end {
-                        let oid = Oid::new(u64::from(*oids.next().context("no objects")?));
-                        let one = Stopwatch::start();
-                        client.load_before(oid, Tid::MAX)?;
-                        waits.push(one.elapsed());
-                    }
-                    anyhow::Ok(waits)
-                })
-            })
-            .collect();
-        let mut all = Vec::new();
-        for thread in threads {
-            all.extend(thread.join().expect("no thread panics")?);
+            .any(|row| self.is_wanted(row))
+        {
+            self.writes(&scratch.path().join("empty"), &mut sheet)?;
         }
-        anyhow::Ok(all)
-    })?;
-    let seconds = watch.elapsed().as_secs_f64();
-    let cpu_us = side.cpu_us()? - before;
-    waits.sort_unstable();
-    let at = |share: usize| waits[(waits.len() - 1) * share / 100].as_secs_f64() * 1_000.0;
-    #[allow(clippy::cast_precision_loss, reason = "counts of a few seconds")]
-    let loads = waits.len() as f64;
-    Ok(Figures {
-        cpu_us: cpu_us / loads,
-        per_second: loads / seconds,
-        p50_ms: at(50),
-        p99_ms: at(99),
-    })
+        sheet.publish(&self.directory)
+    }
+
+    fn writes(&self, place: &Path, sheet: &mut Sheet) -> Result<()> {
+        let servers = Server::start_all(place, None)?;
+        if self.is_wanted("commits") {
+            commits::measure(&servers, place, self.size, sheet)?;
+        }
+        if self.is_wanted("import") {
+            import::measure(&servers, self.size, sheet)?;
+        }
+        if self.is_wanted("fanout") {
+            fanout::measure(&servers, self.size, sheet)?;
+        }
+        Ok(())
+    }
+
+    fn is_wanted(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| only == name)
+    }
+}
+
+/// Asks all servers in turn, so often; what each round found.
+fn rounds_of<T>(
+    servers: &[Server; 3],
+    rounds: usize,
+    mut ask: impl FnMut(&Server) -> Result<T>,
+) -> Result<[Vec<T>; 3]> {
+    let mut found = [Vec::new(), Vec::new(), Vec::new()];
+    for _ in 0..rounds {
+        for (server, found) in servers.iter().zip(&mut found) {
+            found.push(ask(server)?);
+        }
+    }
+    Ok(found)
+}
+
+/// The best of each figure over the rounds of each server: what else the machine does makes all of
+/// them worse, and none better.
+fn rounds(
+    servers: &[Server; 3],
+    rounds: usize,
+    ask: impl FnMut(&Server) -> Result<Found>,
+) -> Result<[Found; 3]> {
+    Ok(rounds_of(servers, rounds, ask)?.map(|found| best(found.into_iter())))
+}
+
+fn best(rounds: impl Iterator<Item = Found>) -> Found {
+    rounds
+        .reduce(|one, other| Found {
+            per_second: one.per_second.max(other.per_second),
+            p50_us: one.p50_us.min(other.p50_us),
+            p99_us: one.p99_us.min(other.p99_us),
+            cpu_us: one.cpu_us.min(other.cpu_us),
+        })
+        .unwrap_or_default()
 }

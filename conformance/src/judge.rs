@@ -26,6 +26,26 @@ pub fn python() -> Result<PathBuf> {
     made.clone().map_err(|message| anyhow::anyhow!(message))
 }
 
+/// The directory that Python finds uvloop in when it is named in `PYTHONPATH`. The environment of
+/// [`python`] is without it, so that the originals can be had either way.
+///
+/// # Errors
+/// When it cannot be installed.
+pub fn uvloop() -> Result<PathBuf> {
+    let directory = paths::workshop().join("uvloop");
+    let environment = python()?;
+    make_once(&directory, UVLOOP, |directory| {
+        eprintln!("conformance: installing {UVLOOP}");
+        let mut pip = pip_install(&environment)?;
+        pip.args(["--no-deps", "--target"]);
+        ran(pip.arg(directory).arg(UVLOOP))
+    })?;
+    Ok(directory)
+}
+
+/// What `ZEO[uvloop]` installs besides.
+const UVLOOP: &str = "uvloop==0.22.1";
+
 /// A program of `judge/`, ready to be given arguments and streams.
 ///
 /// # Errors
@@ -127,26 +147,31 @@ fn install(directory: &Path) -> Result<()> {
         .args(["-m", "venv"])
         .arg(directory)
         .output()?;
-    let mut pip;
-    if whole.status.success() {
-        pip = Command::new(interpreter(directory));
-        pip.args(["-m", "pip"]);
-    } else {
+    if !whole.status.success() {
         // Some systems keep `ensurepip` apart: an environment without pip, filled from outside.
         let bare = ["-m", "venv", "--clear", "--without-pip"];
         ran(Command::new(python).args(bare).arg(directory))?;
-        pip = Command::new(python);
-        pip.args(["-m", "pip", "--python"])
-            .arg(interpreter(directory));
     }
-    pip.args([
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-deps",
-        "--requirement",
-    ]);
-    ran(pip.arg(requirements))
+    let mut pip = pip_install(&interpreter(directory))?;
+    ran(pip.args(["--no-deps", "--requirement"]).arg(requirements))
+}
+
+/// The command that installs for that interpreter, to be told what.
+fn pip_install(interpreter: &Path) -> Result<Command> {
+    let has_own = Command::new(interpreter)
+        .args(["-m", "pip", "--version"])
+        .output()
+        .is_ok_and(|output| output.status.success());
+    let mut pip;
+    if has_own {
+        pip = Command::new(interpreter);
+        pip.args(["-m", "pip"]);
+    } else {
+        pip = Command::new(find_python()?);
+        pip.args(["-m", "pip", "--python"]).arg(interpreter);
+    }
+    pip.args(["install", "--quiet", "--disable-pip-version-check"]);
+    Ok(pip)
 }
 
 fn find_python() -> Result<&'static str> {

@@ -21,9 +21,11 @@ Usage: cargo xtask <command>
                            long rounds, NAME chooses tests
   fuzz [TARGET [SECONDS]]  checks that the fuzz targets compile, or lets one run (with cargo-fuzz
                            and a nightly compiler); `cargo test` replays their corpus
-  bench [http|zeo|all]     timings side by side with Zope and ZEO, written to target/bench/
+  bench [http|clients|all] timings side by side with Zope and ZEO, written to target/bench/
   bench storage [--size full|small|tiny] [--directory PATH] [--only ROW]
                            the same with FileStorage, on a file of 5 GB that is made once
+  bench zeo [--size full|small|tiny] [--directory PATH] [--only ROW]
+                           the same with runzeo, with and without uvloop, by raw clients
 ";
 
 fn main() -> ExitCode {
@@ -37,7 +39,9 @@ fn main() -> ExitCode {
         ["fuzz", target] => report(fuzz(target, "60")),
         ["fuzz", target, seconds] => report(fuzz(target, seconds)),
         ["bench"] => report(bench(&["all"])),
-        ["bench", "http" | "zeo" | "all"] | ["bench", "storage", ..] => report(bench(&words[1..])),
+        ["bench", "http" | "clients" | "all"] | ["bench", "storage" | "zeo", ..] => {
+            report(bench(&words[1..]))
+        }
         ["-h" | "--help" | "help"] => {
             eprint!("{HELP}");
             true

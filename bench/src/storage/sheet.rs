@@ -11,7 +11,7 @@ use crate::report::{commit, show};
 
 /// Which way a figure is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Better {
+pub(crate) enum Better {
     More,
     Less,
 }
@@ -143,7 +143,7 @@ impl Sheet {
 }
 
 /// Three digits that tell something.
-fn short(figure: f64) -> String {
+pub(crate) fn short(figure: f64) -> String {
     match figure {
         figure if figure >= 100.0 => format!("{figure:.0}"),
         figure if figure >= 1.0 => format!("{figure:.1}"),

@@ -16,6 +16,8 @@ use vfs::RealDisk;
 mod commits;
 mod packing;
 
+pub(crate) use commits::syncs_per_second;
+
 /// Reads the task from the standard input and prints the answer.
 pub(crate) fn run() -> Result<()> {
     let mut text = String::new();

@@ -13,10 +13,15 @@ use storage::{Oid, Record, Storage, Tid, TransactionMeta};
 
 use super::{count, number, text};
 
-/// How often a second the disk takes a kilobyte at the end of a file and keeps it.
 pub(super) fn syncs(task: &Value) -> Result<Value> {
-    let seconds = number(task, "seconds")?;
-    let mut file = File::create(Path::new(text(task, "directory")?).join("syncs"))?;
+    let directory = Path::new(text(task, "directory")?);
+    let per_second = syncs_per_second(directory, number(task, "seconds")?)?;
+    Ok(json!({ "per_second": per_second }))
+}
+
+/// How often a second the disk takes a kilobyte at the end of a file and keeps it.
+pub(crate) fn syncs_per_second(directory: &Path, seconds: f64) -> Result<f64> {
+    let mut file = File::create(directory.join("syncs"))?;
     let mut done = 0_u32;
     let watch = Stopwatch::start();
     while watch.elapsed().as_secs_f64() < seconds {
@@ -24,7 +29,7 @@ pub(super) fn syncs(task: &Value) -> Result<Value> {
         file.sync_data()?;
         done += 1;
     }
-    Ok(json!({ "per_second": f64::from(done) / watch.elapsed().as_secs_f64() }))
+    Ok(f64::from(done) / watch.elapsed().as_secs_f64())
 }
 
 /// Commits of one object each, by several writers, each with an object of its own.
