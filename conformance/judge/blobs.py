@@ -61,6 +61,8 @@ class Database:
         transaction.begin()
         found = {}
         for name, blob in self.root.items():
+            if not isinstance(blob, Blob):
+                continue
             with blob.open("r") as file:
                 found[name] = file.read().decode()
         return found

@@ -25,6 +25,7 @@ mod undo;
 mod up;
 mod writing;
 mod zconfig_texts;
+mod zeo_blobs;
 
 use conformance::Site;
 use conformance::http::Request;

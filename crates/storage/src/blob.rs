@@ -21,6 +21,12 @@ pub trait Blobs: Send + Sync {
     /// A name in that directory which is given once. A file that is left there under it, because its
     /// maker was stopped, is removed when the storage is opened again.
     fn staging_file(&self) -> PathBuf;
+
+    /// Where a program that shares the directory leaves a file of that name for the object, which it
+    /// then hands over (`storeBlobShared`). Nothing where the directory is not for sharing.
+    fn shared_file(&self, _oid: Oid, _name: &str) -> Option<PathBuf> {
+        None
+    }
 }
 
 /// Whether a record is a blob's: its first pickle is the bare name of the class

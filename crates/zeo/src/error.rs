@@ -54,6 +54,12 @@ pub enum ProtocolError {
         /// The time that was allowed, in whole seconds.
         seconds: u64,
     },
+    /// The file of a blob could not be read on while it was sent.
+    #[error("a blob could not be read while it was sent: {reason}")]
+    Blob {
+        /// What the system says.
+        reason: String,
+    },
     /// The peer does not read what is sent to it.
     #[error("the peer does not read: {pending} bytes wait to be sent (limit {max})")]
     Stalled {

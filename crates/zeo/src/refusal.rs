@@ -78,6 +78,18 @@ impl Refusal {
         }
     }
 
+    /// `POSKeyError`, of a revision that has no file.
+    pub(crate) fn no_blob(oid: Oid, tid: Tid) -> Self {
+        Self {
+            class: Cow::Borrowed(KEY),
+            data: Value::Tuple(vec![
+                Value::text("No blob file"),
+                Value::id(oid.to_bytes()),
+                Value::id(tid.to_bytes()),
+            ]),
+        }
+    }
+
     /// A transaction that cannot be undone at all.
     pub(crate) fn undo(reason: &'static str) -> Self {
         Self {

@@ -159,12 +159,45 @@ pub enum Request {
     IteratorRecordNext(i64),
     /// `iterator_gc`: forget walks.
     IteratorGc(Vec<i64>),
+    /// `storeBlobStart`: the file of a blob comes, in pieces.
+    BlobStart,
+    /// `storeBlobChunk`: a piece of it.
+    BlobChunk(Vec<u8>),
+    /// `storeBlobEnd`: that was all of it.
+    BlobEnd {
+        /// The object.
+        oid: Oid,
+        /// The transaction that the change is based on.
+        base: Tid,
+        /// The new state.
+        record: Record,
+        /// The client's id of the transaction.
+        id: Value<'static>,
+    },
+    /// `storeBlobShared`: the file of a blob lies in the directory of the object.
+    BlobShared {
+        /// The object.
+        oid: Oid,
+        /// The transaction that the change is based on.
+        base: Tid,
+        /// The new state.
+        record: Record,
+        /// The name of the file there.
+        name: String,
+        /// The client's id of the transaction.
+        id: Value<'static>,
+    },
+    /// `sendBlob`: the file of a revision, which is pushed before the answer.
+    SendBlob {
+        /// The object.
+        oid: Oid,
+        /// The transaction that wrote the revision.
+        tid: Tid,
+    },
     /// A method of the protocol that this server does not offer.
     NotOffered {
         /// Its name.
         method: &'static str,
-        /// Whether it is part of a transaction, which must then not commit without it.
-        is_write: bool,
     },
 }
 
@@ -301,7 +334,7 @@ impl Request {
             },
             "iterator_record_next" => Self::IteratorRecordNext(args.int(0, None)?),
             "iterator_gc" => Self::IteratorGc(args.ints(0)?),
-            _ => return Ok(None),
+            _ => return Self::decode_blob(args),
         }))
     }
 
@@ -362,7 +395,12 @@ impl Request {
             Self::TpcFinish(id) => ("tpc_finish", vec![id.clone()]),
             Self::TpcAbort(id) => ("tpc_abort", vec![id.clone()]),
             Self::ServerStatus => ("server_status", vec![]),
-            Self::NotOffered { method, .. } => (*method, vec![]),
+            Self::BlobStart
+            | Self::BlobChunk(_)
+            | Self::BlobEnd { .. }
+            | Self::BlobShared { .. }
+            | Self::SendBlob { .. } => self.encode_blob(),
+            Self::NotOffered { method } => (*method, vec![]),
             other => other.encode_look_back(),
         };
         (name, Value::Tuple(args))
@@ -446,19 +484,9 @@ pub fn extension_travels(meta: &TransactionMeta) -> bool {
     matches!(decode_extension(&meta.extension), Ok(Value::Map(_)))
 }
 
-/// The methods of the protocol that are not served yet.
+/// The method that the original lists and does not have.
 fn not_offered(name: &str) -> Option<Request> {
-    const READS: [&str; 2] = ["sendBlob", "new_oid"];
-    const WRITES: [&str; 4] = [
-        "storeBlobStart",
-        "storeBlobChunk",
-        "storeBlobEnd",
-        "storeBlobShared",
-    ];
-    let found = |names: &[&'static str]| names.iter().copied().find(|method| *method == name);
-    let read = found(&READS).map(|method| (method, false));
-    let (method, is_write) = read.or_else(|| found(&WRITES).map(|method| (method, true)))?;
-    Some(Request::NotOffered { method, is_write })
+    (name == "new_oid").then_some(Request::NotOffered { method: "new_oid" })
 }
 
 /// The arguments of one call.
@@ -624,5 +652,6 @@ pub(crate) const NEW_OIDS_MAX: usize = 100;
 /// How much of a foreign method name goes into the log.
 const NAME_CHARS_MAX: usize = 60;
 
+mod blobs;
 #[cfg(test)]
 mod tests;

@@ -41,6 +41,26 @@ pub enum Event {
     },
     /// New size figures.
     Resized(StorageStats),
+    /// A part of the file of a blob that was asked for.
+    Blob {
+        /// The object.
+        oid: Oid,
+        /// The transaction that wrote the revision.
+        tid: Tid,
+        /// What came.
+        part: BlobPart,
+    },
+}
+
+/// A part of a blob that the server sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BlobPart {
+    /// It begins.
+    Start,
+    /// The next bytes.
+    Chunk(Vec<u8>),
+    /// That was all.
+    Stop,
 }
 
 /// A result, read as the call it answers promises.
@@ -281,9 +301,23 @@ fn pushed(message: Message<'_>) -> Result<Event, ProtocolError> {
             .zip(oids_of(oids))
             .map(|(tid, oids)| Event::Invalidated { tid, oids }),
         ("info", Some([info])) => stats_of(info).map(Event::Resized),
+        ("receiveBlobStart", Some([oid, tid])) => blob_event(oid, tid, Some(BlobPart::Start)),
+        ("receiveBlobStop", Some([oid, tid])) => blob_event(oid, tid, Some(BlobPart::Stop)),
+        ("receiveBlobChunk", Some([oid, tid, bytes])) => {
+            let bytes = bytes.as_bytes().map(<[u8]>::to_vec);
+            blob_event(oid, tid, bytes.map(BlobPart::Chunk))
+        }
         _ => None,
     };
     event.ok_or_else(|| ProtocolError::unexpected(format!("a push of {:?}", message.name)))
+}
+
+fn blob_event(oid: &Value<'_>, tid: &Value<'_>, part: Option<BlobPart>) -> Option<Event> {
+    Some(Event::Blob {
+        oid: oid_of(oid)?,
+        tid: tid_of(tid)?,
+        part: part?,
+    })
 }
 
 impl Expected {

@@ -48,6 +48,10 @@ impl Blobs for FileStorage {
     fn staging_file(&self) -> PathBuf {
         self.kept_blobs().temporary_file()
     }
+
+    fn shared_file(&self, oid: Oid, name: &str) -> Option<PathBuf> {
+        Some(self.kept_blobs().directory_of(oid).join(name))
+    }
 }
 
 impl Needs for FileStorage {

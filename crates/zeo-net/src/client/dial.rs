@@ -218,7 +218,10 @@ impl Dialogue {
                     return outcome.map_err(|refusal| refused(call, &refusal));
                 }
                 Event::Invalidated { tid, oids } => self.invalidations.push((tid, oids)),
-                Event::Replied { .. } | Event::Resized(_) | Event::Connected(_) => {}
+                Event::Replied { .. }
+                | Event::Resized(_)
+                | Event::Connected(_)
+                | Event::Blob { .. } => {}
             }
         }
     }

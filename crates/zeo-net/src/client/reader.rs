@@ -158,7 +158,7 @@ fn apply(shared: &Shared, link: &Link, event: Event, pending: Option<Pending>) {
         }
         (Event::Invalidated { tid, oids }, _) => cache.invalidate(tid, oids),
         (Event::Resized(stats), _) => shared.state.lock().stats = stats,
-        (Event::Replied { .. } | Event::Connected(_), _) => {}
+        (Event::Replied { .. } | Event::Connected(_) | Event::Blob { .. }, _) => {}
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_blocking;
-use zeo::{Connection, Hub, Job, Outbox, ProtocolError};
+use zeo::{BlobStream, Connection, Hub, Job, Outbox, ProtocolError};
 
 /// How much is read at once.
 const READ_BYTES: usize = 64 << 10;
@@ -120,6 +120,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                 std::thread::Builder::new()
                     .name("pack".to_owned())
                     .spawn(move || job.run())?;
+            } else if job.is_ordered() {
+                // A panic in there costs the connection nothing; the vote finds out.
+                let _the_vote_tells = spawn_blocking(move || job.run()).await;
             } else if job.is_shared() {
                 spawn_blocking(move || job.run());
             } else if job.is_blocking() {
@@ -152,25 +155,56 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
     /// served either; what others push to it gathers up to the limit of the outbox.
     async fn flush(&mut self) -> Result<(), End> {
         let mut was_noticed = false;
-        while self.outbox.take(&mut self.out)? {
-            let (outbox, wake) = (&self.outbox, &self.wake);
-            let (stream, out) = (&mut self.stream, &self.out);
-            let write = async {
-                stream.write_all(out).await?;
-                // Encrypted bytes may wait in the stream itself.
-                stream.flush().await
-            };
-            tokio::select! {
-                written = write => written?,
-                failure = failed(outbox, wake, &mut was_noticed) => return Err(failure.into()),
+        loop {
+            while self.outbox.take(&mut self.out)? {
+                self.send(&mut was_noticed).await?;
             }
-            self.out.clear();
-            self.out.shrink_to(KEEP_BYTES);
+            let Some(stream) = self.outbox.take_stream() else {
+                break;
+            };
+            self.send_blob(stream, &mut was_noticed).await?;
         }
         if was_noticed {
             // It may have been about something else than bytes: a job has ended, a vote has its turn.
             self.wake.notify_one();
         }
+        Ok(())
+    }
+
+    async fn send(&mut self, was_noticed: &mut bool) -> Result<(), End> {
+        let (outbox, wake) = (&self.outbox, &self.wake);
+        let (stream, out) = (&mut self.stream, &self.out);
+        let write = async {
+            stream.write_all(out).await?;
+            // Encrypted bytes may wait in the stream itself.
+            stream.flush().await
+        };
+        tokio::select! {
+            written = write => written?,
+            failure = failed(outbox, wake, was_noticed) => return Err(failure.into()),
+        }
+        self.out.clear();
+        self.out.shrink_to(KEEP_BYTES);
+        Ok(())
+    }
+
+    /// Sends a blob, piece by piece, as fast as the client takes it. All else waits meanwhile, but
+    /// for a vote that gets its turn: others wait for that one.
+    async fn send_blob(&mut self, mut blob: BlobStream, noticed: &mut bool) -> Result<(), End> {
+        let mut is_more = true;
+        while is_more {
+            let mut out = std::mem::take(&mut self.out);
+            let produce = move || (blob.produce(&mut out), blob, out);
+            let produced = spawn_blocking(produce).await.map_err(io::Error::other)?;
+            let more;
+            (more, blob, self.out) = produced;
+            is_more = more?;
+            self.send(noticed).await?;
+            if let Some(vote) = self.connection.granted_vote() {
+                self.spawn(vote);
+            }
+        }
+        self.outbox.end_stream();
         Ok(())
     }
 

@@ -38,6 +38,8 @@ pub struct ServerOptions {
     pub output_bytes_max: usize,
     /// How large one transaction may be: it is kept in memory until its vote.
     pub transaction_bytes_max: usize,
+    /// How large the files of one transaction's blobs may be together.
+    pub blob_bytes_max: u64,
     /// How long a client may take from its turn to commit to the end of its transaction, before it
     /// is dropped; `None` for ever, which is the original's default. Who wants to change the same
     /// objects waits as long.
@@ -59,6 +61,7 @@ impl Default for ServerOptions {
             frame_bytes_max: FRAME_BYTES_MAX,
             output_bytes_max: hub.output_bytes_max,
             transaction_bytes_max: hub.transaction_bytes_max,
+            blob_bytes_max: hub.blob_bytes_max,
             transaction_timeout: hub.transaction_timeout,
             drain: Duration::from_secs(5),
             tls: None,
@@ -145,6 +148,7 @@ impl Server {
             frame_bytes_max: options.frame_bytes_max,
             output_bytes_max: options.output_bytes_max,
             transaction_bytes_max: options.transaction_bytes_max,
+            blob_bytes_max: options.blob_bytes_max,
             transaction_timeout: options.transaction_timeout,
             started: clock::since_1970(),
         };

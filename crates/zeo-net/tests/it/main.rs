@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
+mod blobs;
 mod commits;
 mod limits;
 mod raw;

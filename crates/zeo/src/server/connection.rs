@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use storage::TransactionMeta;
 
+use super::blob_stream::BlobStream;
 use super::desk::{Aborted, Vote};
 use super::facts::UndoQuery;
 use super::finish::Finish;
@@ -13,13 +14,15 @@ use super::job::{Job, Read, Release};
 use super::outbox::{Outbox, ReplyTo};
 use super::pack::Packing;
 use super::served::{Served, count, oid_list};
-use super::transaction::{Ended, Log, Transaction};
+use super::transaction::{Ended, Leftovers, Log, Transaction};
 use crate::frame::{FrameReader, write_frame};
 use crate::looking::named_tid;
 use crate::message::Message;
 use crate::refusal::UNKNOWN_TRANSACTION;
 use crate::request::{BadRequest, Copied, NEW_OIDS_MAX};
 use crate::{Encoding, ProtocolError, Refusal, Request, Value};
+
+mod blobs;
 
 /// The server's end of one connection. Feed it bytes with [`receive`](Self::receive), then take
 /// jobs with [`next_job`](Self::next_job) until there is none, and write out the
@@ -110,6 +113,12 @@ impl Connection {
                 return Ok(job);
             }
         }
+    }
+
+    /// A vote that has waited for its turn and may run now, which [`next_job`](Self::next_job) yields
+    /// too.
+    pub fn granted_vote(&mut self) -> Option<Job> {
+        self.peer.granted_vote()
     }
 
     /// What is to be sent to the client.
@@ -299,6 +308,11 @@ impl Peer {
             }),
             Request::IteratorRecordNext(walk) => self.walk(Step::NextRecord(walk)),
             Request::IteratorGc(walks) => self.walk(Step::Forget(walks)),
+            Request::SendBlob { oid, tid } => {
+                let stream = BlobStream::new(served, oid, tid, to.clone());
+                self.outbox.append_stream(stream);
+                return Ok(None);
+            }
             other => return self.serve_at_once(&served, other, to),
         };
         Ok(Some(Job::read(served, read, to.clone())))
@@ -322,24 +336,17 @@ impl Peer {
                 self.label = Some(label.chars().take(LABEL_CHARS_MAX).collect());
                 to.reply(Value::None);
             }
-            Request::NotOffered { method, is_write } => {
-                return self.decline(method, is_write, to);
-            }
+            Request::NotOffered { method } => return Err(Refusal::not_offered(method)),
             other => return self.commit(served, other, to),
         }
         Ok(None)
     }
 
-    /// A method that is not offered. Where it is part of a transaction, the transaction must not
-    /// commit without it; as these calls are one-way, the vote tells.
-    fn decline(
-        &mut self,
-        method: &'static str,
-        is_write: bool,
-        to: &ReplyTo,
-    ) -> Result<Option<Job>, Refusal> {
+    /// A part of a transaction that the storage does not offer. The transaction must not commit
+    /// without it; as these calls are one-way, the vote tells.
+    fn decline(&mut self, method: &'static str, to: &ReplyTo) -> Result<Option<Job>, Refusal> {
         let refusal = Refusal::not_offered(method);
-        if is_write && let Some(transaction) = self.open_transaction() {
+        if let Some(transaction) = self.open_transaction() {
             transaction.failed.get_or_insert_with(|| refusal.clone());
             if to.id.is_none() {
                 return Ok(None);
@@ -395,14 +402,16 @@ impl Peer {
                 to.reply(Value::None);
                 Ok(None)
             }
-            Request::Undo { .. } if served.storage.undo().is_none() => {
-                self.decline("undoa", true, to)
-            }
+            Request::Undo { .. } if served.storage.undo().is_none() => self.decline("undoa", to),
             Request::Undo { transaction, id } => {
                 self.undo(&transaction, id)?;
                 to.reply(Value::None);
                 Ok(None)
             }
+            Request::BlobStart
+            | Request::BlobChunk(_)
+            | Request::BlobEnd { .. }
+            | Request::BlobShared { .. } => self.blob(served, request, to),
             Request::Vote(id) => self.vote(served, id, to),
             Request::TpcFinish(id) => self.finish(served, &id, to),
             Request::TpcAbort(id) => Ok(self.abort(served, &id, to)),
@@ -446,6 +455,8 @@ impl Peer {
             log: Arc::new(log),
             ended: Ended::default(),
             failed,
+            upload: None,
+            blob_bytes: 0,
             is_waiting: false,
         });
         Ok(())
@@ -534,6 +545,8 @@ impl Peer {
         let Some((voted, log)) = served.turns().finishing(key) else {
             return Err(Refusal::transaction("finish without a vote"));
         };
+        // The storage has files of its own by now.
+        transaction.log = Arc::default();
         let finish = Finish {
             served: served.clone(),
             key,
@@ -562,8 +575,11 @@ impl Peer {
     fn give_up(&mut self, served: &Arc<Served>, to: Option<&ReplyTo>) -> Option<Job> {
         let transaction = self.close_transaction(served)?;
         let key = transaction.key;
-        let aborted = served.abort(key);
-        match aborted {
+        let leftovers = Leftovers {
+            log: Some(transaction.log),
+            upload: transaction.upload,
+        };
+        let voted = match served.abort(key) {
             Aborted::Nothing | Aborted::Voting => None,
             Aborted::Waiting(vote, granted) => {
                 granted.wake();
@@ -571,15 +587,17 @@ impl Peer {
                     .refuse(&Refusal::transaction("aborted while waiting to vote"));
                 None
             }
-            Aborted::Voted(voted) => {
-                let release = Release {
-                    key,
-                    voted: Some(voted),
-                    to: to.cloned(),
-                };
-                Some(Job::release(served.clone(), release))
-            }
-        }
+            Aborted::Voted(voted) => Some(voted),
+        };
+        (voted.is_some() || leftovers.are_some()).then(|| {
+            let release = Release {
+                key: voted.is_some().then_some(key),
+                voted,
+                leftovers,
+                to: to.cloned(),
+            };
+            Job::release(served.clone(), release)
+        })
     }
 
     fn disconnect(&mut self) -> Option<Job> {

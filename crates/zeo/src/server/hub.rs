@@ -28,6 +28,8 @@ pub struct HubOptions {
     pub output_bytes_max: usize,
     /// How large one transaction may be: it is kept in memory until its vote.
     pub transaction_bytes_max: usize,
+    /// How large the files of one transaction's blobs may be together.
+    pub blob_bytes_max: u64,
     /// How long a client may take from its turn to commit to the end of its transaction, before it
     /// is dropped; `None` for ever. Who wants to change the same objects waits meanwhile, so unlike
     /// the original's default ours has an end.
@@ -45,6 +47,7 @@ impl Default for HubOptions {
             frame_bytes_max: FRAME_BYTES_MAX,
             output_bytes_max: 64 << 20,
             transaction_bytes_max: 1 << 30,
+            blob_bytes_max: 1 << 40,
             transaction_timeout: Some(TRANSACTION_TIMEOUT),
             started: Duration::ZERO,
         }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use storage::{CommitError, Oid, Revision, Storage, StorageError, Tid, Voted, Work};
 
+use super::blob_file::BlobFile;
 use super::desk::Vote;
 use super::facts::{UndoQuery, describe_revision, next_record, seconds};
 use super::iterators::{Iterators, Step};
 use super::outbox::ReplyTo;
 use super::pack::Packing;
 use super::served::{Served, count, get_info, oid_list};
-use super::transaction::TransactionKey;
+use super::transaction::{Leftovers, TransactionKey};
 use crate::{Refusal, Value};
 
 /// Work for a storage.
@@ -28,6 +29,14 @@ enum Kind {
     Finish(Work),
     Release(Release),
     Pack(Packing),
+    Upload(Arc<BlobFile>, Piece),
+}
+
+/// What happens to the file of a blob that comes.
+pub(super) enum Piece {
+    Start,
+    Chunk(Vec<u8>),
+    End,
 }
 
 /// A question to the storage.
@@ -46,8 +55,10 @@ pub(super) enum Read {
 
 /// Gives a voted transaction up.
 pub(super) struct Release {
-    pub(super) key: TransactionKey,
+    /// Whose turn ends, if it had one.
+    pub(super) key: Option<TransactionKey>,
     pub(super) voted: Option<Box<dyn Voted>>,
+    pub(super) leftovers: Leftovers,
     /// Who asked for it, unless the client has gone.
     pub(super) to: Option<ReplyTo>,
 }
@@ -70,7 +81,7 @@ enum Outcome {
     },
     Answered(Result<Value<'static>, Refusal>, ReplyTo),
     Voted(Result<Box<dyn Voted>, CommitError>, Vote),
-    Released(TransactionKey, Option<ReplyTo>),
+    Released(Option<TransactionKey>, Option<ReplyTo>),
     /// It has answered by itself.
     Delivered,
 }
@@ -101,6 +112,17 @@ impl Job {
         Self { served, kind }
     }
 
+    pub(super) fn upload(served: Arc<Served>, file: Arc<BlobFile>, piece: Piece) -> Self {
+        let kind = Kind::Upload(file, piece);
+        Self { served, kind }
+    }
+
+    /// Whether it must be done before the connection's next job is asked for, by a thread that may
+    /// wait.
+    pub fn is_ordered(&self) -> bool {
+        matches!(self.kind, Kind::Upload(..))
+    }
+
     /// Whether it may take hours, so that it needs a thread beside those that others wait for. It
     /// answers whenever it is done; the connection may be gone by then.
     pub fn is_lasting(&self) -> bool {
@@ -116,7 +138,11 @@ impl Job {
                 Read::Walk(_, step) => step.is_search(),
                 _ => false,
             },
-            Kind::Vote(_) | Kind::Finish(_) | Kind::Release(_) | Kind::Pack(_) => true,
+            Kind::Vote(_)
+            | Kind::Finish(_)
+            | Kind::Release(_)
+            | Kind::Pack(_)
+            | Kind::Upload(..) => true,
         }
     }
 
@@ -158,9 +184,22 @@ impl Job {
                 work.run();
                 Outcome::Delivered
             }
-            Kind::Release(Release { key, voted, to }) => {
-                drop(voted);
+            Kind::Release(Release {
+                key,
+                voted,
+                leftovers,
+                to,
+            }) => {
+                drop((voted, leftovers));
                 Outcome::Released(key, to)
+            }
+            Kind::Upload(file, piece) => {
+                match piece {
+                    Piece::Start => file.start(),
+                    Piece::Chunk(bytes) => file.append(&bytes),
+                    Piece::End => file.end(),
+                }
+                Outcome::Delivered
             }
             Kind::Pack(packing) => {
                 packing.perform(&served);
@@ -191,7 +230,9 @@ impl Done {
             Outcome::Voted(result, vote) => deliver_vote(served, result, vote),
             Outcome::Delivered => None,
             Outcome::Released(key, to) => {
-                served.end_turn(key);
+                if let Some(key) = key {
+                    served.end_turn(key);
+                }
                 if let Some(to) = to {
                     to.reply(Value::None);
                 }
@@ -271,8 +312,9 @@ fn deliver_vote(
             if let Err(voted) = kept {
                 to.refuse(&Refusal::transaction("aborted while voting"));
                 let release = Release {
-                    key,
+                    key: Some(key),
                     voted: Some(voted),
+                    leftovers: Leftovers::default(),
                     to: None,
                 };
                 return Some(Job::release(served, release));

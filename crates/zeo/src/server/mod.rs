@@ -4,6 +4,8 @@
 //! whatever thread it likes, and writes out what gathers in the connection's [`Outbox`]. Nothing
 //! here waits for the disk or for a peer.
 
+mod blob_file;
+mod blob_stream;
 mod claims;
 mod connection;
 mod desk;
@@ -18,6 +20,7 @@ mod served;
 mod status;
 mod transaction;
 
+pub use blob_stream::BlobStream;
 pub use connection::Connection;
 pub use hub::{Hub, HubOptions};
 pub use job::{Done, Job};

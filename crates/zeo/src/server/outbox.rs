@@ -1,9 +1,11 @@
 //! What is to be sent to one client, in one order.
 
+use std::collections::VecDeque;
 use std::mem;
 
 use parking_lot::Mutex;
 
+use super::blob_stream::BlobStream;
 use crate::message::{write_error, write_reply};
 use crate::{Encoding, ProtocolError, Refusal, Value};
 
@@ -18,6 +20,10 @@ pub struct Outbox {
 #[derive(Default)]
 struct State {
     bytes: Vec<u8>,
+    /// Blobs that go out behind the bytes, each with the bytes behind it.
+    streams: VecDeque<(Option<BlobStream>, Vec<u8>)>,
+    /// How many bytes wait, all in all.
+    pending: usize,
     failure: Option<ProtocolError>,
 }
 
@@ -46,17 +52,14 @@ impl Outbox {
             return false;
         }
         // Whoever was woken for what is there already has not taken it yet.
-        let was_empty = state.bytes.is_empty();
-        if state.failure.is_none() {
-            if state.bytes.len() > self.bytes_max {
-                state.failure = Some(ProtocolError::Stalled {
-                    pending: state.bytes.len(),
-                    max: self.bytes_max,
-                });
-                state.bytes = Vec::new();
-            } else {
-                write(&mut state.bytes);
-            }
+        let was_empty = state.bytes.is_empty() && state.streams.is_empty();
+        if state.takes_more(self.bytes_max) {
+            let State { bytes, streams, .. } = &mut *state;
+            let last = streams.back_mut().map_or(bytes, |(_, behind)| behind);
+            let before = last.len();
+            write(last);
+            let written = last.len() - before;
+            state.pending += written;
         }
         let is_news = was_empty || state.failure.is_some();
         drop(state);
@@ -69,6 +72,35 @@ impl Outbox {
     /// Has the driver look again: there may be something else than bytes.
     pub(super) fn wake(&self) {
         (self.wake)();
+    }
+
+    /// Appends a blob: all that is appended later goes out behind it.
+    pub(super) fn append_stream(&self, stream: BlobStream) {
+        let mut state = self.state.lock();
+        if state.takes_more(self.bytes_max) {
+            state.pending += STREAM_BYTES;
+            state.streams.push_back((Some(stream), Vec::new()));
+        }
+        drop(state);
+        (self.wake)();
+    }
+
+    /// The blob that is to be sent now: to be asked for when there are no bytes to take. There are
+    /// none before it has [ended](Self::end_stream).
+    pub fn take_stream(&self) -> Option<BlobStream> {
+        let mut state = self.state.lock();
+        let is_next = state.bytes.is_empty();
+        let (stream, _) = state.streams.front_mut().filter(|_| is_next)?;
+        stream.take()
+    }
+
+    /// The blob that was taken is sent.
+    pub fn end_stream(&self) {
+        let mut state = self.state.lock();
+        if let Some((_, behind)) = state.streams.pop_front() {
+            state.pending = state.pending.saturating_sub(STREAM_BYTES);
+            state.bytes = behind;
+        }
     }
 
     /// Ends the connection: what is not yet sent is dropped.
@@ -86,6 +118,7 @@ impl Outbox {
         if let Some(failure) = &state.failure {
             return Err(failure.clone());
         }
+        state.pending -= state.bytes.len();
         if out.is_empty() {
             mem::swap(&mut state.bytes, out);
         } else {
@@ -99,11 +132,30 @@ impl Outbox {
         self.state.lock().failure.clone()
     }
 
-    /// How many bytes wait.
+    /// How many bytes wait, without the blobs that are still to be read.
     pub fn pending(&self) -> usize {
-        self.state.lock().bytes.len()
+        self.state.lock().pending
     }
 }
+
+impl State {
+    /// Whether more may be appended; the connection has failed where too much waits.
+    fn takes_more(&mut self, bytes_max: usize) -> bool {
+        if self.failure.is_none() && self.pending > bytes_max {
+            self.failure = Some(ProtocolError::Stalled {
+                pending: self.pending,
+                max: bytes_max,
+            });
+            self.bytes = Vec::new();
+            self.streams = VecDeque::new();
+            self.pending = 0;
+        }
+        self.failure.is_none()
+    }
+}
+
+/// What a blob that waits to be sent takes in memory, about.
+const STREAM_BYTES: usize = 512;
 
 /// Where the answer to one call goes.
 #[derive(Clone)]

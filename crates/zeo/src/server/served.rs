@@ -245,6 +245,7 @@ pub(super) fn get_info(storage: &dyn Storage) -> Value<'static> {
     let iterates = storage.iterate().is_some();
     let undoes = storage.undo().is_some();
     let interfaces = [
+        ("ZODB.interfaces", "IBlobStorage", storage.blobs().is_some()),
         ("ZODB.interfaces", "IStorageIteration", iterates),
         ("ZODB.interfaces", "IStorageUndoable", undoes),
         (

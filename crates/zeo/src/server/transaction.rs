@@ -1,11 +1,16 @@
 //! A client's transaction before its vote: a log, as nothing is checked or locked until then.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use storage::{Commit, CommitError, Conflict, Oid, Record, Storage, Tid, TransactionMeta, Voted};
+use storage::{
+    Commit, CommitError, Conflict, Oid, Record, Storage, StorageError, Tid, TransactionMeta, Voted,
+    is_blob_record,
+};
 
+use super::blob_file::BlobFile;
 use super::claims::{Claim, Intent};
 use crate::refusal::serials;
 use crate::{Refusal, Value};
@@ -24,8 +29,26 @@ pub(super) struct Transaction {
     pub(super) ended: Ended,
     /// Why it cannot commit: something it needs is not offered, or it is too large.
     pub(super) failed: Option<Refusal>,
+    /// The file that comes.
+    pub(super) upload: Option<Arc<BlobFile>>,
+    /// How much all its files have.
+    pub(super) blob_bytes: u64,
     /// Its vote waits for its turn, as far as the connection knows.
     pub(super) is_waiting: bool,
+}
+
+/// What a transaction leaves behind that takes a while to drop.
+#[derive(Default)]
+pub(super) struct Leftovers {
+    pub(super) log: Option<Arc<Log>>,
+    pub(super) upload: Option<Arc<BlobFile>>,
+}
+
+impl Leftovers {
+    /// Whether there is anything.
+    pub(super) fn are_some(&self) -> bool {
+        self.upload.is_some() || self.log.as_ref().is_some_and(|log| log.has_files())
+    }
 }
 
 /// Tells the connection that a job ended its transaction.
@@ -76,6 +99,8 @@ struct Store {
     oid: Oid,
     base: Tid,
     record: Record,
+    /// The file of a blob.
+    file: Option<Arc<BlobFile>>,
 }
 
 impl Log {
@@ -94,14 +119,37 @@ impl Log {
     }
 
     pub(super) fn store(&mut self, oid: Oid, base: Tid, record: Record) {
-        self.bytes += record.len() + STORE_BYTES;
-        let store = Store { oid, base, record };
+        self.put(Store {
+            oid,
+            base,
+            record,
+            file: None,
+        });
+    }
+
+    /// A store of a blob. The client has sent an ordinary one of the same record before it.
+    pub(super) fn store_blob(&mut self, oid: Oid, base: Tid, record: Record, file: Arc<BlobFile>) {
+        self.put(Store {
+            oid,
+            base,
+            record,
+            file: Some(file),
+        });
+    }
+
+    fn put(&mut self, mut store: Store) {
+        let oid = store.oid;
+        self.bytes += store.record.len() + STORE_BYTES;
         match self.by_oid.get(&oid) {
             Some(&index) => {
-                let old = std::mem::replace(&mut self.changes[index], Change::Store(store));
-                if let Change::Store(old) = old {
+                if let Change::Store(old) = &mut self.changes[index] {
                     self.bytes -= old.record.len() + STORE_BYTES;
+                    // A merged record does not come with its file once more.
+                    if store.file.is_none() && is_blob_record(&store.record) {
+                        store.file = old.file.take();
+                    }
                 }
+                self.changes[index] = Change::Store(store);
             }
             None => {
                 self.by_oid.insert(oid, self.changes.len());
@@ -135,6 +183,13 @@ impl Log {
     pub(super) fn check(&mut self, oid: Oid, base: Tid) {
         self.bytes += STORE_BYTES;
         self.checks.push((oid, base));
+    }
+
+    /// Whether it stores blobs, so that to drop it takes a while.
+    pub(super) fn has_files(&self) -> bool {
+        let has_file =
+            |change: &Change| matches!(change, Change::Store(store) if store.file.is_some());
+        self.changes.iter().any(has_file)
     }
 
     /// What it takes in memory, about.
@@ -182,15 +237,20 @@ impl Log {
     /// Does it all in the storage, up to the vote.
     pub(super) fn vote(&self, storage: &Arc<dyn Storage>) -> Result<Box<dyn Voted>, CommitError> {
         let (storage, meta) = (storage.clone(), self.meta.clone());
+        let blobs = Arc::clone(&storage);
+        let staging = || {
+            let blobs = blobs.blobs().ok_or(StorageError::Unsupported {
+                operation: "storing blobs",
+            })?;
+            Ok(blobs.staging_file())
+        };
         let mut commit: Box<dyn Commit> = match self.copied {
             Some((tid, is_packed)) => storage.begin_restore(meta, tid, is_packed)?,
             None => storage.begin(meta)?,
         };
         for change in &self.changes {
             match change {
-                Change::Store(store) => {
-                    commit.store(store.oid, store.base, store.record.clone())?;
-                }
+                Change::Store(store) => store.replay(&mut *commit, &staging)?,
                 Change::Delete { oid, base } => commit.delete(*oid, *base)?,
                 Change::Restore {
                     oid,
@@ -221,6 +281,23 @@ impl Log {
                 record.map_or(Value::None, |record| Value::bytes(record)),
             ),
         ])
+    }
+}
+
+impl Store {
+    fn replay(
+        &self,
+        commit: &mut dyn Commit,
+        staging: &dyn Fn() -> Result<PathBuf, StorageError>,
+    ) -> Result<(), StorageError> {
+        let record = self.record.clone();
+        match &self.file {
+            None => commit.store(self.oid, self.base, record),
+            Some(file) => {
+                let path = file.name_again(staging()?)?;
+                commit.store_blob(self.oid, self.base, record, path)
+            }
+        }
     }
 }
 

@@ -453,14 +453,11 @@ fn a_transaction_that_needs_what_is_not_offered_fails_at_its_vote() {
     let hub = hub(Encoding::Pickle);
     let mut client = Client::registered(&hub);
     let id = client.begin(OID, Tid::ZERO, b"state");
-    client.send(&Request::NotOffered {
-        method: "storeBlobShared",
-        is_write: true,
-    });
+    client.send(&Request::BlobStart);
     assert_eq!(client.error, None, "the connection stays");
     let refusal = client.ask(&Request::Vote(id.clone())).unwrap_err();
     let text = refusal.to_commit_error().to_string();
-    assert!(text.contains("does not offer storeBlobShared"), "{text}");
+    assert!(text.contains("does not offer blobs"), "{text}");
     assert_eq!(
         client.ask(&Request::TpcFinish(id.clone())),
         Ok(Reply::Nothing)

@@ -83,10 +83,7 @@ fn calls_before_register_unknown_ones_and_a_second_register_close() {
     assert!(matches!(twice.error, Some(ProtocolError::Method { .. })));
 
     let mut unknown = Client::registered(&hub);
-    unknown.send(&Request::NotOffered {
-        method: "__init__",
-        is_write: false,
-    });
+    unknown.send(&Request::NotOffered { method: "__init__" });
     assert!(matches!(unknown.error, Some(ProtocolError::Method { .. })));
 }
 
@@ -165,11 +162,8 @@ fn a_store_without_a_transaction_closes_and_a_vote_is_refused() {
 fn what_is_not_offered_is_refused_and_the_connection_stays() {
     let hub = hub(Encoding::Pickle);
     let mut client = Client::registered(&hub);
-    let blob = Request::NotOffered {
-        method: "sendBlob",
-        is_write: false,
-    };
-    let refusal = client.ask(&blob).unwrap_err();
+    let never = Request::NotOffered { method: "new_oid" };
+    let refusal = client.ask(&never).unwrap_err();
     assert_eq!(refusal.class(), "builtins.NotImplementedError");
     assert_eq!(client.ask(&Request::Ping), Ok(Reply::Nothing));
     assert_eq!(
