@@ -18,7 +18,10 @@ Usage: cargo xtask <command>
                            stray white space and paths
   conformance [--full] [NAME]
                            the tests against the real binary and genuine Python; --full runs the
-                           long rounds, NAME chooses tests
+                           long rounds, those of `sim` too, NAME chooses tests
+  sim [--seed N | --seeds N | --full]
+                           clients, hub, storage, disk and clock under one seed: lives through that
+                           one, through as many, or through some ten thousand
   fuzz [TARGET [SECONDS]]  checks that the fuzz targets compile, or lets one run (with cargo-fuzz
                            and a nightly compiler); `cargo test` replays their corpus
   bench [http|clients|all] timings side by side with Zope and ZEO, written to target/bench/
@@ -35,6 +38,10 @@ fn main() -> ExitCode {
         ["ci"] => ci::run(),
         ["tidy"] => report(tidy::run()),
         ["conformance", rest @ ..] => report(conformance(rest)),
+        ["sim"] => report(simulation(None)),
+        ["sim", "--full"] => report(simulation(Some(ALL_SEEDS))),
+        ["sim", "--seed", seed] => report(simulation(Some(("ZODIAC_SEED", seed)))),
+        ["sim", "--seeds", count] => report(simulation(Some(("ZODIAC_SEEDS", count)))),
         ["fuzz"] => report(succeeds(cargo().args(["check", "--manifest-path", FUZZ]))),
         ["fuzz", target] => report(fuzz(target, "60")),
         ["fuzz", target, seconds] => report(fuzz(target, seconds)),
@@ -78,6 +85,20 @@ fn conformance(arguments: &[&str]) -> Result<(), String> {
             }
         }
     }
+    succeeds(&mut command)?;
+    match arguments {
+        ["--full"] => simulation(Some(ALL_SEEDS)),
+        _ => Ok(()),
+    }
+}
+
+const ALL_SEEDS: (&str, &str) = ("ZODIAC_SEEDS", "40000");
+
+fn simulation(seeds: Option<(&str, &str)>) -> Result<(), String> {
+    let mut command = cargo();
+    command.args(["test", "--package", "zeo", "--test", "it", "--"]);
+    command.args(["simulation::any_interleaving", "--nocapture"]);
+    command.envs(seeds);
     succeeds(&mut command)
 }
 

@@ -9,5 +9,6 @@ mod loads;
 mod pack;
 mod pair;
 mod refusals;
+mod simulation;
 mod timeouts;
 mod undo;
