@@ -111,3 +111,28 @@ fn zconfig() {
 fn merge() {
     replay("merge", "none");
 }
+
+#[test]
+fn zeo_frames() {
+    replay("zeo_frames", "none");
+}
+
+#[test]
+fn zeo_pickle() {
+    replay("zeo_pickle", "none");
+}
+
+#[test]
+fn zeo_msgpack() {
+    replay("zeo_msgpack", "none");
+}
+
+#[test]
+fn zeo_connection() {
+    replay("zeo_connection", "none");
+}
+
+#[test]
+fn zeo_session() {
+    replay("zeo_session", "none");
+}
