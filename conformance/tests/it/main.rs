@@ -5,6 +5,7 @@
 mod alike;
 mod backup;
 mod bad_input;
+mod beside_zeo;
 mod blobs;
 mod conflicts;
 mod crash;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::beside_zeo::nagios::ZeoNagios;
+use crate::beside_zeo::pack::Zeopack;
 use crate::config::{Config, Count, LogFormat, ServerAddress};
 
 /// Runs a Zope site as a cluster: a load balancer that users see, publishers that compute pages,
@@ -45,6 +47,10 @@ pub(crate) enum Command {
     Config(ConfigCommand),
     /// Tools for a Data.fs: look into it, check it, change it
     Fs(crate::fs::Fs),
+    /// Ask ZEO servers to pack, in the place of the script zeopack
+    Zeopack(Zeopack),
+    /// Ask a ZEO server how it is, in the place of the Nagios plugin zeo-nagios
+    ZeoNagios(ZeoNagios),
 }
 
 /// What every role takes.

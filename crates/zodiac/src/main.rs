@@ -1,5 +1,6 @@
 //! Zodiac: a Zope cluster in one binary. Each subcommand is one role; `up` runs them all.
 
+mod beside_zeo;
 mod cli;
 mod clock;
 mod config;
@@ -20,7 +21,7 @@ use clap::Parser;
 use crate::cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(beside_zeo::command_line(std::env::args_os().collect()));
     match run(cli) {
         Ok(status) => status,
         Err(error) => {
@@ -55,6 +56,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Publish(arguments) => roles::publish::run(&arguments),
         Command::Balance(arguments) => roles::balance::run(&arguments),
         Command::Config(arguments) => roles::config::run(&arguments),
+        Command::Zeopack(arguments) => return Ok(beside_zeo::pack::run(&arguments)?),
+        Command::ZeoNagios(arguments) => return Ok(beside_zeo::nagios::run(&arguments)?),
     }?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,85 @@
+//! Where a server is, and a connection to it.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use super::python;
+
+/// The address of a ZEO server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ServerAddress {
+    /// A host and a port.
+    Inet(String, u16),
+    /// A socket in the file system.
+    Unix(String),
+}
+
+/// A connection; reads and writes give up after the time that it was made with.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Inet(TcpStream),
+    Unix(UnixStream),
+}
+
+impl ServerAddress {
+    /// Connects, waiting for each of the name's addresses up to `timeout`.
+    pub(super) fn connect(&self, timeout: Duration) -> io::Result<Stream> {
+        let (host, port) = match self {
+            Self::Unix(path) => {
+                let stream = UnixStream::connect(path)?;
+                stream.set_read_timeout(Some(timeout))?;
+                stream.set_write_timeout(Some(timeout))?;
+                return Ok(Stream::Unix(stream));
+            }
+            Self::Inet(host, port) => (host.as_str(), *port),
+        };
+        let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in (host, port).to_socket_addrs()? {
+            match TcpStream::connect_timeout(&address, timeout) {
+                Ok(stream) => {
+                    stream.set_nodelay(true)?;
+                    stream.set_read_timeout(Some(timeout))?;
+                    stream.set_write_timeout(Some(timeout))?;
+                    return Ok(Stream::Inet(stream));
+                }
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+}
+
+/// As Python shows it.
+impl fmt::Display for ServerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(host, port) => write!(f, "({}, {port})", python::quoted(host)),
+            Self::Unix(path) => f.write_str(&python::quoted(path)),
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Inet(stream) => stream.read(buffer),
+            Self::Unix(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Inet(stream) => stream.write(bytes),
+            Self::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
