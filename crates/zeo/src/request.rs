@@ -274,7 +274,7 @@ impl Request {
             "tpc_begin" => args.begin()?,
             "storea" => Self::Store {
                 oid: args.oid(0)?,
-                base: args.tid(1)?,
+                base: args.base(1)?,
                 record: Record::from(args.bytes(2)?),
                 id: args.any(3)?,
             },
@@ -535,6 +535,15 @@ impl Args<'_> {
 
     fn tid(&self, index: usize) -> Result<Tid, Refusal> {
         Tid::try_from(self.bytes(index)?).map_err(|_| self.wrong(index, "a tid of eight bytes"))
+    }
+
+    /// What a store is based on. Of a new object the original takes whatever is given, None and text
+    /// among it; for others those are no transaction, and a conflict.
+    fn base(&self, index: usize) -> Result<Tid, Refusal> {
+        match self.elements.get(index) {
+            Some(Value::None | Value::Text(_)) => Ok(Tid::ZERO),
+            _ => self.tid(index),
+        }
     }
 
     fn flag(&self, index: usize) -> bool {

@@ -163,7 +163,7 @@ impl EventLog {
                 FieldValue::Float(since.as_secs_f64() * 1_000.0)
             }
             "levelno" => FieldValue::Integer(record.level),
-            "levelname" => FieldValue::Text(level_name(*record.metadata.level()).into()),
+            "levelname" => FieldValue::Text(level_name(record.level).into()),
             "lineno" => FieldValue::Integer(record.metadata.line().unwrap_or_default().into()),
             "process" => FieldValue::Integer(std::process::id().into()),
             "processName" => FieldValue::Text("MainProcess".into()),
@@ -207,21 +207,34 @@ fn number(level: Level) -> i64 {
     }
 }
 
-fn level_name(level: Level) -> &'static str {
-    match level {
-        Level::ERROR => "ERROR",
-        Level::WARN => "WARNING",
-        Level::INFO => "INFO",
-        Level::DEBUG => "DEBUG",
-        Level::TRACE => "TRACE",
+/// Python's number of an event's level. What goes under the original's own name and is an error is
+/// critical there: a client that was disconnected while it kept others from committing.
+fn event_number(metadata: &Metadata<'_>) -> i64 {
+    match *metadata.level() {
+        Level::ERROR if metadata.target() == CRITICAL_TARGET => CRITICAL,
+        level => number(level),
     }
 }
+
+fn level_name(level: i64) -> &'static str {
+    match level {
+        CRITICAL => "CRITICAL",
+        40 => "ERROR",
+        30 => "WARNING",
+        20 => "INFO",
+        10 => "DEBUG",
+        _ => "TRACE",
+    }
+}
+
+const CRITICAL: i64 = 50;
+const CRITICAL_TARGET: &str = "ZEO.StorageServer";
 
 struct EventLayer(Arc<EventLog>);
 
 impl<S: Subscriber> Layer<S> for EventLayer {
     fn enabled(&self, metadata: &Metadata<'_>, _context: Context<'_, S>) -> bool {
-        number(*metadata.level()) >= self.0.level
+        event_number(metadata) >= self.0.level
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
@@ -234,7 +247,7 @@ impl<S: Subscriber> Layer<S> for EventLayer {
         ];
         let least = levels
             .into_iter()
-            .find(|level| number(*level) >= self.0.level);
+            .find(|level| number(*level) >= self.0.level.min(number(Level::ERROR)));
         Some(least.map_or(LevelFilter::OFF, LevelFilter::from_level))
     }
 
@@ -243,7 +256,7 @@ impl<S: Subscriber> Layer<S> for EventLayer {
         event.record(&mut message);
         self.0.write(&Record {
             metadata: event.metadata(),
-            level: number(*event.metadata().level()),
+            level: event_number(event.metadata()),
             time: vfs::unix_time(),
             message: message.text + &message.fields,
         });

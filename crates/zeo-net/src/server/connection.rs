@@ -54,7 +54,8 @@ pub(super) async fn serve<S>(
     let end = task.run(stopping).await;
     let label = task.connection.label();
     match end {
-        Ok(()) => tracing::debug!(label, "disconnected"),
+        // As the original says it: scripts look for clients by their labels.
+        Ok(()) => tracing::info!(target: "ZEO.StorageServer", "({label}) disconnected"),
         Err(End::Io(error)) => tracing::info!(label, %error, "connection lost"),
         Err(End::Protocol(error)) => tracing::warn!(label, %error, "connection closed"),
     }

@@ -12,13 +12,13 @@ impl Request {
             "storeBlobChunk" => Self::BlobChunk(args.bytes(0)?.to_vec()),
             "storeBlobEnd" => Self::BlobEnd {
                 oid: args.oid(0)?,
-                base: args.tid(1)?,
+                base: args.base(1)?,
                 record: Record::from(args.bytes(2)?),
                 id: args.any(3)?,
             },
             "storeBlobShared" => Self::BlobShared {
                 oid: args.oid(0)?,
-                base: args.tid(1)?,
+                base: args.base(1)?,
                 record: Record::from(args.bytes(2)?),
                 name: args.text(3)?,
                 id: args.any(4)?,

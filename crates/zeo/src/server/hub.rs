@@ -121,7 +121,7 @@ impl Hub {
                 let error = ProtocolError::TransactionTimeout {
                     seconds: allowed.as_secs(),
                 };
-                tracing::error!(client = client.name, storage = served.name, "{error}");
+                tracing::error!(target: "ZEO.StorageServer", storage = served.name, "({}) {error}", client.name);
                 client.outbox.fail(error);
             }
         }

@@ -244,8 +244,17 @@ pub(super) fn get_info(storage: &dyn Storage) -> Value<'static> {
     let interface = |module, name| Value::Tuple(vec![Value::text(module), Value::text(name)]);
     let iterates = storage.iterate().is_some();
     let undoes = storage.undo().is_some();
+    let has_blobs = storage.blobs().is_some();
+    // In the order in which the original's FileStorage has them. What can undo can also restore, and
+    // delete single objects.
     let interfaces = [
-        ("ZODB.interfaces", "IBlobStorage", storage.blobs().is_some()),
+        (
+            "ZODB.interfaces",
+            "IBlobStorageRestoreable",
+            has_blobs && undoes,
+        ),
+        ("ZODB.interfaces", "IBlobStorage", has_blobs),
+        ("ZODB.interfaces", "IStorageRestoreable", undoes),
         ("ZODB.interfaces", "IStorageIteration", iterates),
         ("ZODB.interfaces", "IStorageUndoable", undoes),
         (
@@ -253,6 +262,7 @@ pub(super) fn get_info(storage: &dyn Storage) -> Value<'static> {
             "IStorageCurrentRecordIteration",
             iterates,
         ),
+        ("ZODB.interfaces", "IExternalGC", undoes),
         ("ZODB.interfaces", "IStorage", true),
         ("zope.interface", "Interface", true),
     ];

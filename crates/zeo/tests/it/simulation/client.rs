@@ -358,7 +358,7 @@ impl Client {
                     let asked = self.calls.remove(&id).expect("an answer to a call");
                     self.answered(asked, outcome, stamp, witnesses)?;
                 }
-                Event::Resized(_) => {}
+                Event::Resized(_) | Event::Blob { .. } => {}
             }
         }
         Ok(())
