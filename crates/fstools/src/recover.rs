@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use filestorage::{
-    Damage, Positions, RawRecord, RawTransaction, Status, Step, Survey, UnfinishedTail,
+    Damage, Positions, RawRecord, RawTransaction, Status, Step, Survey, SurveyedTransaction,
+    UnfinishedTail,
 };
 use storage::{Oid, StorageError, Tid};
 use vfs::{Disk, File, OpenMode, SequentialWriter};
@@ -33,7 +34,7 @@ mod witness;
 
 use doubts::Doubts;
 use input::{CLOSING_BYTES, Candidate, Input, Reading};
-use lines::{LostLine, RecoverLine};
+use lines::{LostLine, MendedLine, RecoverLine};
 use segments::Segments;
 use witness::Finding;
 
@@ -86,6 +87,8 @@ struct Recovery<'a> {
     last_tid: Tid,
     /// How far what was copied last lies before its place.
     gap: u64,
+    /// The transaction before: its id, where it began once, and where it is.
+    before: Option<(Tid, u64, u64)>,
     /// Objects with a record that was lost, and none behind it: where it was.
     lost: BTreeMap<Oid, u64>,
     /// Headers that others contradict, and the index beside the damaged file.
@@ -135,6 +138,7 @@ impl<'a> Recovery<'a> {
             positions: Positions::default(),
             last_tid: Tid::ZERO,
             gap: 0,
+            before: None,
             lost: BTreeMap::new(),
             doubts: Doubts::find(survey)?,
             misplaced: BTreeMap::new(),
@@ -150,19 +154,7 @@ impl<'a> Recovery<'a> {
         let mut walk = survey.walk().across_gaps();
         while let Some(step) = walk.next_step()? {
             match step {
-                Step::Transaction(found)
-                    if found.status == Status::UNDONE && !self.doubts.is_revived(found.origin) =>
-                {
-                    self.gap = found.origin - found.offset;
-                }
-                Step::Transaction(found) => {
-                    self.gap = found.origin - found.offset;
-                    let after = found.offset + found.bytes;
-                    match self.input.candidate(found.offset, found.origin, after)? {
-                        Some(candidate) => self.transaction(&candidate)?,
-                        None => self.skip(found.offset, after, "no sound header")?,
-                    }
-                }
+                Step::Transaction(found) => self.found(&found)?,
                 Step::Damage(Damage {
                     resumed: Some(resumed),
                     offset,
@@ -175,8 +167,60 @@ impl<'a> Recovery<'a> {
             }
             self.listener.reached(walk.next_offset());
         }
+        self.tell_cut(walk.next_offset())?;
         self.tell_lost_objects()?;
         self.finish(output)
+    }
+
+    fn found(&mut self, found: &SurveyedTransaction) -> Result<(), ToolError> {
+        let (start, after) = (found.offset, found.offset + found.bytes);
+        let by_walk = found.origin - start;
+        let gap = self.input.gap(start, after, by_walk)?;
+        let is_told = self.gap == gap || by_walk == gap;
+        let expected = start.wrapping_add(self.gap);
+        self.gap = gap;
+        let origin = start.wrapping_add(gap);
+        let before = self.before.replace((found.tid, origin, start));
+        if let Some((tid, same, first)) = before
+            && (tid, same) == (found.tid, origin)
+            && self.input.is_same(first, start, found.bytes)?
+        {
+            return self.tell_lost(LostLine {
+                offset: start,
+                bytes: found.bytes,
+                tid: Some(tid),
+                kept_records: 0,
+                what: format!("the transaction is there twice, also at {first}; that one counts"),
+            });
+        }
+        if !is_told && expected < origin {
+            let bytes = origin - expected;
+            let what = "they are missing: the records behind them name later places".to_owned();
+            self.tell_lost(LostLine {
+                offset: start,
+                bytes,
+                tid: None,
+                kept_records: 0,
+                what,
+            })?;
+        } else if !is_told {
+            let more = expected - origin;
+            let what = format!("it and what follows lie {more} bytes too far behind");
+            self.count.mended += 1;
+            self.listener.tell(Line::Mended(MendedLine {
+                offset: start,
+                tid: found.tid,
+                oid: None,
+                what,
+            }))?;
+        }
+        if found.status == Status::UNDONE && !self.doubts.is_revived(origin) {
+            return Ok(());
+        }
+        match self.input.candidate(start, origin, after)? {
+            Some(candidate) => self.transaction(&candidate),
+            None => self.skip(start, after, "no sound header"),
+        }
     }
 
     /// A transaction whose header, length and closing length agree.
@@ -203,7 +247,7 @@ impl<'a> Recovery<'a> {
 
     /// What is between two transactions: perhaps one with a single broken field.
     fn damage(&mut self, offset: u64, resumed: u64, what: &str) -> Result<(), ToolError> {
-        let origin = offset + self.gap;
+        let origin = offset.wrapping_add(self.gap);
         let Some(candidate) = self.input.candidate(offset, origin, resumed)? else {
             return self.skip(offset, resumed, what);
         };
@@ -223,7 +267,7 @@ impl<'a> Recovery<'a> {
     }
 
     fn skip(&mut self, offset: u64, resumed: u64, what: &str) -> Result<(), ToolError> {
-        let origin = offset + self.gap;
+        let origin = offset.wrapping_add(self.gap);
         let mut at = offset;
         // What can be read of the records tells whose newest revision is lost.
         while at + RawRecord::BYTES <= resumed {
@@ -232,7 +276,7 @@ impl<'a> Recovery<'a> {
             };
             let is_record = record.transaction == origin && record.version_bytes == 0;
             if is_record && record.bytes() <= resumed - at {
-                self.lose(record.oid, at + self.gap);
+                self.lose(record.oid, at.wrapping_add(self.gap));
                 at += record.bytes();
             } else {
                 at += 1;
@@ -306,10 +350,11 @@ impl<'a> Recovery<'a> {
         let is_suspect = reading.is_suspect || reading.broken.is_some();
         let mut at = candidate.records;
         while at < reading.end {
-            let Some(record) = self.record(at, at + self.gap)? else {
+            let Some(record) = self.record(at, at.wrapping_add(self.gap))? else {
                 break;
             };
-            if let Some(Finding::Doubtful(likely)) = self.doubts.finding(at + self.gap) {
+            if let Some(Finding::Doubtful(likely)) = self.doubts.finding(at.wrapping_add(self.gap))
+            {
                 self.tell_doubtful(at, reading.tid, record.oid, likely)?;
                 let what = format!("nobody can say whose the record at {at} is");
                 measure.broken.get_or_insert(what);
@@ -475,7 +520,7 @@ impl<'a> Recovery<'a> {
         self.write(&header.encode(&candidate.meta))?;
         let mut at = candidate.records;
         while at < measure.end {
-            let Some(record) = self.record(at, at + self.gap)? else {
+            let Some(record) = self.record(at, at.wrapping_add(self.gap))? else {
                 break;
             };
             if measure.lost.binary_search(&at).is_err() {
@@ -485,11 +530,12 @@ impl<'a> Recovery<'a> {
         }
         if measure.broken.is_none() {
             let output = self.count.bytes;
-            self.segments.push(at + self.gap, at, output, CLOSING_BYTES);
+            self.segments
+                .push(at.wrapping_add(self.gap), at, output, CLOSING_BYTES);
         }
         self.write(&header.length.to_be_bytes())?;
         let saved = self.doubts.index.as_ref();
-        let is_unsaved = saved.is_some_and(|saved| at + self.gap >= saved.end());
+        let is_unsaved = saved.is_some_and(|saved| at.wrapping_add(self.gap) >= saved.end());
         for (oid, at) in copy.newest {
             self.positions.set(oid, at);
             self.lost.remove(&oid);
@@ -527,9 +573,11 @@ impl<'a> Recovery<'a> {
             record.bytes()
         };
         let output = self.count.bytes;
-        self.segments.push(at + self.gap, at, output, copied);
+        self.segments
+            .push(at.wrapping_add(self.gap), at, output, copied);
         if record.transaction != copy.origin {
-            self.misplaced.insert(at + self.gap, copy.origin);
+            self.misplaced
+                .insert(at.wrapping_add(self.gap), copy.origin);
         }
         self.write(&header.encode())?;
         self.count.records += 1;

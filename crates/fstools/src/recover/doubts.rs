@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use filestorage::{Damage, Positions, RawRecord, Status, Step, Survey};
 use storage::{Oid, StorageError, Tid};
 
-use super::input::{CLOSING_BYTES, Input};
+use super::input::{CLOSING_BYTES, Candidate, Input};
 use super::witness::{self, Finding, Neighbours, Node};
 
 /// What is known of the file before anything is copied. Places are those that pointers name.
@@ -14,11 +14,18 @@ pub(super) struct Doubts {
     /// An index that is of this file.
     pub(super) index: Option<Positions>,
     findings: BTreeMap<u64, Finding>,
+    /// Objects of which the index says nothing that counts.
+    mistrusted: BTreeSet<Oid>,
     /// Transactions that say they were undone, with records that others lead to.
     revived: BTreeSet<u64>,
 }
 
 impl Doubts {
+    /// Whether the index is displaced where it speaks of that object.
+    pub(super) fn is_mistrusted(&self, oid: Oid) -> bool {
+        self.mistrusted.contains(&oid)
+    }
+
     pub(super) fn finding(&self, at: u64) -> Option<Finding> {
         self.findings.get(&at).copied()
     }
@@ -42,7 +49,7 @@ impl Doubts {
         gap: u64,
     ) -> Result<bool, StorageError> {
         if let Some(index) = &self.index
-            && index.end() > offset + gap
+            && index.end() > offset.wrapping_add(gap)
         {
             return Ok(true);
         }
@@ -87,7 +94,8 @@ impl Doubts {
         this.index = saved.into_iter().find(|saved| Some(saved.end()) == end);
         if !revived.is_empty() || this.index.is_some() {
             this.revived = revived;
-            around = Look::of(survey, &this, this.index.as_ref())?.around;
+            let look = Look::of(survey, &this, this.index.as_ref())?;
+            (around, this.mistrusted) = (look.around, look.mistrusted);
         }
         if !around.places.is_empty() {
             this.findings = this.judge(survey, around)?;
@@ -111,6 +119,7 @@ impl Doubts {
                 match event {
                     Event::Record { at, node } => around.collect(at, node, &mut nodes),
                     Event::Lost(from, to) => lost.push((from, to)),
+                    Event::Moved(from, to) => note_moved(&mut lost, from, to),
                     Event::Undone(..) | Event::End(_) => {}
                 }
                 Ok(())
@@ -127,6 +136,7 @@ impl Doubts {
             nodes,
             index: self.index.as_ref(),
             lost: &lost,
+            mistrusted: &self.mistrusted,
         }))
     }
 }
@@ -168,6 +178,8 @@ enum Event {
     Lost(u64, u64),
     /// An undone transaction.
     Undone(u64, u64),
+    /// A transaction begins at the second place, where the first one was expected.
+    Moved(u64, u64),
     /// A transaction or something broken ends.
     End(u64),
 }
@@ -178,6 +190,7 @@ struct Look<'a> {
     is_of_this_file: bool,
     last: Positions,
     around: Around,
+    mistrusted: BTreeSet<Oid>,
     lost: Vec<(u64, u64)>,
     undone: Vec<(u64, u64)>,
     revived: BTreeSet<u64>,
@@ -195,6 +208,7 @@ impl<'a> Look<'a> {
             is_of_this_file: false,
             last: Positions::default(),
             around: Around::default(),
+            mistrusted: BTreeSet::new(),
             lost: Vec::new(),
             undone: Vec::new(),
             revived: BTreeSet::new(),
@@ -238,6 +252,7 @@ impl<'a> Look<'a> {
                 }
             }
             Event::Lost(from, to) => self.lost.push((from, to)),
+            Event::Moved(from, to) => note_moved(&mut self.lost, from, to),
             Event::Undone(from, to) => self.undone.push((from, to)),
             Event::End(end) => {
                 self.end = end;
@@ -285,7 +300,13 @@ impl<'a> Look<'a> {
         if !self.is_of_this_file {
             return;
         }
-        for (oid, at, found) in disputed {
+        disputed.sort_unstable_by_key(|(_, at, _)| *at);
+        let trusted = self.trusted(index, &disputed);
+        for ((oid, at, found), is_trusted) in disputed.into_iter().zip(trusted) {
+            if !is_trusted {
+                self.mistrusted.insert(oid);
+                continue;
+            }
             self.around.add(oid, &[at, found]);
             self.revive(at);
         }
@@ -294,6 +315,45 @@ impl<'a> Look<'a> {
                 self.around.add(oid, &[at]);
             }
         }
+    }
+
+    /// Whether each disputed entry is one of few among entries that agree. An index that is displaced
+    /// from some place on, as one from before a pack is, says nothing there.
+    fn trusted(&self, index: &Positions, disputed: &[(Oid, u64, u64)]) -> Vec<bool> {
+        let mut agreeing = vec![0_u64; disputed.len() + 1];
+        for (oid, at) in index.iter() {
+            if self.last.get(oid) == Some(at) {
+                agreeing[disputed.partition_point(|(_, other, _)| *other < at)] += 1;
+            }
+        }
+        let around = |number: usize| {
+            let (mut low, mut high) = (number, number + 1);
+            let mut agree = agreeing[low].min(AROUND) + agreeing[high].min(AROUND);
+            let mut against = 1;
+            while agree + against < AROUND && (low > 0 || high < disputed.len()) {
+                if low > 0 {
+                    low -= 1;
+                    (agree, against) = (agree + agreeing[low].min(AROUND), against + 1);
+                }
+                if high < disputed.len() {
+                    high += 1;
+                    (agree, against) = (agree + agreeing[high].min(AROUND), against + 1);
+                }
+            }
+            agree >= against
+        };
+        (0..disputed.len()).map(around).collect()
+    }
+}
+
+/// What is missing is lost. What is there twice, or was put between, is not before it.
+fn note_moved(lost: &mut Vec<(u64, u64)>, from: u64, to: u64) {
+    if from < to {
+        lost.push((from, to));
+    }
+    lost.retain(|(start, _)| *start < to);
+    if let Some((_, end)) = lost.last_mut() {
+        *end = to.min(*end);
     }
 }
 
@@ -306,12 +366,20 @@ fn each_record(
     let mut input = Input::new(survey);
     let mut walk = survey.walk().across_gaps();
     let (mut gap, mut last) = (0, Tid::ZERO);
+    let mut before = None;
     while let Some(step) = walk.next_step()? {
         let (offset, after, is_sound) = match step {
             Step::Transaction(found) => {
-                gap = found.origin - found.offset;
-                if found.status == Status::UNDONE && !doubts.is_revived(found.origin) {
-                    visit(Event::Undone(found.origin, found.origin + found.bytes))?;
+                let end = found.offset + found.bytes;
+                let known = input.gap(found.offset, end, found.origin - found.offset)?;
+                let origin = found.offset.wrapping_add(known);
+                visit(Event::Moved(found.offset.wrapping_add(gap), origin))?;
+                gap = known;
+                if before.replace((found.tid, origin)) == Some((found.tid, origin)) {
+                    continue;
+                }
+                if found.status == Status::UNDONE && !doubts.is_revived(origin) {
+                    visit(Event::Undone(origin, origin + found.bytes))?;
                     continue;
                 }
                 last = last.max(found.tid);
@@ -330,7 +398,7 @@ fn each_record(
                 (tail.offset, tail.offset + tail.bytes, false)
             }
         };
-        let candidate = input.candidate(offset, offset + gap, after)?;
+        let candidate = input.candidate(offset, offset.wrapping_add(gap), after)?;
         let reading = match &candidate {
             Some(candidate) => Some(input.read(candidate, last)?),
             None => None,
@@ -338,25 +406,38 @@ fn each_record(
         let reading = reading.filter(|reading| is_sound || (reading.records > 0 && reading.agrees));
         let mut at = after;
         if let (Some(candidate), Some(reading)) = (candidate, reading) {
-            at = candidate.records;
-            while at < reading.end {
-                let Some(record) = input.record(at)? else {
-                    break;
-                };
-                let is_packed = candidate.header.status == Status::PACKED;
-                let node = input.node(at, candidate.origin, &record, is_packed)?;
-                visit(Event::Record { at: at + gap, node })?;
-                at += record.bytes();
-            }
+            at = visit_records(&mut input, &candidate, reading.end, gap, visit)?;
             if reading.broken.is_some() {
-                visit(Event::Lost(at + gap, after + gap))?;
+                visit(Event::Lost(at.wrapping_add(gap), after.wrapping_add(gap)))?;
             }
         } else {
-            visit(Event::Lost(offset + gap, at + gap))?;
+            visit(Event::Lost(offset.wrapping_add(gap), at.wrapping_add(gap)))?;
         }
-        visit(Event::End(after + gap))?;
+        visit(Event::End(after.wrapping_add(gap)))?;
     }
     Ok(())
+}
+
+/// Gives the place behind the last one.
+fn visit_records(
+    input: &mut Input<'_>,
+    candidate: &Candidate,
+    end: u64,
+    gap: u64,
+    visit: &mut dyn FnMut(Event) -> Result<(), StorageError>,
+) -> Result<u64, StorageError> {
+    let is_packed = candidate.header.status == Status::PACKED;
+    let mut at = candidate.records;
+    while at < end {
+        let Some(record) = input.record(at)? else {
+            break;
+        };
+        let node = input.node(at, candidate.origin, &record, is_packed)?;
+        let place = at.wrapping_add(gap);
+        visit(Event::Record { at: place, node })?;
+        at += record.bytes();
+    }
+    Ok(at)
 }
 
 impl Input<'_> {
@@ -385,5 +466,7 @@ impl Input<'_> {
 const COLLECTIONS: usize = 4;
 /// So many records around contradictions are kept in memory; with more, all of them are doubtful.
 const NODES_MAX: usize = 1 << 20;
+/// So many entries next to one say whether an index can be believed there.
+const AROUND: u64 = 16;
 /// With so many contradictions, and more than agree, an index is another file's.
 const DISPUTED_MIN: u64 = 1000;

@@ -90,6 +90,75 @@ impl<'a> Input<'a> {
         Ok(self.array(at)?.as_ref().map(RawTransaction::decode))
     }
 
+    /// How far the transaction lies from where it was once, by the places that its records name: `gap`
+    /// is that of the one before it. A single record is believed where others say the same.
+    pub(super) fn gap(&mut self, start: u64, after: u64, gap: u64) -> Result<u64, StorageError> {
+        let Some((said, records)) = self.said_gap(start, after)? else {
+            return Ok(gap);
+        };
+        if said == gap || records > 1 {
+            return Ok(said);
+        }
+        let size = self.survey.size();
+        let Some(next) = self.transaction(after)? else {
+            return Ok(gap);
+        };
+        let end = after.checked_add(next.length);
+        let end = end.and_then(|end| end.checked_add(CLOSING_BYTES));
+        let Some(end) = end.filter(|end| *end <= size) else {
+            return Ok(gap);
+        };
+        let behind = self.said_gap(after, end)?;
+        Ok(match behind {
+            Some((behind, _)) if behind == said => said,
+            _ => gap,
+        })
+    }
+
+    /// Whether the bytes are the same at both places.
+    pub(super) fn is_same(
+        &mut self,
+        one: u64,
+        other: u64,
+        bytes: u64,
+    ) -> Result<bool, StorageError> {
+        let mut done = 0;
+        while done < bytes {
+            let count = usize::try_from(bytes - done).unwrap_or(usize::MAX);
+            let count = count.min(WINDOW_BYTES);
+            let first = self.bytes(one + done, count)?.map(<[u8]>::to_vec);
+            if first.as_deref() != self.bytes(other + done, count)? {
+                return Ok(false);
+            }
+            done += count as u64;
+        }
+        Ok(true)
+    }
+
+    /// What all records of a transaction say of that, and how many they are.
+    fn said_gap(&mut self, start: u64, after: u64) -> Result<Option<(u64, u64)>, StorageError> {
+        let Some(candidate) = self.candidate(start, start, after)? else {
+            return Ok(None);
+        };
+        let (mut at, mut said, mut records) = (candidate.records, None, 0);
+        while at < candidate.end {
+            let record = self.record(at)?;
+            let Some(record) = record.filter(|record| {
+                record.bytes() <= candidate.end - at && record.tid == candidate.header.tid
+            }) else {
+                return Ok(None);
+            };
+            if *said.get_or_insert(record.transaction) != record.transaction {
+                return Ok(None);
+            }
+            records += 1;
+            at += record.bytes();
+        }
+        let said = said.filter(|said| *said < PLACE_MAX);
+        // It may lie behind where it was as well as before that.
+        Ok(said.map(|said| (said.wrapping_sub(start), records)))
+    }
+
     /// What begins at `start` and ends with a closing length before `after`; none where its texts
     /// have no room.
     pub(super) fn candidate(
@@ -296,3 +365,5 @@ impl<'a> Input<'a> {
 /// The length of the closing length.
 pub(super) const CLOSING_BYTES: u64 = 8;
 const WINDOW_BYTES: usize = 1 << 20;
+/// No file is so long.
+const PLACE_MAX: u64 = 1 << 60;

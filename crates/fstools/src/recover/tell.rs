@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use filestorage::RawRecord;
+use filestorage::{Positions, RawRecord};
 use storage::{Oid, StorageError, Tid};
 
 use super::input::{Candidate, Reading};
@@ -22,14 +22,16 @@ impl Recovery<'_> {
     ) -> Result<(), ToolError> {
         let mut at = from;
         while at < to {
-            let record = self.record(at, at + self.gap)?;
+            let record = self.record(at, at.wrapping_add(self.gap))?;
             let Some(record) = record.filter(|record| record.transaction == candidate.origin)
             else {
                 break;
             };
-            self.lose(record.oid, at + self.gap);
-            if let Some(Finding::Doubtful(Some(likely))) = self.doubts.finding(at + self.gap) {
-                self.lose(likely, at + self.gap);
+            self.lose(record.oid, at.wrapping_add(self.gap));
+            if let Some(Finding::Doubtful(Some(likely))) =
+                self.doubts.finding(at.wrapping_add(self.gap))
+            {
+                self.lose(likely, at.wrapping_add(self.gap));
             }
             at = at.saturating_add(record.bytes());
         }
@@ -56,7 +58,7 @@ impl Recovery<'_> {
             let Some(record) = self.input.record(at)? else {
                 break;
             };
-            let what = match self.doubts.finding(at + self.gap) {
+            let what = match self.doubts.finding(at.wrapping_add(self.gap)) {
                 Some(Finding::Is(oid)) => {
                     let what = format!("it is a record of this object, not of {}", record.oid);
                     Some((oid, what))
@@ -111,12 +113,29 @@ impl Recovery<'_> {
         Ok(self.listener.tell(Line::Lost(line))?)
     }
 
+    /// Tells of what the index knows behind the end of the file.
+    pub(super) fn tell_cut(&mut self, end: u64) -> Result<(), ToolError> {
+        let known = self.doubts.index.as_ref().map_or(0, Positions::end);
+        let missing = known.saturating_sub(end.wrapping_add(self.gap));
+        if missing == 0 {
+            return Ok(());
+        }
+        self.tell_lost(LostLine {
+            offset: end,
+            bytes: missing,
+            tid: None,
+            kept_records: 0,
+            what: "the file ends here, and the index beside it knows of more".to_owned(),
+        })
+    }
+
     pub(super) fn tell_lost_objects(&mut self) -> Result<(), ToolError> {
         if self.count.lost_spans > 0
             && let Some(saved) = self.doubts.index.take()
         {
             for (oid, at) in saved.iter() {
-                if self.segments.find(at).is_none() && !self.unsaved.contains(&oid) {
+                let is_known = !self.doubts.is_mistrusted(oid);
+                if is_known && self.segments.find(at).is_none() && !self.unsaved.contains(&oid) {
                     self.lose(oid, at);
                 }
             }

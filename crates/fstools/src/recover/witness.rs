@@ -50,11 +50,14 @@ pub(super) struct Neighbours<'a> {
     pub(super) index: Option<&'a Positions>,
     /// From where to where nothing could be read.
     pub(super) lost: &'a [(u64, u64)],
+    /// Objects of which the index says nothing that counts.
+    pub(super) mistrusted: &'a BTreeSet<Oid>,
 }
 
 /// Judges all records of the neighbourhood.
 pub(super) fn judge(mut all: Neighbours<'_>) -> BTreeMap<u64, Finding> {
     let mut findings = BTreeMap::new();
+    let mut contradicted = all.follow_index(&mut findings);
     // What is put right may be the witness that was missing elsewhere.
     for _ in 0..ROUNDS_MAX {
         let sure = all.each(|at, weighed| match weighed.finding() {
@@ -71,15 +74,20 @@ pub(super) fn judge(mut all: Neighbours<'_>) -> BTreeMap<u64, Finding> {
             }
         }
     }
-    let doubtful = all.each(|at, weighed| match weighed.finding() {
-        Some(Finding::Doubtful(likely)) => Some((at, likely)),
-        // A record that was put right and is contradicted still.
-        Some(Finding::Is(oid)) => Some((at, Some(oid))),
-        _ => None,
-    });
-    for (at, likely) in doubtful {
-        findings.insert(at, Finding::Doubtful(likely));
-        all.nodes.remove(&at);
+    contradicted.retain(|(at, _)| !findings.contains_key(at));
+    all.set_aside(contradicted, &mut findings);
+    // Without an impostor others may be seen to be one.
+    for _ in 0..ROUNDS_MAX {
+        let doubtful = all.each(|at, weighed| match weighed.finding() {
+            Some(Finding::Doubtful(likely)) => Some((at, likely)),
+            // A record that was put right and is contradicted still.
+            Some(Finding::Is(oid)) => Some((at, Some(oid))),
+            _ => None,
+        });
+        if doubtful.is_empty() {
+            break;
+        }
+        all.set_aside(doubtful, &mut findings);
     }
     let previous = all.each(|at, weighed| {
         let own = weighed.own;
@@ -154,6 +162,63 @@ impl Weighed {
 }
 
 impl Neighbours<'_> {
+    /// Where the index names a place for another object than the record there, and no other record
+    /// speaks for that one, the index is right if all that it says of such places fits together.
+    /// Gives the records where it does not.
+    fn follow_index(&mut self, findings: &mut BTreeMap<u64, Finding>) -> Vec<(u64, Option<Oid>)> {
+        let links = Links::new(self);
+        let mut claims: BTreeMap<u64, (Oid, Oid)> = BTreeMap::new();
+        for (&at, node) in &self.nodes {
+            if let Some(&said) = links.indexed.get(&at)
+                && said != node.oid
+                && self.case(&links, at, node, node.oid).support == 0
+            {
+                claims.insert(at, (node.oid, said));
+            }
+        }
+        let all = claims.clone();
+        while !claims.is_empty() {
+            for (at, (_, said)) in &claims {
+                self.set(*at, *said);
+            }
+            let links = Links::new(self);
+            let wrong = claims.iter().filter(|(at, (_, said))| {
+                let node = self.nodes.get(at);
+                node.is_none_or(|node| self.case(&links, **at, node, *said).against > 0)
+            });
+            let wrong: Vec<(u64, Oid)> = wrong.map(|(at, (was, _))| (*at, *was)).collect();
+            if wrong.is_empty() {
+                break;
+            }
+            for (at, was) in wrong {
+                claims.remove(&at);
+                self.set(at, was);
+            }
+        }
+        for (at, (_, said)) in &claims {
+            findings.insert(*at, Finding::Is(*said));
+        }
+        let rest = all.into_iter().filter(|(at, _)| !claims.contains_key(at));
+        rest.map(|(at, (_, said))| (at, Some(said))).collect()
+    }
+
+    fn set_aside(
+        &mut self,
+        doubtful: Vec<(u64, Option<Oid>)>,
+        findings: &mut BTreeMap<u64, Finding>,
+    ) {
+        for (at, likely) in doubtful {
+            findings.insert(at, Finding::Doubtful(likely));
+            self.nodes.remove(&at);
+        }
+    }
+
+    fn set(&mut self, at: u64, oid: Oid) {
+        if let Some(node) = self.nodes.get_mut(&at) {
+            node.oid = oid;
+        }
+    }
+
     fn each<T>(&self, mut visit: impl FnMut(u64, &Weighed) -> Option<T>) -> Vec<T> {
         let links = Links::new(self);
         let nodes = self.nodes.iter();
@@ -214,7 +279,8 @@ impl Neighbours<'_> {
         if self.skips(links, at, node, oid) {
             case.against += 1;
         }
-        if let Some(index) = self.index.filter(|index| at < index.end()) {
+        let index = self.index.filter(|_| !self.mistrusted.contains(&oid));
+        if let Some(index) = index.filter(|index| at < index.end()) {
             let named = index.get(oid);
             if named == Some(at) {
                 case.support += 1;
@@ -303,7 +369,7 @@ impl Links {
             }
         }
         for (oid, at) in all.index.iter().flat_map(|index| index.iter()) {
-            if all.nodes.contains_key(&at) {
+            if all.nodes.contains_key(&at) && !all.mistrusted.contains(&oid) {
                 this.indexed.insert(at, oid);
             }
         }

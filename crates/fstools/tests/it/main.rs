@@ -27,6 +27,7 @@ mod live;
 mod many;
 mod recover;
 mod recover_headers;
+mod recover_random;
 mod transfer;
 mod undo;
 
