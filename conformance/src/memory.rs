@@ -1,4 +1,4 @@
-//! How much memory this process has, and how long it has computed, as Linux counts it.
+//! How much memory a process has, and how long it has computed, as Linux counts it.
 
 use std::fs;
 
@@ -10,6 +10,14 @@ use anyhow::{Context, Result};
 /// Where the system does not tell.
 pub fn resident_bytes() -> Result<u64> {
     status("VmRSS:")
+}
+
+/// What another process has in memory now.
+///
+/// # Errors
+/// Where there is no such process, or the system does not tell.
+pub fn resident_bytes_of(process: u32) -> Result<u64> {
+    status_of(&process.to_string(), "VmRSS:")
 }
 
 /// The most that was in memory at once since [`forget_peak`].
@@ -46,7 +54,11 @@ pub fn processor_seconds() -> Result<f64> {
 const TICKS_A_SECOND: f64 = 100.0;
 
 fn status(field: &str) -> Result<u64> {
-    let text = fs::read_to_string("/proc/self/status")?;
+    status_of("self", field)
+}
+
+fn status_of(process: &str, field: &str) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = text.lines().find_map(|line| line.strip_prefix(field));
     let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
     let kilobytes: u64 = kilobytes.context("no figure of memory")?.parse()?;

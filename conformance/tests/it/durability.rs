@@ -18,12 +18,7 @@ const WRITERS: usize = 4;
 
 #[test]
 fn every_acknowledged_write_survives_a_killed_storage_server() {
-    let seed = std::env::var("ZODIAC_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-        .unwrap_or_else(|| fastrand::u64(..));
-    eprintln!("ZODIAC_SEED={seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
+    let mut random = fastrand::Rng::with_seed(crate::seed());
     let rounds = if crate::is_full() { 60 } else { 6 };
 
     let site = sound_site();

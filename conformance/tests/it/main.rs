@@ -7,12 +7,15 @@ mod backup;
 mod bad_input;
 mod beside_zeo;
 mod blobs;
+mod committers;
 mod conflicts;
 mod crash;
 mod differential;
 mod durability;
 mod genuine_zeo;
+mod hostile;
 mod judges;
+mod killed_zeo;
 mod load;
 mod merging;
 mod outage;
@@ -22,6 +25,7 @@ mod recover;
 mod relay;
 mod runzeo;
 mod tools;
+mod two_zopes;
 mod undo;
 mod up;
 mod writing;
@@ -34,6 +38,15 @@ use conformance::http::Request;
 /// Whether the long rounds are wanted: `cargo xtask conformance --full`.
 fn is_full() -> bool {
     std::env::var("ZODIAC_CONFORMANCE").is_ok_and(|value| value == "full")
+}
+
+/// The seed of what is random, said so that it can be given again.
+fn seed() -> u64 {
+    let given = std::env::var("ZODIAC_SEED").ok();
+    let seed = given.and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+    eprintln!("ZODIAC_SEED={seed}");
+    seed
 }
 
 /// A folder for many small files of which nothing has to last: in memory, where the system has such
