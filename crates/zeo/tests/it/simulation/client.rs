@@ -416,7 +416,10 @@ impl Client {
                 self.ready(witnesses);
             }
             (Asked::Changes { since }, Ok(Reply::Invalidations(changes))) => {
-                if let Some((tid, oids)) = changes {
+                // What a pack took away was not changed, as far as the storage can tell.
+                if let Some((tid, oids)) = changes
+                    && since >= witnesses.packed
+                {
                     Self::check_changes(since, tid, &oids, &history);
                 }
             }
