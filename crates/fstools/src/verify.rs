@@ -28,7 +28,9 @@ pub fn verify(survey: &Survey, listener: &mut dyn Listener) -> Result<Verdict, T
             hidden: false,
             nodes: Nodes::default(),
             inflater: Inflater::default(),
+            saved: survey.saved_index().into_iter().collect(),
         };
+        verify.saved.extend(survey.saved_checkpoint());
         verify.run()?;
         verify.check_btrees()?;
         let verdict = Verdict::of(verify.count.damages);
@@ -57,6 +59,8 @@ struct Verify<'a, 's> {
     /// The nodes of BTrees so far.
     nodes: Nodes,
     inflater: Inflater,
+    /// What the index and the checkpoint beside the file say.
+    saved: Vec<Positions>,
 }
 
 impl Verify<'_, '_> {
@@ -72,9 +76,51 @@ impl Verify<'_, '_> {
                 Step::Damage(damage) => self.skipped(damage)?,
                 Step::Unfinished(tail) => self.tell(tail.into())?,
             }
+            self.compare(walk.next_offset())?;
             self.listener.reached(walk.next_offset());
         }
         self.catch_up()
+    }
+
+    /// Where a saved index ends, it has to name the records that were met last. One of which most is
+    /// wrong is another file's, or from before a pack.
+    fn compare(&mut self, end: u64) -> Result<(), ToolError> {
+        let Some(number) = self.saved.iter().position(|saved| saved.end() == end) else {
+            return Ok(());
+        };
+        let saved = self.saved.swap_remove(number);
+        if self.hidden || saved.agrees_with(&self.positions) {
+            return Ok(());
+        }
+        let (mut agree, mut wrong, mut told) = (0_u64, 0_u64, Vec::new());
+        for (oid, at) in saved.iter() {
+            let found = self.positions.get(oid);
+            if found == Some(at) {
+                agree += 1;
+                continue;
+            }
+            wrong += 1;
+            if told.len() < TOLD_MAX {
+                told.push((oid, at, found));
+            }
+        }
+        if wrong > agree {
+            return Ok(());
+        }
+        for (oid, at, found) in told {
+            let found = match found {
+                Some(found) => format!("it is at {found}"),
+                None => "there is none".to_owned(),
+            };
+            self.broken(Line::Damage {
+                offset: at,
+                tid: None,
+                oid: Some(oid),
+                what: format!("the index beside the file says that the object's newest record is here, {found}"),
+                resumed: None,
+            })?;
+        }
+        Ok(())
     }
 
     /// Tells of something, behind what is wrong before it in the file.
@@ -202,6 +248,9 @@ impl Verify<'_, '_> {
         })
     }
 }
+
+/// Of more contradictions with an index, no more are told.
+const TOLD_MAX: usize = 100;
 
 /// Something that is wrong with a record.
 fn of(record: &SurveyedRecord, what: String) -> Line {

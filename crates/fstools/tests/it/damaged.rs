@@ -199,3 +199,28 @@ fn no_byte_makes_a_tool_panic_or_run_forever() {
         }
     }
 }
+
+#[test]
+fn what_the_index_contradicts_is_damage() {
+    let disk = disk(b"FS30");
+    let storage = crate::open(&disk);
+    for oid in 0..9 {
+        crate::commit(&storage, &[(oid, crate::record("User", &[]))]);
+    }
+    storage.close().unwrap();
+    let (verdict, heard) = run(fstools::verify, &survey(&disk));
+    assert_eq!(verdict, Verdict::Sound, "{:?}", heard.0);
+    let path = std::path::Path::new(crate::PATH);
+    let survey_before = survey(&disk);
+    let at = survey_before.positions().unwrap().get(Oid::new(4)).unwrap();
+    let place = usize::try_from(at).unwrap();
+    let mut bytes = disk.contents(path).unwrap();
+    bytes[place..place + 8].copy_from_slice(&0x77_u64.to_be_bytes());
+    disk.put(path, &bytes);
+    let (verdict, heard) = run(fstools::verify, &survey(&disk));
+    assert_eq!(verdict, Verdict::Wrong);
+    let lines = heard.json();
+    let told = lines.iter().find(|line| line["kind"] == "damage").unwrap();
+    assert_eq!(told["offset"], at);
+    assert_eq!(told["oid"], "0x04");
+}
