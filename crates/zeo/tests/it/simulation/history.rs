@@ -280,8 +280,9 @@ impl Sight {
             let found = history.before(oid, Tid::MAX);
             let is_gone = found.as_ref().is_none_or(|(_, record, _)| record.is_none());
             let current = found.map_or(Tid::ZERO, |(tid, ..)| tid);
-            let is_new = is_gone && base == Tid::ZERO;
-            history.check(is_new || base == current, || {
+            // An object that is gone may be made anew; one that a pack took away, from any base, as
+            // with the original.
+            history.check(is_gone || base == current, || {
                 format!("{tid} is made of {oid} as of {base}, which {current} has changed")
             });
         }
