@@ -46,7 +46,7 @@ fn text(path: &Path) -> &str {
 fn export_files_and_imports_are_those_of_zodb() {
     let (ours, theirs) = (sound_site(), sound_site());
     for name in ["/files", "/plain", "/readme", "/acl_users"] {
-        let own = ours.directory().join("own.zexp");
+        let own = ours.directory().join(format!("own-{}.zexp", &name[1..]));
         let genuine = theirs.directory().join("genuine.zexp");
         let exported = tool(&["export", text(ours.data()), name, text(&own)]);
         let wanted = json!({
@@ -92,6 +92,7 @@ fn genuine_zope_serves_what_was_imported_into_a_folder() {
         let mut arguments = vec!["import", text(site.data()), text(&file), "--into", into];
         arguments.extend(name.into_iter().flat_map(|name| ["--name", name]));
         tool(&arguments);
+        fs::remove_file(&file).unwrap();
     }
     let checked = site.check(&["drop", "drop/copy", "files"]).unwrap();
     let listed = &checked["folders"];

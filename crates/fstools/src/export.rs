@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use filestorage::References;
@@ -14,6 +14,7 @@ use crate::content::class_of;
 use crate::line::{Line, counted, named, shown};
 use crate::listener::{Listener, ToolError, Verdict};
 use crate::oid_set::OidSet;
+use crate::output::NewFile;
 use crate::zexp::Exporter;
 
 /// An export was written.
@@ -35,11 +36,14 @@ pub struct ExportLine {
 }
 
 /// Writes the object, and all objects that can be reached from it, as they are before that
-/// transaction, to a file; an older file of that name is replaced when the new one is whole. Objects
-/// that do not exist are told and left out, as the original does it.
+/// transaction, to a new file, which has its name when it is whole. Objects that do not exist are told
+/// and left out, as the original does it.
+///
+/// Where files of blobs are missing each is told, and no file is written: nobody could import it.
 ///
 /// # Errors
-/// The storage cannot be read or the file not written, or the object itself does not exist.
+/// The storage cannot be read or the file not written, the object itself does not exist, or there is a
+/// file of that name.
 pub fn export(
     storage: &dyn Storage,
     before: Tid,
@@ -48,14 +52,8 @@ pub fn export(
     target: &Path,
     listener: &mut dyn Listener,
 ) -> Result<Verdict, ToolError> {
-    let mut draft = target.as_os_str().to_owned();
-    draft.push(".part");
-    let draft = Path::new(&draft);
-    let written =
-        |result: io::Result<()>| result.map_err(|error| StorageError::io(target, "write", error));
-    let file = disk
-        .open(draft, OpenMode::Truncate)
-        .map_err(|error| StorageError::io(draft, "make", error))?;
+    let new = NewFile::create(disk, target)?;
+    let file = new.file().clone();
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, SequentialWriter::new(file.clone(), 0));
     let mut export = Export {
         storage,
@@ -72,23 +70,23 @@ pub fn export(
         },
         unread_blobs: 0,
     };
-    let result = export.run(&mut out, listener);
-    if let Err(error) = result {
-        drop(out);
-        // What cannot be removed is no worse than the first error.
-        let _ = disk.remove(draft);
-        return Err(error);
+    export.run(&mut out, listener)?;
+    out.flush()
+        .map_err(|error| StorageError::io(target, "write", error))?;
+    if export.unread_blobs > 0 {
+        let missing = counted(export.unread_blobs, "blob has", "blobs have");
+        let what = format!("not written: {missing} no file, and without it nobody could import it");
+        listener.tell((target.to_owned(), what).into())?;
+        return Ok(Verdict::Wrong);
     }
-    written(out.flush())?;
-    written(file.sync_data())?;
     let mut line = export.line;
     line.bytes = file
         .len()
         .map_err(|error| StorageError::io(target, "measure", error))?;
-    written(disk.rename(draft, target))?;
-    let wrong = line.absent + export.unread_blobs;
+    new.publish()?;
+    let absent = line.absent;
     listener.tell(Line::Exported(line))?;
-    Ok(Verdict::of(wrong))
+    Ok(Verdict::of(absent))
 }
 
 struct Export<'a> {
@@ -158,16 +156,23 @@ impl Export<'_> {
         listener: &mut dyn Listener,
     ) -> Result<(), ToolError> {
         self.line.blobs += 1;
-        // Where the storage keeps no blobs the original writes the record alone as well.
-        let Some(blobs) = self.storage.blobs() else {
-            self.unread_blobs += 1;
-            let what =
-                "no directory of blobs is known (--blobs DIR names it), so its file is not in the export"
-                    .to_owned();
-            listener.tell(Line::BlobAbsent { oid, tid, what })?;
-            return Ok(());
+        let found = self.storage.blobs().map(|blobs| blobs.load_blob(oid, tid));
+        let path = match found {
+            Some(Ok(path)) => path,
+            Some(Err(error)) if !matches!(error, StorageError::NotFound { .. }) => {
+                return Err(error.into());
+            }
+            nowhere => {
+                self.unread_blobs += 1;
+                let what = match nowhere {
+                    Some(_) => "its file is missing",
+                    None => "no directory of blobs is known: --blobs DIR names it",
+                };
+                let what = what.to_owned();
+                listener.tell(Line::BlobAbsent { oid, tid, what })?;
+                return Ok(());
+            }
         };
-        let path = blobs.load_blob(oid, tid)?;
         let read = |error| StorageError::io(&*path, "read", error);
         let file = self.disk.open(&path, OpenMode::Read).map_err(read)?;
         let length = file.len().map_err(read)?;

@@ -45,6 +45,7 @@ mod line;
 mod listener;
 mod objects;
 mod oid_set;
+mod output;
 mod parents;
 mod paths;
 mod quick;

@@ -12,7 +12,7 @@ use vfs::{Disk, OpenMode};
 
 use crate::{Heard, PATH, commit, disk, record, strong, survey};
 
-const DIRECTORY: &str = "/db/blobs";
+pub(crate) const DIRECTORY: &str = "/db/blobs";
 
 fn open(disk: &Arc<SimDisk>) -> Arc<FileStorage> {
     FileStorage::open(
@@ -53,7 +53,7 @@ fn load_blob(disk: &SimDisk, storage: &dyn Storage, oid: Oid) -> Vec<u8> {
 }
 
 /// A root that holds the blob 7, of which there are two revisions, and a third by an undo.
-fn site() -> (Arc<SimDisk>, Arc<FileStorage>) {
+pub(crate) fn site() -> (Arc<SimDisk>, Arc<FileStorage>) {
     let disk = Arc::new(SimDisk::new());
     let storage = open(&disk);
     commit(&storage, &[(0, record("Root", &[("blob", strong(7))]))]);
@@ -149,6 +149,40 @@ fn a_copy_takes_blobs_along() {
         (&0.into(), &3.into())
     );
     assert_eq!(plain.last_tid(), storage.last_tid());
+}
+
+#[test]
+fn an_export_that_lacks_blobs_is_not_written() {
+    let (disk, storage) = site();
+    let tid = storage.current_tid(Oid::new(7)).unwrap();
+    let file = storage
+        .blobs()
+        .unwrap()
+        .load_blob(Oid::new(7), tid)
+        .unwrap();
+    disk.remove(&file).unwrap();
+    let plain = crate::open(&{
+        let copy = SimDisk::new();
+        copy.put(Path::new(PATH), &disk.contents(PATH.as_ref()).unwrap());
+        Arc::new(copy)
+    });
+    let storages: [(Arc<dyn Storage>, &str); 2] = [
+        (storage, "its file is missing"),
+        (plain, "--blobs DIR names it"),
+    ];
+    for (storage, said) in storages {
+        let mut heard = Heard::default();
+        let out = Path::new("/db/out.zexp");
+        let before = storage.last_tid().next();
+        let verdict =
+            fstools::export(&*storage, before, Oid::ROOT, &*disk, out, &mut heard).unwrap();
+        assert_eq!(verdict, Verdict::Wrong);
+        assert_eq!(heard.kinds(), ["blob-absent", "broken"]);
+        assert!(heard.0[0].to_string().contains(said), "{}", heard.0[0]);
+        assert!(heard.0[1].to_string().contains("not written"));
+        assert_eq!(disk.contents(out), None);
+        assert_eq!(disk.contents("/db/out.zexp.part".as_ref()), None);
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use pickle::Pickles;
 use serde_json::Value;
 use sim::SimDisk;
 use storage::{Oid, Record, Storage, StorageError, Tid};
+use vfs::Disk;
 use zodb::Reference;
 
 use crate::{Heard, PLAIN, commit, disk, open, record, strong, survey};
@@ -71,6 +72,7 @@ fn site() -> (Arc<SimDisk>, Arc<dyn Storage>) {
 fn export(disk: &SimDisk, storage: &dyn Storage, oid: u64) -> (Verdict, Vec<u8>) {
     let mut heard = Heard::default();
     let (oid, before) = (Oid::new(oid), storage.last_tid().next());
+    disk.remove(OUT.as_ref()).ok();
     let verdict = fstools::export(storage, before, oid, disk, Path::new(OUT), &mut heard).unwrap();
     (verdict, disk.contents(OUT.as_ref()).unwrap())
 }
@@ -247,6 +249,30 @@ fn what_is_missing_is_said_on_both_sides() {
     ));
     assert_eq!(disk.contents("/db/x".as_ref()), None);
     assert_eq!(disk.contents("/db/x.part".as_ref()), None);
+}
+
+#[test]
+fn an_export_writes_over_nothing() {
+    let (disk, storage) = site();
+    let data = disk.contents(crate::PATH.as_ref()).unwrap();
+    let other = Path::new("/db/other.fs");
+    disk.put(other, b"other");
+    disk.put(Path::new("/db/begun.part"), b"begun");
+    for taken in [crate::PATH, "/db/other.fs", "/db/begun"] {
+        let mut heard = Heard::default();
+        let (oid, before) = (Oid::new(10), storage.last_tid().next());
+        let path = Path::new(taken);
+        let refused = fstools::export(&*storage, before, oid, &*disk, path, &mut heard);
+        assert!(
+            matches!(refused, Err(ToolError::Exists(_))),
+            "{taken}: {refused:?}"
+        );
+        assert!(heard.0.is_empty());
+    }
+    assert_eq!(disk.contents(crate::PATH.as_ref()).unwrap(), data);
+    assert_eq!(disk.contents(other).unwrap(), b"other");
+    assert_eq!(disk.contents("/db/begun.part".as_ref()).unwrap(), b"begun");
+    assert_eq!(disk.contents("/db/other.fs.part".as_ref()), None);
 }
 
 #[test]

@@ -31,8 +31,10 @@ Writes the object and all that can be reached from it, as Zope's Import/Export t
 through the names that `zodiac fs refs` shows; that of the application object may be left out. Weak
 references and those to other databases are not followed.
 
-Exit status 1 when objects that are referred to do not exist, or files of blobs are not at hand: they
-are left out.
+A file that is there is not written over.
+
+Exit status 1 when objects that are referred to do not exist: they are left out; and when files of blobs
+are missing: each is named and nothing is written, as nobody could import it.
 
 Examples:
   zodiac fs export var/Data.fs /news/2026 news.zexp
