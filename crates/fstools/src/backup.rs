@@ -10,6 +10,7 @@
 //! data file is whole but not listed, `repozo --verify` does not look at it, a restore uses it, and
 //! the next backup adds the line.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use filestorage::{Positions, Survey};
 use storage::{StorageError, Tid};
 
-use crate::blobs::check_no_blobs_from;
+use crate::blobs::{check_no_blobs_from, recorded};
 use crate::line::Line;
 use crate::listener::{Listener, ToolError, Verdict};
 
@@ -61,6 +62,9 @@ pub struct BackupOptions {
 
 /// Backs up a Data.fs as far as it consists of finished transactions. A server may use it meanwhile.
 ///
+/// [`Verdict::Wrong`] says that files of blobs are missing, or that the Data.fs lost transactions: the
+/// listener was told. What is there was backed up all the same, and no older backup was removed.
+///
 /// # Errors
 /// The Data.fs is damaged, or something cannot be read or written. The repository is as it was
 /// before, and the next backup works.
@@ -80,14 +84,16 @@ pub fn backup(
         survey: &survey,
         positions: &positions,
         listener,
+        is_wrong: false,
     };
     let line = match job.base()? {
         Base::Unchanged(settled) => job.unchanged(&settled)?,
         Base::After(settled) => job.incremental(&settled)?,
         Base::None(reason) => job.full(reason)?,
     };
+    let is_wrong = job.is_wrong;
     listener.tell(Line::Backup(line))?;
-    Ok(Verdict::Sound)
+    Ok(Verdict::of(u64::from(is_wrong)))
 }
 
 struct Job<'a> {
@@ -96,6 +102,8 @@ struct Job<'a> {
     survey: &'a Survey,
     positions: &'a Positions,
     listener: &'a mut dyn Listener,
+    /// Something is missing that was there: nothing old is removed.
+    is_wrong: bool,
 }
 
 impl Job<'_> {
@@ -114,7 +122,7 @@ impl Job<'_> {
         let end = self.positions.end();
         if end < settled.end() {
             let what = "the file is shorter than its backup: packed, probably";
-            return Ok(Base::None(what.to_owned()));
+            return self.base_of_another(&settled, what);
         }
         let same = if self.options.quick {
             compare::last_piece(self.survey, &settled)?
@@ -122,14 +130,40 @@ impl Job<'_> {
             compare::all_pieces(self.survey, self.repository, &settled, self.listener)?
         };
         Ok(match same {
-            Some(what) => Base::None(what),
+            Some(what) => return self.base_of_another(&settled, &what),
             None if end == settled.end() => Base::Unchanged(settled),
             None => Base::After(settled),
         })
     }
 
+    /// A pack keeps what is newest. A file that ends before its backup has lost transactions, and the
+    /// backup may be all that is left of them.
+    fn base_of_another(&mut self, settled: &Settled, what: &str) -> Result<Base, ToolError> {
+        let Some(piece) = settled.pieces.last() else {
+            return Ok(Base::None(what.to_owned()));
+        };
+        let Some(backed_up) = compare::last_tid(self.repository, piece) else {
+            return Ok(Base::None(what.to_owned()));
+        };
+        let last = self.positions.last_tid().unwrap_or(Tid::ZERO);
+        if last >= backed_up {
+            return Ok(Base::None(what.to_owned()));
+        }
+        self.is_wrong = true;
+        let what = format!(
+            "it ends with transaction {last}, its backup of {date} with {backed_up}: cut off, or an \
+             older file, not packed. The older backups stay; zodiac fs restore --date {date} has what \
+             is lost",
+            date = piece.file.date
+        );
+        let told = (self.survey.path().to_owned(), what);
+        self.listener.tell(told.into())?;
+        Ok(Base::None("the file ends before its backup".to_owned()))
+    }
+
     fn unchanged(&mut self, settled: &Settled) -> Result<BackupLine, ToolError> {
         self.clear_up(settled)?;
+        self.check_blobs_known(settled)?;
         let blobs = match (&self.options.blobs, settled.pieces.last()) {
             // The newest backup gets the blobs that it was made without.
             (Some(directory), Some(last)) => {
@@ -176,7 +210,11 @@ impl Job<'_> {
         self.repository.sync()?;
         self.publish(&file)?;
         let mut line = self.report(&file, 0, Some(reason), blobs);
-        if self.options.kill_old {
+        if self.options.kill_old && self.is_wrong {
+            let what = "nothing older was removed: see above".to_owned();
+            let told = (self.repository.path().to_owned(), what);
+            self.listener.tell(told.into())?;
+        } else if self.options.kill_old {
             line.removed = old::remove(self.repository, &file)?;
         }
         Ok(line)
@@ -223,13 +261,73 @@ impl Job<'_> {
         self.positions.save(disk, &draft)?;
         disk.rename(&draft, &index)
             .map_err(|error| StorageError::io(index, "replace", error))?;
+        self.check_blobs_known(settled)?;
         let directory = self.options.blobs.as_ref();
-        if directory.is_none() && !self.options.without_blobs {
-            check_no_blobs_from(self.survey, settled.end(), self.listener)?;
-        }
         directory
             .map(|directory| self.back_up_blobs(directory, settled, &file.date))
             .transpose()
+    }
+
+    /// Where there are blobs and nothing says where their files are, nobody goes on without a word.
+    fn check_blobs_known(&mut self, settled: &Settled) -> Result<(), ToolError> {
+        if self.options.blobs.is_some() || self.options.without_blobs {
+            return Ok(());
+        }
+        let state = manifest::State::of(self.repository, settled)?;
+        if let Some(blob) = state.blobs.keys().next() {
+            let path = self.survey.path().to_owned();
+            return Err(ToolError::BlobsUnknown {
+                path,
+                oid: blob.oid,
+            });
+        }
+        check_no_blobs_from(self.survey, settled.end(), self.listener)
+    }
+
+    /// The blobs that records need. To be quick, those of the backup before are not looked for again.
+    fn recorded_blobs(
+        &mut self,
+        settled: &Settled,
+        last: Tid,
+    ) -> Result<BTreeSet<blobs::BlobId>, ToolError> {
+        let newest = settled.pieces.last().map(|piece| &piece.file.date);
+        let before = manifest::State::of(self.repository, settled)?;
+        let is_known =
+            newest.is_some() && before.date.as_ref() == newest && before.wrong.is_empty();
+        if !(self.options.quick && is_known) {
+            return recorded(self.survey, 0, last, self.listener);
+        }
+        let mut found = recorded(self.survey, settled.end(), last, self.listener)?;
+        found.extend(before.blobs.keys());
+        Ok(found)
+    }
+
+    /// Says which files of blobs are missing.
+    fn tell_absent(&mut self, absent: &[store::Absent]) -> Result<(), ToolError> {
+        if absent.is_empty() {
+            return Ok(());
+        }
+        self.is_wrong = true;
+        for store::Absent { blob, is_kept } in absent.iter().take(ABSENT_TOLD_MAX) {
+            let what = match is_kept {
+                true => "its file is missing; the copy in the repository stays in the backup",
+                false => "its file is missing, and no earlier backup has it",
+            };
+            self.listener.tell(Line::BlobAbsent {
+                oid: blob.oid,
+                tid: blob.tid,
+                what: what.to_owned(),
+            })?;
+        }
+        if let Some(directory) = &self.options.blobs {
+            let lost = absent.iter().filter(|absent| !absent.is_kept).count();
+            let what = format!(
+                "files of blobs missing: {}, of which no backup has {lost}; is the disk there?",
+                absent.len()
+            );
+            self.listener.tell((directory.clone(), what).into())?;
+        }
+        Ok(())
     }
 
     fn back_up_blobs(
@@ -239,11 +337,13 @@ impl Job<'_> {
         date: &BackupDate,
     ) -> Result<BlobsLine, ToolError> {
         let last = self.positions.last_tid().unwrap_or(Tid::ZERO);
+        let recorded = self.recorded_blobs(settled, last)?;
         let disk = &*self.repository.disk;
         let source = blobs::Directory::open(disk, directory, last)?;
-        let line = store::back_up(
+        let backed_up = store::back_up(
             self.repository,
             &source,
+            &recorded,
             settled,
             date,
             self.options.link_blobs,
@@ -252,7 +352,9 @@ impl Job<'_> {
         if compare::was_replaced(self.survey, disk, self.positions.end())? {
             return Err(RepositoryError::Packed(self.survey.path().to_owned()).into());
         }
-        line
+        let (line, absent) = backed_up?;
+        self.tell_absent(&absent)?;
+        Ok(line)
     }
 
     /// Copies the Data.fs from there on into the draft; its checksum.
@@ -329,6 +431,8 @@ impl Job<'_> {
     }
 }
 
+/// So many missing files are named; a disk that is not there lacks them all.
+const ABSENT_TOLD_MAX: usize = 20;
 /// The name that the original gives what it is writing; each backup begins it anew.
 const DRAFT: &str = "tmp.tmp";
 /// The same for a list or a manifest, which is written while the draft waits for its name.

@@ -1,6 +1,7 @@
 //! The files of blobs beside a Data.fs: how many there are, and whether each belongs to a record.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -101,6 +102,33 @@ pub(crate) fn check_no_blobs_from(
         listener.reached(walk.next_offset());
     }
     Ok(())
+}
+
+/// The revisions of blobs that have a record in that file from that offset on, where a transaction
+/// begins, up to that transaction.
+pub(crate) fn recorded(
+    survey: &Survey,
+    start: u64,
+    last: Tid,
+    listener: &mut dyn Listener,
+) -> Result<BTreeSet<BlobId>, ToolError> {
+    let mut records = Records::new(survey);
+    let mut walk = if start == 0 {
+        survey.walk()
+    } else {
+        survey.walk_from(start)
+    };
+    listener.begins(survey.size());
+    while let Some(step) = walk.next_step()? {
+        if let Step::Transaction(transaction) = step {
+            if transaction.tid > last {
+                break;
+            }
+            records.transaction(&mut walk)?;
+        }
+        listener.reached(walk.next_offset());
+    }
+    Ok(records.found.into_iter().collect())
 }
 
 /// Tells what is in a directory of blobs.

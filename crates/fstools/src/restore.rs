@@ -117,6 +117,7 @@ impl Job<'_> {
     }
 
     fn write_file(&mut self, path: &Path) -> Result<Verdict, ToolError> {
+        self.refuse_own_files(path)?;
         let lock_path = with_suffix(path, ".lock");
         let is_new = !exists(&*self.repository.disk, &lock_path)?;
         let lock = lock(&*self.repository.disk, path)?;
@@ -128,6 +129,20 @@ impl Job<'_> {
         }
         drop(lock);
         written
+    }
+
+    /// The files of the backup are no place for what is made of them, not even with `--full`.
+    fn refuse_own_files(&self, path: &Path) -> Result<(), ToolError> {
+        let disk = &*self.repository.disk;
+        for piece in &self.settled.pieces {
+            let own = self.repository.file(piece.file.name());
+            if disk.is_same_file(path, &own).unwrap_or(false) {
+                let path = path.to_owned();
+                let what = "it is a file of this backup".to_owned();
+                return Err(RepositoryError::InTheWay { path, what }.into());
+            }
+        }
+        Ok(())
     }
 
     fn write_locked(&mut self, path: &Path) -> Result<Verdict, ToolError> {
@@ -374,7 +389,20 @@ impl Job<'_> {
                 .into());
             }
         }
+        if !is_begun {
+            self.mark_begun(path)?;
+        }
         Ok(Some(directory))
+    }
+
+    /// Blobs come before the file: without a sign of it the same restore, begun again after it was
+    /// killed, would take them for another Data.fs's.
+    fn mark_begun(&self, path: &Path) -> Result<(), ToolError> {
+        let disk = &*self.repository.disk;
+        let part = with_suffix(path, ".part");
+        disk.open(&part, OpenMode::Create)
+            .map_err(|error| StorageError::io(&*part, "make", error))?;
+        sync_parent(disk, path)
     }
 
     /// What was made for the file that had this name before.

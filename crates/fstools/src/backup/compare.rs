@@ -1,12 +1,12 @@
 //! Whether a Data.fs still begins with what was backed up of it.
 
-use std::io;
+use std::io::{self, Read};
 
 use filestorage::Survey;
-use storage::StorageError;
+use storage::{StorageError, Tid};
 use vfs::{Disk, OpenMode};
 
-use super::catalog::{Repository, Settled};
+use super::catalog::{Piece, Repository, Settled};
 use super::chunk::{self, Checksum};
 use crate::listener::{Listener, ToolError};
 
@@ -82,6 +82,32 @@ pub(crate) fn last_piece(survey: &Survey, settled: &Settled) -> Result<Option<St
     Ok((!same).then(|| CHANGED.to_owned()))
 }
 
+/// The last transaction of a piece; nothing where the piece is damaged.
+pub(crate) fn last_tid(repository: &Repository, piece: &Piece) -> Option<Tid> {
+    let path = repository.file(piece.file.name());
+    let disk = &*repository.disk;
+    let found = chunk::reader(disk, &path, piece.file.is_compressed).and_then(|mut reader| {
+        if piece.start == 0 {
+            reader.read_exact(&mut [0; MAGIC_BYTES])?;
+        }
+        let mut last = None;
+        let mut head = [[0; 8]; 2];
+        loop {
+            match reader.read_exact(head.as_flattened_mut()) {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(last),
+                read => read?,
+            }
+            last = Some(Tid::from_bytes(head[0]));
+            // The length counts all but the copy of itself at the end.
+            let rest = u64::from_be_bytes(head[1]).saturating_sub(8);
+            if io::copy(&mut (&mut *reader).take(rest), &mut io::sink())? < rest {
+                return Ok(last);
+            }
+        }
+    });
+    found.unwrap_or_default()
+}
+
 /// Whether another file has the name of the surveyed one now: a pack puts one there, in which
 /// everything is at another place.
 pub(crate) fn was_replaced(survey: &Survey, disk: &dyn Disk, end: u64) -> Result<bool, ToolError> {
@@ -103,5 +129,6 @@ pub(crate) fn was_replaced(survey: &Survey, disk: &dyn Disk, end: u64) -> Result
 }
 
 const CHANGED: &str = "the file is not what was backed up: packed, probably";
+const MAGIC_BYTES: usize = 4;
 /// The last transactions of a file tell it from its packed successor.
 const PROBE_BYTES: u64 = 1 << 16;

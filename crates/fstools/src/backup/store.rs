@@ -16,15 +16,27 @@ use super::manifest::{Content, State};
 use super::names::{BackupDate, DataFile};
 use crate::listener::ToolError;
 
+/// A blob that has a record and no file.
+pub(super) struct Absent {
+    pub(super) blob: BlobId,
+    /// Whether an earlier backup copied the file, so that this one has it as well.
+    pub(super) is_kept: bool,
+}
+
 /// Copies what is new, and writes the manifest of the backup of that date. The names of the blobs are
 /// durable then, the manifest's is not.
+///
+/// A blob of `recorded` stays in the backup also where its file is gone: only a pack ends a blob, and
+/// that takes its record away. What became of such blobs is returned.
 pub(super) fn back_up(
     repository: &Repository,
     source: &Directory,
+    recorded: &BTreeSet<BlobId>,
     settled: &Settled,
     date: &BackupDate,
     link: bool,
-) -> Result<BlobsLine, ToolError> {
+) -> Result<(BlobsLine, Vec<Absent>), ToolError> {
+    refuse_store_as_source(repository, &source.path)?;
     let earlier = settled.pieces.iter().map(|piece| &piece.file.date);
     let before = State::load(repository, earlier.filter(|earlier| *earlier != date))?;
     // A full backup counts on nothing, but what was copied for an earlier one need not be copied
@@ -53,9 +65,43 @@ pub(super) fn back_up(
         line.bytes += content.bytes;
         next.blobs.insert(blob, content);
     }
+    let mut absent = Vec::new();
+    for &blob in recorded {
+        if next.blobs.contains_key(&blob) {
+            continue;
+        }
+        let content = copier.kept(blob, known.blobs.get(&blob))?;
+        absent.push(Absent {
+            blob,
+            is_kept: content.is_some(),
+        });
+        if let Some(content) = content {
+            line.files += 1;
+            line.bytes += content.bytes;
+            next.blobs.insert(blob, content);
+        }
+    }
     copier.sync()?;
-    before.write_changes(&next, source.layout, repository, date)?;
-    Ok(line)
+    // An empty directory, such as a disk that is not there, tells nothing of the layout.
+    let layout = match known.layout {
+        Some(layout) if source.blobs.is_empty() => layout,
+        _ => source.layout,
+    };
+    before.write_changes(&next, layout, repository, date)?;
+    Ok((line, absent))
+}
+
+/// The blobs in the repository are copies, also where somebody keeps backups beside the Data.fs: taken
+/// for the originals, they would be removed with the backups.
+fn refuse_store_as_source(repository: &Repository, source: &Path) -> Result<(), ToolError> {
+    let store = repository.file(STORE);
+    let disk = &*repository.disk;
+    if exists(disk, &store)? && disk.is_same_file(&store, source).unwrap_or(store == source) {
+        let path = source.to_owned();
+        let what = "the repository keeps its own blobs there".to_owned();
+        return Err(RepositoryError::NoBlobDirectory { path, what }.into());
+    }
+    Ok(())
 }
 
 /// Removes blobs that no backup from that full one on has.
@@ -288,6 +334,22 @@ impl<'a> Copier<'a> {
 
     fn has(&self, blob: BlobId, content: &Content) -> Result<bool, ToolError> {
         Ok(check_size(self.disk, &self.path(blob), content)?.is_none())
+    }
+
+    /// What the file of a blob holds that is there already. It got its name when it was whole, so that it
+    /// counts also where no manifest knows it any more.
+    fn kept(&self, blob: BlobId, known: Option<&Content>) -> Result<Option<Content>, ToolError> {
+        if let Some(content) = known {
+            return Ok(self.has(blob, content)?.then(|| content.clone()));
+        }
+        let path = self.path(blob);
+        if !exists(self.disk, &path)? {
+            return Ok(None);
+        }
+        let content = weigh(self.disk, &path);
+        Ok(Some(
+            content.map_err(|error| StorageError::io(path, "read", error))?,
+        ))
     }
 
     /// Brings a blob there. Its bytes are durable before it has its name.

@@ -16,6 +16,7 @@ use zodb::{ClassName, Reference};
 
 mod backup;
 mod backup_crash;
+mod backup_losses;
 mod blobs;
 mod btrees;
 mod copying;

@@ -126,6 +126,44 @@ fn blobs_are_not_left_out_without_a_word() {
 }
 
 #[test]
+fn no_tool_writes_over_a_file_or_gives_a_blob_up() {
+    let top = tempfile::tempdir().expect("a directory");
+    let var = top.path().join("var");
+    make_site(&var);
+    fs::create_dir(top.path().join("rep")).expect("a directory");
+    let data = fs::read(var.join("Data.fs")).expect("it is there");
+    fs::hard_link(var.join("Data.fs"), top.path().join("second.fs")).expect("a link");
+    std::os::unix::fs::symlink("var/Data.fs", top.path().join("link.fs")).expect("a link");
+    std::os::unix::fs::symlink("nowhere", top.path().join("dangling")).expect("a link");
+    let fs_tool = |line: &str| fs_tool(&line.split(' ').collect::<Vec<_>>(), top.path());
+    for taken in ["var/Data.fs", "second.fs", "link.fs", "dangling"] {
+        let (status, told) = fs_tool(&format!("export var/Data.fs / {taken}"));
+        assert_eq!(status, Some(2), "{taken}: {told}");
+        assert!(told.contains("nothing is written over it"), "{told}");
+        assert!(!top.path().join(format!("{taken}.part")).exists());
+    }
+    assert_eq!(fs::read(var.join("Data.fs")).expect("it is there"), data);
+
+    let (status, told) = fs_tool("backup var/Data.fs -r rep");
+    assert_eq!(status, Some(0), "{told}");
+    let (status, _) = fs_tool("restore -F -r rep -o rep/Data.fs --no-blobs");
+    assert_eq!(status, Some(0), "beside the backup is allowed");
+    // A disk that is not mounted.
+    fs::rename(var.join("blobs"), top.path().join("away")).expect("it is moved");
+    fs::create_dir(var.join("blobs")).expect("a directory");
+    let (status, told) = fs_tool("backup var/Data.fs -r rep");
+    assert_eq!(status, Some(1), "{told}");
+    assert!(told.contains("files of blobs missing: 2"), "{told}");
+    fs::remove_dir(var.join("blobs")).expect("it is empty");
+    let (status, told) = fs_tool("backup var/Data.fs -r rep");
+    assert_eq!(status, Some(2), "{told}");
+    assert!(told.contains("--blobs DIR"), "{told}");
+    let (status, told) = fs_tool("restore -r rep -o new.fs --blobs new-blobs");
+    assert_eq!(status, Some(0), "{told}");
+    assert!(told.contains("2 blobs of 6 bytes"), "{told}");
+}
+
+#[test]
 fn what_is_missing_is_named_and_nothing_is_left_behind() {
     let top = tempfile::tempdir().expect("a directory");
     let fs_tool = |line: &str| fs_tool(&line.split(' ').collect::<Vec<_>>(), top.path());
