@@ -30,6 +30,7 @@ pub(crate) mod lines;
 pub(crate) mod manifest;
 pub(crate) mod names;
 mod old;
+pub(crate) mod records;
 pub(crate) mod store;
 
 use catalog::{Repository, RepositoryError, Settled};
@@ -432,7 +433,7 @@ impl Job<'_> {
 }
 
 /// So many missing files are named; a disk that is not there lacks them all.
-const ABSENT_TOLD_MAX: usize = 20;
+pub(crate) const ABSENT_TOLD_MAX: usize = 20;
 /// The name that the original gives what it is writing; each backup begins it anew.
 const DRAFT: &str = "tmp.tmp";
 /// The same for a list or a manifest, which is written while the draft waits for its name.

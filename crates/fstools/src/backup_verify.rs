@@ -2,9 +2,13 @@
 
 use std::path::PathBuf;
 
+use storage::StorageError;
+
+use crate::backup::blobs::BlobId;
 use crate::backup::catalog::{Chain, Repository, RepositoryError, Settled};
 use crate::backup::lines::BackupVerifyLine;
-use crate::backup::{chunk, store};
+use crate::backup::manifest::State;
+use crate::backup::{ABSENT_TOLD_MAX, chunk, records, store};
 use crate::line::Line;
 use crate::listener::{Listener, ToolError, Verdict};
 
@@ -60,6 +64,14 @@ fn verify_chain(
         damages += 1;
         listener.tell(wrong.into())?;
     }
+    if damages == 0 && !options.quick {
+        let lacking = lacking_blobs(repository, &settled)?;
+        damages += lacking.len() as u64;
+        for BlobId { oid, tid } in lacking.into_iter().take(ABSENT_TOLD_MAX) {
+            let what = "a record needs its file, and the backup has none".to_owned();
+            listener.tell(Line::BlobAbsent { oid, tid, what })?;
+        }
+    }
     listener.tell(Line::BackupVerified(BackupVerifyLine {
         date,
         files,
@@ -68,6 +80,19 @@ fn verify_chain(
         blobs,
     }))?;
     Ok(Verdict::of(damages))
+}
+
+/// Blobs that the newest backup, where it was made with blobs, should have and has not.
+fn lacking_blobs(repository: &Repository, settled: &Settled) -> Result<Vec<BlobId>, ToolError> {
+    let state = State::of(repository, settled)?;
+    let newest = settled.pieces.last().map(|piece| &piece.file.date);
+    if newest.is_none() || state.date.as_ref() != newest {
+        return Ok(Vec::new());
+    }
+    let needed = records::blobs(repository, settled)
+        .map_err(|error| StorageError::io(repository.path(), "read the pieces in", error))?;
+    let is_lacking = |blob: &BlobId| !state.blobs.contains_key(blob);
+    Ok(needed.into_iter().filter(is_lacking).collect())
 }
 
 fn check_pieces(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use filestorage::FileStorage;
 use fstools::{BackupOptions, Line, RestoreOptions, ToolError, Verdict};
 use sim::SimDisk;
-use storage::{Oid, Storage};
+use storage::Oid;
 use vfs::Disk;
 
 use crate::backup::{at, back_up, contents, repository, restore, restored, set, verify, versions};
@@ -124,6 +124,11 @@ fn a_blob_that_no_backup_has_is_named() {
             panic!("{lines:?}");
         };
         assert_eq!(*oid, Oid::new(7));
+        let (verdict, lines) = verify(&disk, false);
+        assert_eq!(verdict, Verdict::Wrong, "{lines:?}");
+        assert!(lines[0].contains("the backup has none"), "{lines:?}");
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert_eq!(verify(&disk, true).0, Verdict::Sound);
     }
 }
 
