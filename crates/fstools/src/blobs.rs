@@ -307,6 +307,12 @@ impl fmt::Display for BlobsVerifiedLine {
                 f,
                 "files missing: {absent}, files without a record: {stray}"
             ),
+        }?;
+        if self.stray > 0 {
+            f.write_str(
+                "; what a pack left that was killed is removed by the next pack or start of a server",
+            )?;
         }
+        Ok(())
     }
 }

@@ -304,7 +304,11 @@ impl fmt::Display for ImportLine {
                 f,
                 "; {count} objects that are referred to are not in the file"
             ),
+        }?;
+        if self.name.is_none() {
+            f.write_str("; the next pack removes them, unless something refers to them by then")?;
         }
+        Ok(())
     }
 }
 

@@ -51,11 +51,16 @@ impl Folder {
             ));
         } else if is_list("_objects") || class.is_some_and(|class| EMPTY_FOLDERS.contains(&class)) {
             FolderKind::Zope
+        } else if class.is_some_and(|(module, _)| module.starts_with(BTREES)) {
+            return Err(odd(
+                "is a BTree, which import does not write into: a folder of Zope or a \
+                 PersistentMapping takes it",
+            ));
         } else {
-            return Err(odd("is no folder of Zope and no mapping"));
+            return Err(odd("is no folder of Zope and no PersistentMapping"));
         };
         if !matches!(state.kind(), Kind::Dict(_)) {
-            return Err(odd("is no folder of Zope and no mapping"));
+            return Err(odd("is no folder of Zope and no PersistentMapping"));
         }
         Ok(Self {
             oid,
@@ -183,6 +188,8 @@ fn known_meta_type((module, class): (&str, &str)) -> Option<&'static str> {
     known.map(|(_, meta_type)| *meta_type)
 }
 
+/// The package of all BTrees.
+const BTREES: &str = "BTrees.";
 /// Folders whose `_objects` is not stored while they are empty.
 const EMPTY_FOLDERS: [(&str, &str); 2] = [
     ("OFS.Folder", "Folder"),

@@ -312,6 +312,23 @@ fn a_broken_file_imports_nothing() {
 }
 
 #[test]
+fn an_import_into_a_btree_or_into_nothing_says_so() {
+    let (disk, storage) = site();
+    let (_, bytes) = export(&disk, &*storage, 10);
+    let trees: Arc<dyn Storage> = open(&self::disk(BTREES));
+    let options = into("/nested", Some("copy"), &*trees);
+    let refused = import(&disk, &trees, &bytes, &options).unwrap_err();
+    assert!(refused.to_string().contains("is a BTree"), "{refused}");
+
+    let mut heard = Heard::default();
+    let options = ImportOptions::default();
+    let verdict = fstools::import(&storage, &*disk, &mut &bytes[..], &options, &mut heard);
+    assert_eq!(verdict.unwrap(), Verdict::Sound);
+    let line = heard.0[0].to_string();
+    assert!(line.contains("the next pack removes them"), "{line}");
+}
+
+#[test]
 fn a_path_goes_through_btrees() {
     let storage = open(&disk(BTREES));
     let tree = resolve(&*storage, "/nested").unwrap();

@@ -42,7 +42,7 @@ pub(super) struct Import {
 
 const HELP: &str = "\
 All objects of the file get new ids. With --into the object becomes an item of a folder of Zope, or an
-entry of a mapping such as the root; without, only its new id is told, and a pack removes it unless
+entry of a PersistentMapping such as the root; without, only its new id is told, and a pack removes it unless
 something refers to it by then. No code of the objects runs: what Zope does when an object is added
 (catalogs, owners) does not happen. Takes the file's lock.
 

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -149,6 +151,14 @@ impl Opened {
 }
 
 fn connect(server: &str, storage: &str, read_only: bool) -> anyhow::Result<Arc<ZeoStorage>> {
+    // Dropped when there is an answer.
+    let (_answered, silence) = mpsc::channel::<()>();
+    let name = format!("{ZEO}{server}/{storage}");
+    thread::spawn(move || {
+        if silence.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("zodiac: {name}: no answer yet, trying on");
+        }
+    });
     let connected = ZeoStorage::connect(ClientOptions {
         servers: vec![server.to_owned()],
         storage: storage.to_owned(),
@@ -162,6 +172,8 @@ fn connect(server: &str, storage: &str, read_only: bool) -> anyhow::Result<Arc<Z
 
 const ZEO: &str = "zeo://";
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+/// So long nobody wonders why nothing happens.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// A copy reads everything once.
 const CACHE_BYTES: usize = 1 << 20;
 

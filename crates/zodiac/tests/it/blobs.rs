@@ -1,8 +1,10 @@
 //! Blobs as users of the tools meet them: found beside the Data.fs, and never left out without a word.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use filestorage::{FileStorage, Options};
@@ -161,6 +163,26 @@ fn no_tool_writes_over_a_file_or_gives_a_blob_up() {
     let (status, told) = fs_tool("restore -r rep -o new.fs --blobs new-blobs");
     assert_eq!(status, Some(0), "{told}");
     assert!(told.contains("2 blobs of 6 bytes"), "{told}");
+}
+
+#[test]
+fn a_copy_that_waits_for_a_server_says_so() {
+    let top = tempfile::tempdir().expect("a directory");
+    // Somebody listens there, and never answers.
+    let mute = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = mute.local_addr().expect("it has one");
+    let mut copy = Command::new(env!("CARGO_BIN_EXE_zodiac"))
+        .args(["fs", "copy", &format!("zeo://{address}"), "copy.fs"])
+        .current_dir(top.path())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let mut line = String::new();
+    let said = copy.stderr.take().expect("it is piped");
+    BufReader::new(said).read_line(&mut line).expect("a line");
+    copy.kill().expect("it still waits");
+    copy.wait().expect("it ends");
+    assert!(line.contains("no answer yet"), "{line}");
 }
 
 #[test]
