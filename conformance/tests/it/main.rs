@@ -31,6 +31,7 @@ mod up;
 mod writing;
 mod zconfig_texts;
 mod zeo_blobs;
+mod zeo_suite;
 
 use conformance::Site;
 use conformance::http::Request;
