@@ -200,7 +200,7 @@ impl Bystander {
                 Event::Replied { outcome, .. } => {
                     reply = Some(outcome.expect("nobody else is in the way"));
                 }
-                Event::Connected(_) | Event::Resized(_) => {}
+                Event::Connected(_) | Event::Resized(_) | Event::Blob { .. } => {}
             }
         }
         reply

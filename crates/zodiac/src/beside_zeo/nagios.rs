@@ -20,7 +20,7 @@ use crate::clock;
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(crate) struct ZeoNagios {
-    /// HOST:PORT, [IPV6]:PORT, or the path of a Unix socket
+    /// HOST:PORT, `[IPV6]:PORT`, or the path of a Unix socket
     #[arg(value_name = "ADDRESS")]
     address: String,
     /// Print the figures behind the message
