@@ -24,6 +24,7 @@ mod pack_stress;
 mod recover;
 mod relay;
 mod runzeo;
+mod tls;
 mod tools;
 mod two_zopes;
 mod undo;

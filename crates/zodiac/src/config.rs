@@ -61,6 +61,11 @@ pub(crate) struct Zeo {
     pub(crate) connections_max: usize,
     pub(crate) frame_bytes_max: usize,
     pub(crate) pending_bytes_max: usize,
+    pub(crate) tls_certificate: PathBuf,
+    pub(crate) tls_key: PathBuf,
+    pub(crate) tls_password_file: PathBuf,
+    pub(crate) tls_password_command: String,
+    pub(crate) tls_authenticate: PathBuf,
 }
 
 /// What a storage server offers its clients.
@@ -118,6 +123,13 @@ pub(crate) struct Publish {
     pub(crate) body_bytes_max: usize,
     pub(crate) realm: String,
     pub(crate) trusted_proxies: Vec<IpAddr>,
+    pub(crate) tls_certificate: PathBuf,
+    pub(crate) tls_key: PathBuf,
+    pub(crate) tls_password_file: PathBuf,
+    pub(crate) tls_password_command: String,
+    pub(crate) tls_authenticate: PathBuf,
+    pub(crate) tls_check_hostname: bool,
+    pub(crate) tls_server_hostname: String,
 }
 
 /// `[balance]`: the load balancer.
@@ -185,6 +197,11 @@ impl Default for Zeo {
             connections_max: 1_000,
             frame_bytes_max: 256 << 20,
             pending_bytes_max: 256 << 20,
+            tls_certificate: PathBuf::new(),
+            tls_key: PathBuf::new(),
+            tls_password_file: PathBuf::new(),
+            tls_password_command: String::new(),
+            tls_authenticate: PathBuf::new(),
         }
     }
 }
@@ -222,6 +239,13 @@ impl Default for Publish {
                 IpAddr::from([127, 0, 0, 1]),
                 IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
             ],
+            tls_certificate: PathBuf::new(),
+            tls_key: PathBuf::new(),
+            tls_password_file: PathBuf::new(),
+            tls_password_command: String::new(),
+            tls_authenticate: PathBuf::new(),
+            tls_check_hostname: true,
+            tls_server_hostname: String::new(),
         }
     }
 }
@@ -320,6 +344,7 @@ impl Config {
         if self.balance.members.is_empty() {
             bail!("balance.members: name at least one publisher, as in [\"127.0.0.1:8081\"]");
         }
+        tls::check(self)?;
         self.check_limits()?;
         crate::logging::filter(&self.log.level)?;
         Ok(())
@@ -586,6 +611,8 @@ impl<'de> Deserialize<'de> for ListenPlace {
             .map_err(wrong)
     }
 }
+
+mod tls;
 
 #[cfg(test)]
 mod tests;

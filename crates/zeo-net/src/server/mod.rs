@@ -231,7 +231,8 @@ impl Acceptor {
             };
             match stream {
                 Ok(stream) => connection::serve(hub, stream, peer, stopping).await,
-                Err(reason) => tracing::warn!(%peer, reason, "refused a connection"),
+                Err(Some(reason)) => tracing::warn!(%peer, reason, "refused a connection"),
+                Err(None) => tracing::debug!(%peer, "came and went"),
             }
         });
     }

@@ -10,7 +10,8 @@ pub(super) fn explain(error: &io::Error) -> String {
     match inner {
         Some(error) => explain_tls(error),
         None if error.kind() == io::ErrorKind::UnexpectedEof => {
-            "the peer closed the connection".to_owned()
+            "the peer closed the connection during the handshake; it may not believe our certificate"
+                .to_owned()
         }
         None => error.to_string(),
     }

@@ -197,8 +197,12 @@ impl TlsServer {
     /// Shakes hands with a client.
     ///
     /// # Errors
-    /// Why it is no client of ours, for the log.
-    pub(crate) async fn accept<S>(self: &Arc<Self>, stream: S) -> Result<TlsStream<S>, String>
+    /// Why it is no client of ours, for the log; `None` for one that came and went without a word,
+    /// as those do that only look whether somebody listens.
+    pub(crate) async fn accept<S>(
+        self: &Arc<Self>,
+        stream: S,
+    ) -> Result<TlsStream<S>, Option<String>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -215,9 +219,15 @@ impl TlsServer {
         });
         match shaken.await {
             Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => Err(explain(&error)),
-            Err(_) if has_greeted => Err(format!("the handshake took more than {limit:?}")),
-            Err(_) => Err(format!("not a word of TLS within {limit:?}")),
+            Ok(Err(error)) if !has_greeted && is_gone(&error) => Err(None),
+            Ok(Err(error)) => Err(Some(explain(&error))),
+            Err(_) if has_greeted => Err(Some(format!("the handshake took more than {limit:?}"))),
+            Err(_) => Err(Some(format!("not a word of TLS within {limit:?}"))),
         }
     }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), ConnectionReset | UnexpectedEof)
 }

@@ -102,6 +102,7 @@ fn client_options(config: &config::Publish, label: &str) -> ClientOptions {
         wait: config.storage_wait.0,
         cache_bytes: config.record_cache_bytes,
         label: Some(label.to_owned()),
+        tls: config.tls(),
         ..ClientOptions::default()
     }
 }

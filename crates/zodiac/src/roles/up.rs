@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::cli::Up;
 use crate::config::Config;
@@ -15,6 +15,9 @@ use crate::{logging, portal};
 /// Runs the cluster until it is told to stop.
 pub(crate) fn run(arguments: &Up) -> Result<()> {
     let config = arguments.load()?;
+    if config.zeo.tls().is_some() != config.publish.tls().is_some() {
+        bail!("zeo.tls-certificate, publish.tls-certificate: name both, or none");
+    }
     logging::start(&config.log, super::log_name(&arguments.common, "up"))?;
     let reporter = Reporter::new(arguments.common.json);
     if let Some(created) = portal::create_if_absent(&config.zeo.data)? {

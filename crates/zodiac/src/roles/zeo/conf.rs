@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use zconfig::{ConfigError, Document, InetAddress, Machine, Section, SocketAddress, schemas};
-use zeo_net::{Encoding, ListenAddress};
+use zeo_net::{Encoding, ListenAddress, TlsServerOptions};
 
 use super::plan::{EventLogPlan, FilePlan, Listen, Plan, StoragePlan};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::event_log::{HandlerPlan, Target};
 use crate::roles::Misuse;
 
@@ -33,18 +33,17 @@ pub(super) fn apply_document(
 
 fn apply_root(root: &Section, config: &Config, plan: &mut Plan) -> Result<(), ConfigError> {
     let zeo = root.section("zeo").expect("the schema requires it");
-    apply_zeo(zeo, plan)?;
+    apply_zeo(zeo, config, plan)?;
     plan.storages = storages(root, config)?;
     plan.event_log = root.section("eventlog").map(event_log).transpose()?;
     // A <runner> is what zdaemon reads of this file: nothing for us.
     Ok(())
 }
 
-fn apply_zeo(zeo: &Section, plan: &mut Plan) -> Result<(), ConfigError> {
-    if let Some(ssl) = zeo.section("ssl") {
-        let message = "<ssl>: TLS is not there yet; put a tunnel such as stunnel before the server";
-        return Err(ConfigError::new(ssl.place(), message));
-    }
+fn apply_zeo(zeo: &Section, config: &Config, plan: &mut Plan) -> Result<(), ConfigError> {
+    // A zeo.conf without <ssl> means a server without, whatever else is configured.
+    let ssl = zeo.section("ssl");
+    plan.server.tls = ssl.map(|ssl| tls(ssl, &config.zeo)).transpose()?;
     let place = zeo.address("address").expect("the schema requires it");
     plan.listen = resolve(place).map_err(|message| zeo.error("address", message))?;
     plan.server.read_only = zeo.boolean("read-only") == Some(true);
@@ -73,6 +72,28 @@ fn apply_zeo(zeo: &Section, plan: &mut Plan) -> Result<(), ConfigError> {
     plan.pid_file = pid_file.map(PathBuf::from);
     apply_environment(zeo.boolean("msgpack"), plan);
     Ok(())
+}
+
+/// What an `<ssl>` says. Where a Python function has the password of the key, the configuration says
+/// where else it is.
+fn tls(ssl: &Section, config: &config::Zeo) -> Result<TlsServerOptions, ConfigError> {
+    let password = config.tls_password();
+    if ssl.text("password-function").is_some() && password.is_none() {
+        let message = "there is no Python here to call it; set ZODIAC_ZEO_TLS_PASSWORD_FILE or \
+            ZODIAC_ZEO_TLS_PASSWORD_COMMAND, or the same keys in zodiac.toml";
+        return Err(ssl.error("password-function", message));
+    }
+    // The schema requires both.
+    let [certificate, authenticate] =
+        ["certificate", "authenticate"].map(|key| ssl.text(key).unwrap_or_default());
+    let options = TlsServerOptions {
+        key: ssl.text("key").map(PathBuf::from),
+        password,
+        ..TlsServerOptions::new(certificate, authenticate)
+    };
+    let checked = options.check();
+    checked.map_err(|error| ConfigError::new(ssl.place(), format!("<ssl>: {error}")))?;
+    Ok(options)
 }
 
 /// What runzeo takes from the environment where its configuration does not say it.

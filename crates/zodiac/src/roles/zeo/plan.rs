@@ -188,6 +188,7 @@ fn server_options(config: &config::Zeo) -> ServerOptions {
         invalidations_max: config.invalidation_queue_size,
         transaction_timeout: Some(config.transaction_timeout.0).filter(|limit| !limit.is_zero()),
         connections_max: config.connections_max,
+        tls: config.tls(),
         frame_bytes_max: config.frame_bytes_max,
         output_bytes_max: config.pending_bytes_max,
         ..ServerOptions::default()

@@ -103,7 +103,17 @@ fn what_cannot_be_done_is_refused_by_name_and_place() {
         (
             zeo("<ssl>\ncertificate x\nauthenticate y\n</ssl>"),
             3,
-            "<ssl>",
+            "<ssl>: cannot read y",
+        ),
+        (
+            zeo("<ssl>\ncertificate x\nauthenticate DYNAMIC\n</ssl>"),
+            3,
+            "DYNAMIC",
+        ),
+        (
+            zeo("<ssl>\ncertificate x\nauthenticate y\npassword-function a.b\n</ssl>"),
+            6,
+            "ZODIAC_ZEO_TLS_PASSWORD_FILE",
         ),
         (
             zeo("").replace("address 1", &format!("address {}:1", "x".repeat(300))),
