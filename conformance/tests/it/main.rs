@@ -33,6 +33,7 @@ mod writing;
 mod zconfig_texts;
 mod zeo_blobs;
 mod zeo_suite;
+mod zeoctl;
 
 use conformance::Site;
 use conformance::http::Request;

@@ -5,6 +5,7 @@ mod caller;
 pub(crate) mod nagios;
 pub(crate) mod pack;
 mod python;
+pub(crate) mod zeoctl;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -14,6 +15,7 @@ const NAMES: &[(&str, &str)] = &[
     ("runzeo", "zeo"),
     ("zeopack", "zeopack"),
     ("zeo-nagios", "zeo-nagios"),
+    ("zeoctl", "zeoctl"),
 ];
 
 /// The command line, where the binary was called by the name of a program that it takes the place of:

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::beside_zeo::nagios::ZeoNagios;
 use crate::beside_zeo::pack::Zeopack;
+use crate::beside_zeo::zeoctl::Zeoctl;
 use crate::config::{Config, Count, LogFormat, ServerAddress};
 
 /// Runs a Zope site as a cluster: a load balancer that users see, publishers that compute pages,
@@ -51,6 +52,8 @@ pub(crate) enum Command {
     Zeopack(Zeopack),
     /// Ask a ZEO server how it is, in the place of the Nagios plugin zeo-nagios
     ZeoNagios(ZeoNagios),
+    /// Start, stop and watch over a storage server, in the place of the script zeoctl
+    Zeoctl(Box<Zeoctl>),
 }
 
 /// What every role takes.

@@ -57,6 +57,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Balance(arguments) => roles::balance::run(&arguments),
         Command::Config(arguments) => roles::config::run(&arguments),
         Command::Zeopack(arguments) => return Ok(beside_zeo::pack::run(&arguments)?),
+        Command::Zeoctl(arguments) => return beside_zeo::zeoctl::run(&arguments),
         Command::ZeoNagios(arguments) => return Ok(beside_zeo::nagios::run(&arguments)?),
     }?;
     Ok(ExitCode::SUCCESS)

@@ -33,7 +33,7 @@ pub(crate) struct Misuse(String);
 
 impl Misuse {
     /// An error that says that.
-    fn error(message: impl fmt::Display) -> anyhow::Error {
+    pub(crate) fn error(message: impl fmt::Display) -> anyhow::Error {
         anyhow::Error::new(Self(message.to_string()))
     }
 }
