@@ -124,9 +124,10 @@ fn the_suite_passes_over_msgpack() {
 }
 
 #[test]
-fn the_suite_passes_over_pickles() {
+fn the_suite_passes_over_pickles_and_tls() {
     if is_full() {
         zodiac("pickle", false);
+        zodiac("pickle", true);
     }
 }
 
