@@ -28,7 +28,7 @@ use runner::Runner;
 #[derive(Debug, Args)]
 #[command(disable_help_subcommand = true, after_help = HELP)]
 pub(crate) struct Zeoctl {
-    /// The zeo.conf; its <runner> says what is run, and how
+    /// The zeo.conf; its section "runner" says what is run, and how
     #[arg(short = 'C', long, value_name = "FILE")]
     configure: Option<String>,
     /// The program and its arguments, in one word
@@ -37,7 +37,7 @@ pub(crate) struct Zeoctl {
     /// Give up after so many failures in a row, and wait so many seconds at most between them [default: 10]
     #[arg(short, long, value_name = "SECONDS")]
     backoff_limit: Option<u32>,
-    /// Run in the background: the default, unless <runner> says "daemon off"
+    /// Run in the background: the default, unless the section "runner" says "daemon off"
     #[arg(short, long)]
     daemon: bool,
     /// Never give up
