@@ -1,5 +1,7 @@
 //! Blobs: objects whose data are a file beside the storage.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::{Oid, StorageError, Tid};
@@ -8,11 +10,31 @@ use crate::{Oid, StorageError, Tid};
 /// stored as part of a transaction: [`Commit::store_blob`](crate::Commit::store_blob).
 pub trait Blobs: Send + Sync {
     /// The file of the revision that the transaction `tid` gave the blob. It is complete, never
-    /// changes, and stays until a pack removes that revision.
+    /// changes, and stays until a pack removes that revision; where the storage is far away and its
+    /// files are copies in a cache, until the cache needs the room. Who wants to read it uses
+    /// [`Blobs::open_blob`].
     ///
     /// # Errors
     /// [`StorageError::NotFound`] when that transaction did not change the blob.
     fn load_blob(&self, oid: Oid, tid: Tid) -> Result<PathBuf, StorageError>;
+
+    /// The same file, open for reading. It can be read to its end whatever becomes of its name.
+    ///
+    /// # Errors
+    /// As [`Blobs::load_blob`], and when the file cannot be opened.
+    fn open_blob(&self, oid: Oid, tid: Tid) -> Result<File, StorageError> {
+        let mut path = self.load_blob(oid, tid)?;
+        for _ in 0..OPENINGS_MAX {
+            match File::open(&path) {
+                // The cache needed the room just now.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    path = self.load_blob(oid, tid)?;
+                }
+                opened => return opened.map_err(|error| StorageError::io(path, "open", error)),
+            }
+        }
+        Err(StorageError::NotFound { oid })
+    }
 
     /// Where files that are to be stored should be made: on the file system of the blobs, so that
     /// they can be renamed into their place.
@@ -42,3 +64,60 @@ pub fn is_blob_record(record: &[u8]) -> bool {
 /// The opcode that a pickle of protocol 2 or 3 begins with; the protocol's number follows.
 const PROTO: u8 = 0x80;
 const BLOB_CLASS: &[u8] = b"cZODB.blob\nBlob\n";
+/// How often a file is looked for that goes away before it is open.
+const OPENINGS_MAX: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    /// A cache that removes what it has just named, some times.
+    struct Short {
+        folder: PathBuf,
+        removals: Mutex<usize>,
+    }
+
+    impl Blobs for Short {
+        fn load_blob(&self, _oid: Oid, _tid: Tid) -> Result<PathBuf, StorageError> {
+            let path = self.folder.join("blob");
+            std::fs::write(&path, "data").unwrap();
+            let mut removals = self.removals.lock();
+            if *removals > 0 {
+                *removals -= 1;
+                std::fs::remove_file(&path).unwrap();
+            }
+            Ok(path)
+        }
+
+        fn staging_directory(&self) -> &Path {
+            &self.folder
+        }
+
+        fn staging_file(&self) -> PathBuf {
+            self.folder.join("staged")
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_removed_before_it_is_open_is_fetched_again() {
+        let folder = std::env::temp_dir().join(format!("zodiac-blob-test-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let short = |removals| Short {
+            folder: folder.clone(),
+            removals: Mutex::new(removals),
+        };
+        let mut text = String::new();
+        let mut file = short(3).open_blob(Oid::ROOT, Tid::new(1)).unwrap();
+        file.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "data");
+        let error = short(usize::MAX)
+            .open_blob(Oid::ROOT, Tid::new(1))
+            .unwrap_err();
+        assert!(matches!(error, StorageError::NotFound { .. }), "{error}");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -27,6 +27,10 @@ pub trait Storage: Send + Sync {
     /// [`StorageError::NotFound`] when the object is unknown or its creation was undone.
     fn load_before(&self, oid: Oid, before: Tid) -> Result<Option<Revision>, StorageError>;
 
+    /// Says that these objects will be loaded soon, as that snapshot sees them, so that a storage far
+    /// away may fetch them together. Waits for nothing and fails silently: it is but a hint.
+    fn prefetch(&self, _oids: &[Oid], _before: Tid) {}
+
     /// Fresh object ids that no other caller gets.
     fn new_oids(&self, count: usize) -> Result<Vec<Oid>, StorageError>;
 
