@@ -70,6 +70,19 @@ impl FrameReader {
         Ok(Some(&self.buffer[begin..begin + found]))
     }
 
+    /// The next whole frame if `read` makes something of it; else it stays the next.
+    pub(crate) fn next_frame_if<T>(
+        &mut self,
+        read: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>, ProtocolError> {
+        let start = self.start;
+        let found = self.next_frame()?.and_then(read);
+        if found.is_none() {
+            self.start = start;
+        }
+        Ok(found)
+    }
+
     /// How many bytes wait for the rest of their frame.
     pub fn pending(&self) -> usize {
         self.buffer.len() - self.start

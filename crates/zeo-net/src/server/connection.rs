@@ -129,13 +129,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             } else if job.is_blocking() {
                 self.spawn(job);
             } else {
-                job.run();
+                self.run_here(job).await?;
             }
+        }
+        Ok(true)
+    }
+
+    async fn run_here(&mut self, job: Job) -> Result<(), End> {
+        let mut next = Some(job);
+        while let Some(job) = next {
+            next = job.perform().deliver();
             if self.outbox.pending() >= FLUSH_BYTES {
                 self.flush().await?;
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     fn is_busy(&self) -> bool {
@@ -181,6 +189,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             stream.flush().await
         };
         tokio::select! {
+            biased; // Mostly there is room for all of it.
             written = write => written?,
             failure = failed(outbox, wake, was_noticed) => return Err(failure.into()),
         }

@@ -1,6 +1,8 @@
 //! One client's connection, as the server sees it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use storage::TransactionMeta;
 
@@ -11,6 +13,7 @@ use super::finish::Finish;
 use super::hub::Hub;
 use super::iterators::{Iterators, Step};
 use super::job::{Job, Read, Release};
+use super::loads::{LOADS_MAX, Loads};
 use super::outbox::{Outbox, ReplyTo};
 use super::pack::Packing;
 use super::served::{Served, count, oid_list};
@@ -20,6 +23,7 @@ use crate::looking::named_tid;
 use crate::message::Message;
 use crate::refusal::UNKNOWN_TRANSACTION;
 use crate::request::{BadRequest, Copied, NEW_OIDS_MAX};
+use crate::wire::LoadCall;
 use crate::{Encoding, ProtocolError, Refusal, Request, Value};
 
 mod blobs;
@@ -98,6 +102,9 @@ impl Connection {
             if let Some(job) = self.peer.granted_vote() {
                 return Ok(Some(job));
             }
+            if let Some(job) = self.loads() {
+                return Ok(Some(job));
+            }
             let Some(frame) = self.frames.next_frame()? else {
                 return Ok(None);
             };
@@ -119,6 +126,35 @@ impl Connection {
     /// too.
     pub fn granted_vote(&mut self) -> Option<Job> {
         self.peer.granted_vote()
+    }
+
+    /// The loads that come next, if any do.
+    fn loads(&mut self) -> Option<Job> {
+        let Phase::Registered {
+            encoding, served, ..
+        } = &self.peer.phase
+        else {
+            return None;
+        };
+        let mut calls = VecDeque::new();
+        let read = |frame: &[u8]| LoadCall::read(*encoding, frame);
+        // A wrong frame is found again when it is the first.
+        while calls.len() < LOADS_MAX
+            && let Ok(Some(call)) = self.frames.next_frame_if(read)
+        {
+            calls.push_back(call);
+        }
+        if calls.is_empty() {
+            return None;
+        }
+        let count = u64::try_from(calls.len()).unwrap_or(u64::MAX);
+        served.counters.loads.fetch_add(count, Ordering::Relaxed);
+        let loads = Loads {
+            calls,
+            encoding: *encoding,
+            outbox: self.peer.outbox.clone(),
+        };
+        Some(Job::loads(served.clone(), loads))
     }
 
     /// What is to be sent to the client.

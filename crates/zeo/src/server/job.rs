@@ -10,6 +10,7 @@ use super::blob_file::BlobFile;
 use super::desk::Vote;
 use super::facts::{UndoQuery, describe_revision, next_record, seconds};
 use super::iterators::{Iterators, Step};
+use super::loads::{Loaded, Loads};
 use super::outbox::ReplyTo;
 use super::pack::Packing;
 use super::served::{Served, count, get_info, oid_list};
@@ -24,6 +25,7 @@ pub struct Job {
 }
 
 enum Kind {
+    Loads(Loads),
     Read(Read, ReplyTo),
     Vote(Vote),
     Finish(Work),
@@ -71,6 +73,7 @@ pub struct Done {
 }
 
 enum Outcome {
+    ManyLoaded(Loaded),
     Loaded {
         oid: Oid,
         before: Tid,
@@ -89,6 +92,11 @@ enum Outcome {
 impl Job {
     pub(super) fn read(served: Arc<Served>, read: Read, to: ReplyTo) -> Self {
         let kind = Kind::Read(read, to);
+        Self { served, kind }
+    }
+
+    pub(super) fn loads(served: Arc<Served>, loads: Loads) -> Self {
+        let kind = Kind::Loads(loads);
         Self { served, kind }
     }
 
@@ -133,6 +141,7 @@ impl Job {
     /// load is not among these: it mostly finds its page in memory.
     pub fn is_blocking(&self) -> bool {
         match &self.kind {
+            Kind::Loads(_) => false,
             Kind::Read(read, _) => match read {
                 Read::History { .. } | Read::ChangedSince(_) | Read::UndoLog(_) => true,
                 Read::Walk(_, step) => step.is_search(),
@@ -164,6 +173,7 @@ impl Job {
     pub fn perform(self) -> Done {
         let served = self.served;
         let outcome = match self.kind {
+            Kind::Loads(loads) => Outcome::ManyLoaded(loads.perform(&served)),
             Kind::Read(Read::LoadBefore { oid, before }, to) => {
                 // The order matters: what is published after this line is looked for at delivery.
                 let head = served.head();
@@ -212,7 +222,8 @@ impl Job {
 
 impl Done {
     /// Puts the outcome into the outboxes it belongs to. What is still to be done comes back: a vote
-    /// that nobody wants any more is to be released, or a load has to be done again.
+    /// that nobody wants any more is to be released, or loads are left, for which
+    /// what was found so far should be sent first.
     pub fn deliver(self) -> Option<Job> {
         let served = self.served;
         match self.outcome {
@@ -223,6 +234,7 @@ impl Done {
                 result,
                 to,
             } => deliver_load(served, oid, before, head, result, to),
+            Outcome::ManyLoaded(loaded) => loaded.deliver(served),
             Outcome::Answered(answer, to) => {
                 to.answer(answer);
                 None
@@ -244,7 +256,7 @@ impl Done {
 
 /// A reply that calls a revision current must not follow the push that ends it. So it is queued
 /// while nothing was published since the storage was asked; else it is corrected with what was.
-fn deliver_load(
+pub(super) fn deliver_load(
     served: Arc<Served>,
     oid: Oid,
     before: Tid,

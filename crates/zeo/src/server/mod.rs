@@ -14,6 +14,7 @@ mod finish;
 mod hub;
 mod iterators;
 mod job;
+mod loads;
 mod outbox;
 mod pack;
 mod served;

@@ -53,14 +53,7 @@ impl Outbox {
         }
         // Whoever was woken for what is there already has not taken it yet.
         let was_empty = state.bytes.is_empty() && state.streams.is_empty();
-        if state.takes_more(self.bytes_max) {
-            let State { bytes, streams, .. } = &mut *state;
-            let last = streams.back_mut().map_or(bytes, |(_, behind)| behind);
-            let before = last.len();
-            write(last);
-            let written = last.len() - before;
-            state.pending += written;
-        }
+        state.append(self.bytes_max, write);
         let is_news = was_empty || state.failure.is_some();
         drop(state);
         if is_news {
@@ -139,6 +132,17 @@ impl Outbox {
 }
 
 impl State {
+    fn append(&mut self, bytes_max: usize, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.takes_more(bytes_max) {
+            let Self { bytes, streams, .. } = self;
+            let last = streams.back_mut().map_or(bytes, |(_, behind)| behind);
+            let before = last.len();
+            write(last);
+            let written = last.len() - before;
+            self.pending += written;
+        }
+    }
+
     /// Whether more may be appended; the connection has failed where too much waits.
     fn takes_more(&mut self, bytes_max: usize) -> bool {
         if self.failure.is_none() && self.pending > bytes_max {

@@ -7,10 +7,13 @@
 mod general;
 mod packed;
 mod pickled;
+mod quick;
 
 use std::borrow::Cow;
 
 use crate::ProtocolError;
+
+pub(crate) use quick::LoadCall;
 
 /// How deep values nest at most.
 pub const WIRE_DEPTH_MAX: usize = 64;

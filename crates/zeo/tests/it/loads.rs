@@ -164,6 +164,125 @@ fn a_load_overtaken_by_too_much_is_repeated() {
     );
 }
 
+/// Loads that come together are one job. What is published between its work and its delivery amends
+/// those that it concerns, and the answers keep their order.
+#[test]
+fn loads_that_come_together_are_answered_in_order() {
+    for encoding in BOTH {
+        let hub = hub(encoding);
+        let mut writer = Client::registered(&hub);
+        let mut reader = Client::registered(&hub);
+        let other = Oid::new(2);
+        let first = writer.commit(OID, Tid::ZERO, b"one");
+        let alone = writer.commit(other, Tid::ZERO, b"other");
+        reader.settle();
+        let asked = [OID, other, Oid::new(9), OID].map(|oid| {
+            let before = Tid::MAX;
+            reader.session.call(&Request::LoadBefore { oid, before })
+        });
+        let early = reader.session.call(&load(first));
+        reader.talk();
+        let done = reader.jobs.pop_front().expect("loads").perform();
+        assert!(reader.jobs.is_empty(), "one job for all");
+        let second = writer.commit(OID, first, b"two");
+        assert!(done.deliver().is_none());
+        reader.hear();
+        let replied = reader.events.iter().filter_map(|event| match event {
+            Event::Replied { id, .. } => Some(*id),
+            _ => None,
+        });
+        assert!(replied.eq(asked.into_iter().chain([early])));
+        let [one, two, three, four] = asked.map(|id| reader.answer(id).expect("answered"));
+        let amended = Ok(revision(first, Some(second), b"one"));
+        assert_eq!([one, four], [amended.clone(), amended]);
+        assert_eq!(two, Ok(revision(alone, None, b"other")));
+        assert!(not_found(&three.unwrap_err()));
+        assert_eq!(reader.answer(early), Some(Ok(Reply::Revision(None))));
+    }
+}
+
+/// Most calls are recognized by their bytes. Those that say the same in other bytes, as no client
+/// does, get the same answers.
+#[test]
+fn calls_in_other_bytes_get_the_same_answers() {
+    for encoding in BOTH {
+        let hub = hub(encoding);
+        let mut writer = Client::registered(&hub);
+        let first = writer.commit(OID, Tid::ZERO, b"one");
+        let second = writer.commit(OID, first, b"two");
+        let mut reader = Client::registered(&hub);
+        for (oid, before) in [
+            (OID, Tid::MAX),
+            (OID, second),
+            (OID, first),
+            (Oid::new(9), Tid::MAX),
+        ] {
+            let [usual, other] = [false, true].map(|is_other| {
+                let call = load_frame(encoding, oid, before, is_other);
+                reader.connection.receive(&call);
+                let job = reader.connection.next_job().unwrap().expect("a load");
+                job.run();
+                assert!(reader.connection.next_job().unwrap().is_none());
+                let mut out = Vec::new();
+                assert!(reader.connection.outbox().take(&mut out).unwrap());
+                (call, out)
+            });
+            assert_ne!(usual.0, other.0);
+            assert_eq!(usual.1, other.1);
+        }
+    }
+}
+
+/// A load as clients write it, or with a longer form of its number.
+fn load_frame(encoding: Encoding, oid: Oid, before: Tid, is_other: bool) -> Vec<u8> {
+    let (oid, before) = (oid.to_bytes(), before.to_bytes());
+    let (id, parts): (&[u8], [&[u8]; 4]) = match encoding {
+        Encoding::Msgpack => (
+            if is_other { b"\xd2\0\0\0\x07" } else { b"\x07" },
+            [b"\x94", b"\xc2\xaaloadBefore\x92\xc4\x08", b"\xc4\x08", b""],
+        ),
+        Encoding::Pickle => (
+            if is_other { b"\x8a\x01\x07" } else { b"K\x07" },
+            [
+                b"\x80\x03(",
+                b"\x89X\x0a\0\0\0loadBeforeC\x08",
+                b"C\x08",
+                b"\x86t.",
+            ],
+        ),
+    };
+    let [start, name, between, end] = parts;
+    let payload = [start, id, name, &oid[..], between, &before[..], end].concat();
+    let mut frame = Vec::new();
+    zeo::write_frame(&mut frame, |out| out.extend_from_slice(&payload));
+    frame
+}
+
+/// What a client asks for at once may be more than should wait for it at once.
+#[test]
+fn large_loads_are_delivered_bit_by_bit() {
+    let hub = hub(Encoding::Msgpack);
+    let mut writer = Client::registered(&hub);
+    let mut reader = Client::registered(&hub);
+    let large = vec![7; 200 << 10];
+    let tid = writer.commit(OID, Tid::ZERO, &large);
+    reader.settle();
+    let asked = [0; 5].map(|_| reader.session.call(&load(Tid::MAX)));
+    reader.talk();
+    let mut next = reader.jobs.pop_front();
+    let mut parts = 0;
+    while let Some(job) = next {
+        next = job.perform().deliver();
+        assert!(reader.connection.outbox().pending() < 3 * large.len());
+        reader.hear();
+        parts += 1;
+    }
+    assert_eq!(parts, 3);
+    for id in asked {
+        assert_eq!(reader.answer(id), Some(Ok(revision(tid, None, &large))));
+    }
+}
+
 #[test]
 fn registration_tells_the_newest_and_pushes_what_follows() {
     let hub = hub(Encoding::Pickle);
