@@ -13,6 +13,8 @@ use crate::{Object, RecordError};
 /// only falls out when room is needed.
 pub(crate) struct ObjectCache {
     objects: Cache<(Oid, Tid), Cached, ByBytes>,
+    /// What an entry counts for at least, so that no more than the bound of objects fit.
+    bytes_min: u64,
 }
 
 #[derive(Clone)]
@@ -31,10 +33,12 @@ impl Weighter<(Oid, Tid), Cached> for ByBytes {
 }
 
 impl ObjectCache {
-    pub(crate) fn new(bytes_max: u64) -> Self {
-        let objects = usize::try_from(bytes_max / OBJECT_BYTES_TYPICAL).unwrap_or(usize::MAX);
+    pub(crate) fn new(bytes_max: u64, objects_max: u64) -> Self {
+        let typical = (bytes_max / OBJECT_BYTES_TYPICAL).min(objects_max);
+        let objects = usize::try_from(typical).unwrap_or(usize::MAX);
         Self {
             objects: Cache::with_weighter(objects.max(1), bytes_max, ByBytes),
+            bytes_min: bytes_max.div_ceil(objects_max.max(1)),
         }
     }
 
@@ -52,7 +56,7 @@ impl ObjectCache {
     ) -> Result<Arc<Object>, RecordError> {
         let cached = self.objects.get_or_insert_with(&(oid, tid), || {
             let object = Arc::new(Object::decode(oid, tid, record)?);
-            let bytes = weight(&object, record.len());
+            let bytes = weight(&object, record.len()).max(self.bytes_min);
             Ok::<_, RecordError>(Cached { object, bytes })
         })?;
         Ok(cached.object)
@@ -61,6 +65,10 @@ impl ObjectCache {
     /// Forgets everything: revisions that a storage lost never were, and their ids may come again.
     pub(crate) fn clear(&self) {
         self.objects.clear();
+    }
+
+    pub(crate) fn objects(&self) -> usize {
+        self.objects.len()
     }
 
     /// What the cached objects weigh, in bytes.

@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pickle::Pickles;
-use storage::{CommitError, Oid, Record, StorageError, Tid, TransactionMeta};
+use storage::{Commit, CommitError, Oid, Record, StorageError, Tid, TransactionMeta};
 
-use crate::{Database, Object, ZodbError};
+use crate::savepoint::Journal;
+use crate::{Database, Object, Savepoint, ZodbError};
 
 /// The database at one moment, with private changes on top. Dropping it forgets the changes.
+///
+/// Objects are immutable and shared by all connections. A change is a copy that only this
+/// connection sees until it is committed.
 #[derive(Debug)]
 pub struct Connection {
     database: Arc<Database>,
@@ -17,6 +21,8 @@ pub struct Connection {
     changes: BTreeMap<Oid, Arc<Object>>,
     /// What must still be current at commit though it is not changed.
     relied_on: BTreeMap<Oid, Tid>,
+    journal: Journal,
+    is_historical: bool,
 }
 
 impl Connection {
@@ -26,6 +32,16 @@ impl Connection {
             before,
             changes: BTreeMap::new(),
             relied_on: BTreeMap::new(),
+            journal: Journal::default(),
+            is_historical: false,
+        }
+    }
+
+    /// A connection that only reads.
+    pub(crate) fn historical(database: Arc<Database>, before: Tid) -> Self {
+        Self {
+            is_historical: true,
+            ..Self::new(database, before)
         }
     }
 
@@ -59,11 +75,28 @@ impl Connection {
         self.load(Oid::ROOT)
     }
 
+    /// The bytes of an object's record as this transaction sees it: also of one that cannot be
+    /// decoded, so that it can be looked at or copied as it is.
+    ///
+    /// # Errors
+    /// A storage error where the object does not exist in the snapshot.
+    pub fn record(&self, oid: Oid) -> Result<Record, ZodbError> {
+        if let Some(changed) = self.changes.get(&oid) {
+            return Ok(Record::from(changed.pickles().encode()));
+        }
+        let revision = self.database.storage().load_before(oid, self.before)?;
+        Ok(revision.ok_or(StorageError::NotFound { oid })?.record)
+    }
+
     /// Replaces the class and state of an object, for this transaction at first.
     ///
     /// # Errors
-    /// [`ZodbError::Undecodable`] where `pickles` is not class and state.
+    /// [`ZodbError::Undecodable`] where `pickles` is not class and state;
+    /// [`ZodbError::Historical`] where the connection only reads.
     pub fn store(&mut self, oid: Oid, pickles: Pickles) -> Result<(), ZodbError> {
+        if self.is_historical {
+            return Err(ZodbError::Historical);
+        }
         let base = match self.changes.get(&oid) {
             Some(changed) => changed.tid(),
             None => self.base_of(oid)?,
@@ -78,6 +111,9 @@ impl Connection {
     /// [`ZodbError::Undecodable`] where `pickles` is not class and state; a storage error where no
     /// id could be had.
     pub fn create(&mut self, pickles: Pickles) -> Result<Oid, ZodbError> {
+        if self.is_historical {
+            return Err(ZodbError::Historical);
+        }
         let oid = self.new_oid()?;
         self.change(oid, Tid::ZERO, pickles)?;
         Ok(oid)
@@ -96,7 +132,8 @@ impl Connection {
     }
 
     /// Makes the commit depend on the object being what this snapshot sees, without changing it
-    /// (`readCurrent`). It counts only when something else is changed.
+    /// (`readCurrent`). It counts only when something else is changed, and going back to a
+    /// savepoint does not take it back.
     ///
     /// # Errors
     /// A storage error where the object does not exist.
@@ -118,6 +155,47 @@ impl Connection {
         self.changes.values()
     }
 
+    /// Whether the connection only reads: it was opened with [`Database::at`] or
+    /// [`Database::before`].
+    pub fn is_historical(&self) -> bool {
+        self.is_historical
+    }
+
+    /// Marks this moment: [`roll_back`](Self::roll_back) comes back to it.
+    pub fn savepoint(&mut self) -> Savepoint {
+        self.journal.mark()
+    }
+
+    /// Undoes what was changed and created since the savepoint. It may be done again, as often as
+    /// is liked; savepoints made later are good no more.
+    ///
+    /// # Errors
+    /// [`ZodbError::Savepoint`] where it belongs to another connection or is good no more. Nothing
+    /// was undone then.
+    pub fn roll_back(&mut self, savepoint: Savepoint) -> Result<(), ZodbError> {
+        if self.journal.roll_back(savepoint, &mut self.changes) {
+            Ok(())
+        } else {
+            Err(ZodbError::Savepoint)
+        }
+    }
+
+    /// Forgets all changes, and begins the next transaction on a snapshot of now. A connection to
+    /// the past stays where it is.
+    pub fn abort(&mut self) {
+        let fresh = self.database.connect();
+        let before = if self.is_historical {
+            self.before
+        } else {
+            fresh.before
+        };
+        *self = Self {
+            before,
+            is_historical: self.is_historical,
+            ..fresh
+        };
+    }
+
     /// Commits the changes as one transaction and gives its id. Without changes the storage is
     /// not touched and the answer is the newest transaction that this snapshot sees.
     ///
@@ -126,8 +204,19 @@ impl Connection {
     /// do the work again on a fresh connection. After [`CommitError::Unknown`] the transaction may
     /// be there or not. After every other error nothing was written.
     pub fn commit(self, meta: TransactionMeta) -> Result<Tid, CommitError> {
+        match self.begin(meta)? {
+            Some(commit) => commit.vote()?.finish(Box::new(|_tid| {})),
+            None => Ok(Tid::new(self.before.number().saturating_sub(1))),
+        }
+    }
+
+    /// The changes, handed to the storage and not yet voted on; nothing where there are none.
+    pub(crate) fn begin(
+        &self,
+        meta: TransactionMeta,
+    ) -> Result<Option<Box<dyn Commit>>, StorageError> {
         if self.changes.is_empty() {
-            return Ok(Tid::new(self.before.number().saturating_sub(1)));
+            return Ok(None);
         }
         let mut commit = self.database.storage().clone().begin(meta)?;
         for (&oid, &tid) in &self.relied_on {
@@ -138,7 +227,7 @@ impl Connection {
         for (&oid, object) in &self.changes {
             commit.store(oid, object.tid(), Record::from(object.pickles().encode()))?;
         }
-        commit.vote()?.finish(Box::new(|_tid| {}))
+        Ok(Some(commit))
     }
 
     /// The transaction a change of `oid` is based on; [`Tid::ZERO`] where the object is not there
@@ -156,7 +245,8 @@ impl Connection {
             tid: Tid::ZERO,
             source,
         })?;
-        self.changes.insert(oid, Arc::new(object));
+        let replaced = self.changes.insert(oid, Arc::new(object));
+        self.journal.note(oid, replaced);
         Ok(())
     }
 }

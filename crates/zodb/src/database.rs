@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use storage::{Oid, Severity, Storage, StorageError, Tid, TransactionMeta};
+use storage::{CommitError, Oid, Severity, Storage, StorageError, Tid, TransactionMeta, UndoEntry};
 
 use crate::cache::ObjectCache;
 use crate::spans::Spans;
@@ -23,6 +23,9 @@ pub struct Database {
 pub struct DatabaseOptions {
     /// How many bytes of decoded objects are kept, at most.
     pub cache_bytes: u64,
+    /// How many decoded objects are kept, at most. Where it is this bound that is met, rather than
+    /// that of bytes, an object counts for more bytes than it has.
+    pub cache_objects: u64,
     /// For how many objects it is remembered which revision is current. Each takes about 48 bytes.
     pub objects_max: usize,
     /// When more transactions than this passed since the last look, everything remembered about
@@ -34,6 +37,7 @@ impl Default for DatabaseOptions {
     fn default() -> Self {
         Self {
             cache_bytes: 64 << 20,
+            cache_objects: 1 << 20,
             objects_max: 1 << 18,
             changes_max: 10_000,
         }
@@ -46,7 +50,7 @@ impl Database {
         let spans = Spans::new(storage.last_tid(), options.objects_max);
         Arc::new(Self {
             storage,
-            cache: ObjectCache::new(options.cache_bytes),
+            cache: ObjectCache::new(options.cache_bytes, options.cache_objects),
             spans,
             refresh: Mutex::new(()),
             changes_max: options.changes_max,
@@ -58,9 +62,14 @@ impl Database {
         &self.storage
     }
 
-    /// How many bytes of decoded objects are cached.
+    /// How many bytes of decoded objects are cached, at most.
     pub fn cached_bytes(&self) -> u64 {
         self.cache.bytes()
+    }
+
+    /// How many decoded objects are cached.
+    pub fn cached_objects(&self) -> usize {
+        self.cache.objects()
     }
 
     /// A connection that sees everything committed so far and nothing later.
@@ -69,11 +78,61 @@ impl Database {
         Connection::new(self.clone(), last.next())
     }
 
-    /// A connection that sees the database as it was just before `before`. A snapshot does not lie
-    /// in the future: `before` is cut to the present.
+    /// A connection that sees the database as it was just before `before`, for a transaction that
+    /// goes on from there: what it changes may turn out a conflict. A snapshot does not lie in the
+    /// future: `before` is cut to the present.
     pub fn snapshot_before(self: &Arc<Self>, before: Tid) -> Connection {
         let last = self.refreshed_tid();
         Connection::new(self.clone(), before.min(last.next()))
+    }
+
+    /// A connection that reads the database as the transaction `tid` left it. It changes nothing.
+    ///
+    /// # Errors
+    /// [`ZodbError::Future`] where nothing that late was committed yet.
+    pub fn at(self: &Arc<Self>, tid: Tid) -> Result<Connection, ZodbError> {
+        let last = self.refreshed_tid();
+        if tid > last {
+            return Err(ZodbError::Future { tid, last });
+        }
+        Ok(Connection::historical(self.clone(), tid.next()))
+    }
+
+    /// A connection that reads the database as it was just before the transaction `before`. It
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// [`ZodbError::Future`] where that would show more than was committed by now.
+    pub fn before(self: &Arc<Self>, before: Tid) -> Result<Connection, ZodbError> {
+        let last = self.refreshed_tid();
+        if before > last.next() {
+            return Err(ZodbError::Future { tid: before, last });
+        }
+        Ok(Connection::historical(self.clone(), before))
+    }
+
+    /// Takes transactions back, the first first, all in one new transaction, and gives its id.
+    ///
+    /// # Errors
+    /// [`CommitError::NotUndoable`] and [`CommitError::Undo`] say why not: nothing was written.
+    pub fn undo(&self, tids: &[Tid], meta: TransactionMeta) -> Result<Tid, CommitError> {
+        let mut commit = self.storage.clone().begin(meta)?;
+        for tid in tids {
+            commit.undo(*tid)?;
+        }
+        commit.vote()?.finish(Box::new(|_tid| {}))
+    }
+
+    /// The newest `count` transactions that may be undone, newest first.
+    ///
+    /// # Errors
+    /// [`StorageError::Unsupported`] where the storage undoes nothing.
+    pub fn undo_log(&self, count: usize) -> Result<Vec<UndoEntry>, StorageError> {
+        let undo = self
+            .storage
+            .undo()
+            .ok_or(StorageError::Unsupported { operation: "undo" })?;
+        undo.undo_log(0, count, &mut |_entry| true)
     }
 
     /// Runs `work` in a transaction and commits it; on a conflict does so again on a fresh

@@ -1,7 +1,11 @@
 //! What can go wrong with objects and transactions.
 
+use std::collections::BTreeMap;
+
 use pickle::UnpickleError;
 use storage::{CommitError, Oid, Severity, StorageError, Tid};
+
+use crate::ClassName;
 
 /// An error of loading or changing objects.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -17,6 +21,28 @@ pub enum ZodbError {
         /// What is wrong with the record.
         source: RecordError,
     },
+    /// A change through a connection that shows the past.
+    #[error(
+        "the connection shows the database as it was once, and only reads; open another to change it"
+    )]
+    Historical,
+    /// A snapshot of what is still to come.
+    #[error("there is no transaction {tid} yet; the last one is {last}")]
+    Future {
+        /// The transaction asked for.
+        tid: Tid,
+        /// The last one there is.
+        last: Tid,
+    },
+    /// Going back to a savepoint that is none here.
+    #[error("the savepoint belongs to another connection, or to what was rolled back")]
+    Savepoint,
+    /// No database of that name is at hand.
+    #[error("no database is called {name:?} here")]
+    UnknownDatabase {
+        /// The name.
+        name: String,
+    },
     /// The storage could not deliver; an absent object is [`StorageError::NotFound`].
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -26,7 +52,11 @@ impl ZodbError {
     /// What a caller does with this error.
     pub fn severity(&self) -> Severity {
         match self {
-            Self::Undecodable { .. } => Severity::Refuse,
+            Self::Undecodable { .. }
+            | Self::Historical
+            | Self::Future { .. }
+            | Self::Savepoint
+            | Self::UnknownDatabase { .. } => Severity::Refuse,
             Self::Storage(error) => error.severity(),
         }
     }
@@ -66,4 +96,80 @@ pub enum TransactError<E> {
     /// The last attempt to commit failed.
     #[error(transparent)]
     Commit(CommitError),
+}
+
+/// Why [`Session::commit`](crate::Session::commit) did not commit, or not everywhere.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum TogetherError {
+    /// One of the databases refused: nothing was written in any of them.
+    #[error("database {database:?}: {source}")]
+    Refused {
+        /// The name of the database.
+        database: String,
+        /// Why.
+        source: CommitError,
+    },
+    /// All had agreed, and then one failed.
+    #[error(
+        "database {database:?} failed after all had agreed ({source}); \
+         the transaction is written in {} of them: compare the databases",
+        .finished.len()
+    )]
+    Torn {
+        /// The name of the database.
+        database: String,
+        /// How it failed.
+        source: CommitError,
+        /// Where it is written, and as which transaction.
+        finished: BTreeMap<String, Tid>,
+    },
+}
+
+/// An error of looking at an object as a type of one's own, or at a container.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ViewError {
+    /// The object is of another class.
+    #[error("object {oid} is a {found} and no {expected}")]
+    Class {
+        /// The object.
+        oid: Oid,
+        /// The class asked for.
+        expected: ClassName,
+        /// Its class.
+        found: ClassName,
+    },
+    /// A part of its state is not what the class has.
+    #[error("object {oid}, a {class}: {name:?} is {found}, and {expected} was expected")]
+    Field {
+        /// The object.
+        oid: Oid,
+        /// Its class.
+        class: ClassName,
+        /// The attribute, key or index.
+        name: String,
+        /// What it should be.
+        expected: &'static str,
+        /// What it is.
+        found: String,
+    },
+    /// The object could not be had.
+    #[error(transparent)]
+    Zodb(#[from] ZodbError),
+}
+
+impl ViewError {
+    /// What a caller does with this error.
+    pub fn severity(&self) -> Severity {
+        match self {
+            Self::Class { .. } | Self::Field { .. } => Severity::Refuse,
+            Self::Zodb(error) => error.severity(),
+        }
+    }
+}
+
+impl From<StorageError> for ViewError {
+    fn from(error: StorageError) -> Self {
+        Self::Zodb(error.into())
+    }
 }

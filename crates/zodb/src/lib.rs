@@ -6,6 +6,15 @@
 //! [`Connection::commit`]. Nothing of a class is ever executed: an [`Object`] is a class name and
 //! inert state.
 //!
+//! | to | look at |
+//! |---|---|
+//! | read and change objects as Rust types | [`persistent!`], [`Connection::get`], [`Connection::put`], [`Connection::add`] |
+//! | read and change any object | [`Connection::load`], [`Object::state`], [`Connection::store`] |
+//! | do work again after a conflict | [`Database::transact`] |
+//! | go back within a transaction | [`Connection::savepoint`], [`Connection::abort`] |
+//! | look into the past, take something back | [`Database::at`], [`Database::undo`] |
+//! | change several databases at a time | [`Databases`] |
+//!
 //! ```
 //! use std::sync::Arc;
 //! use pickle::Pickles;
@@ -31,16 +40,26 @@
 mod cache;
 mod class_name;
 mod connection;
+mod containers;
+mod data;
 mod database;
 mod error;
 mod object;
 mod reference;
+mod savepoint;
 mod spans;
+mod together;
+mod view;
 mod walk;
 
 pub use class_name::ClassName;
 pub use connection::Connection;
+pub use containers::{PersistentList, PersistentMapping};
+pub use data::{Data, FromData, Opaque};
 pub use database::{Database, DatabaseOptions};
-pub use error::{RecordError, TransactError, ZodbError};
+pub use error::{RecordError, TogetherError, TransactError, ViewError, ZodbError};
 pub use object::Object;
 pub use reference::Reference;
+pub use savepoint::Savepoint;
+pub use together::{Databases, Session, SessionSavepoint};
+pub use view::{Attributes, AttributesMut, Persistent};

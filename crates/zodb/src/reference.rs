@@ -120,6 +120,15 @@ impl Reference {
         }
     }
 
+    /// The name of the database the object is in, where it is not the one of the reference.
+    pub fn database(&self) -> Option<&str> {
+        match self {
+            Self::Strong { .. } => None,
+            Self::Weak { database, .. } => database.as_deref(),
+            Self::Foreign { database, .. } => Some(database),
+        }
+    }
+
     /// Adds a persistent node that holds this reference, in the form ZODB 6 writes.
     pub fn write(&self, pickles: &mut Pickles) -> NodeId {
         let id = match self {

@@ -8,8 +8,13 @@
 mod cache;
 mod currency;
 mod distant;
+mod history;
+mod model;
 mod records;
 mod references;
+mod savepoints;
 mod snapshots;
+mod together;
 mod transactions;
+mod views;
 mod world;
