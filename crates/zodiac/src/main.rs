@@ -7,6 +7,7 @@ mod config;
 mod event_log;
 mod events;
 mod fs;
+mod help;
 mod logging;
 mod merging;
 mod portal;
@@ -16,12 +17,14 @@ mod supervise;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse_from(beside_zeo::command_line(std::env::args_os().collect()));
+    let words = beside_zeo::command_line(std::env::args_os().collect());
+    let found = help::flowing(Cli::command()).get_matches_from(words);
+    let cli = Cli::from_arg_matches(&found).unwrap_or_else(|error| error.exit());
     match run(cli) {
         Ok(status) => status,
         Err(error) => {
