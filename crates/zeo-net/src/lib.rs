@@ -30,7 +30,7 @@ mod clock;
 mod server;
 mod tls;
 
-pub use client::{ClientOptions, ZeoStorage};
+pub use client::{BlobOptions, ClientOptions, ClientStatus, Loss, ZeoStorage};
 pub use server::{ListenAddress, Server, ServerOptions};
 pub use tls::{KeyPassword, TlsClientOptions, TlsError, TlsServerOptions};
 pub use zeo::Encoding;

@@ -98,11 +98,7 @@ impl ClientCache {
         if !entry.used.load(Ordering::Relaxed) {
             entry.used.store(true, Ordering::Relaxed);
         }
-        Some(Revision {
-            tid: entry.start,
-            next: entry.end,
-            record: entry.record.clone(),
-        })
+        Some(entry.revision())
     }
 
     /// Announces a load, before it is asked of the server: an invalidation that crosses it will be
@@ -206,6 +202,13 @@ impl ClientCache {
         self.changes.lock().newest(transactions_max)
     }
 
+    /// The revision that was written last, of all that are known.
+    pub fn newest(&self) -> Option<(Oid, Revision)> {
+        let newest = |shard: &RwLock<Shard>| shard.read().newest();
+        let all = self.shards.iter().filter_map(newest);
+        all.max_by_key(|(oid, revision)| (revision.tid, *oid))
+    }
+
     /// How many bytes are in use.
     pub fn bytes(&self) -> usize {
         self.shards.iter().map(|shard| shard.read().bytes).sum()
@@ -244,6 +247,16 @@ impl ClientCache {
         // Neighbours spread evenly: object ids are counted up.
         let index = usize::try_from(oid.number() % (SHARDS as u64)).unwrap_or_default();
         &self.shards[index]
+    }
+}
+
+impl Entry {
+    fn revision(&self) -> Revision {
+        Revision {
+            tid: self.start,
+            next: self.end,
+            record: self.record.clone(),
+        }
     }
 }
 
@@ -314,6 +327,15 @@ impl Shard {
         }
         self.bytes -= freed;
         freed > 0
+    }
+
+    fn newest(&self) -> Option<(Oid, Revision)> {
+        let entries = |(oid, entries): (&Oid, &Vec<Entry>)| {
+            let newest = entries.iter().max_by_key(|entry| entry.start)?;
+            Some((*oid, newest.revision()))
+        };
+        let all = self.objects.iter().filter_map(entries);
+        all.max_by_key(|(oid, revision)| (revision.tid, *oid))
     }
 
     fn close_current(&mut self, oid: Oid, tid: Tid) {

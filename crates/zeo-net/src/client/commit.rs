@@ -2,7 +2,8 @@
 //!
 //! It has the wait limit twice: once up to the vote's answer (for its turn among the writers of
 //! this client, for a connection, for sending, and for its turn at the server, all together), and
-//! once more for its finish, which must not be given up for having voted late. So a server, or a
+//! once more for its finish, which must not be given up for having voted late. If the finish is not
+//! answered, it has as long again to find out what became of it (see `outcome`). So a server, or a
 //! stranger who keeps what others wait for, holds up each writer once, not each in turn.
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use storage::{
 use zeo::{Copied, Refusal, Reply, Request, Value};
 
 use super::link::{Answer, Link};
+use super::outcome::{self, Evidence, Outcome};
 use super::{Shared, ZeoStorage, unexpected};
 
 /// A transaction being filled. Nothing is sent before the vote, so it may be given up at no cost
@@ -167,6 +169,10 @@ impl Commit for ZeoCommit {
             return Err(self.shared.disconnected().into());
         };
         let link = self.shared.link_until(deadline)?;
+        if link.peer().is_read_only {
+            // The server would end the connection.
+            return Err(StorageError::ReadOnly.into());
+        }
         if let Some(Copied { tid: Some(tid), .. }) = self.copied {
             // Genuine servers take it, and their file is in disorder.
             let last = self.shared.cache.last_tid();
@@ -185,8 +191,11 @@ impl Commit for ZeoCommit {
         let error = match answer {
             Answer::Lost => return Err(broken_off()),
             Answer::Said(Ok(Reply::Voted(resolved))) => {
+                let went_back = self.shared.state.lock().status.went_back;
                 return Ok(Box::new(ZeoVoted {
                     storage: self.storage,
+                    copied: self.copied,
+                    went_back,
                     link,
                     id,
                     changes: self.changes,
@@ -236,6 +245,9 @@ struct ZeoVoted {
     id: Value<'static>,
     changes: Vec<Change>,
     resolved: Vec<Oid>,
+    copied: Option<Copied>,
+    /// How often a server had gone back when this was voted.
+    went_back: u64,
     is_open: bool,
     /// Others of this client may not vote meanwhile.
     _turn: Turn,
@@ -247,6 +259,7 @@ impl Voted for ZeoVoted {
     }
 
     fn finish(mut self: Box<Self>, publish: Publish) -> Result<Tid, CommitError> {
+        let evidence = self.evidence();
         let stored = self.stored();
         let request = Request::TpcFinish(self.id.clone());
         let shared = &self.storage.shared;
@@ -256,26 +269,69 @@ impl Voted for ZeoVoted {
         };
         self.is_open = false;
         match slot.wait_until(deadline) {
-            None => {
-                tracing::error!("a finish was not answered in time: the connection is given up");
-                shared.abandon(&self.link);
-                Err(CommitError::Unknown)
-            }
-            Some(Answer::Lost) => Err(CommitError::Unknown),
             Some(Answer::Said(Ok(Reply::Tid(tid)))) => {
                 publish(tid);
-                Ok(tid)
+                return Ok(tid);
             }
             Some(Answer::Said(Ok(other))) => {
                 tracing::error!(reply = ?other, "a finish was answered without a transaction id");
-                Err(CommitError::Unknown)
             }
-            Some(Answer::Said(Err(refusal))) => Err(refused_finish(&refusal)),
+            Some(Answer::Said(Err(refusal))) => {
+                if let Some(error) = refused_finish(&refusal) {
+                    return Err(error);
+                }
+            }
+            Some(Answer::Lost) => {}
+            None => {
+                tracing::error!("a finish was not answered in time: the connection is given up");
+            }
+        }
+        shared.abandon(&self.link);
+        let id = Value::Int(NEXT_ID.fetch_add(1, Ordering::Relaxed));
+        let outcome = outcome::find(shared, &evidence, &id);
+        tracing::warn!(
+            ?outcome,
+            "the connection to the storage server broke during a finish; its outcome was looked for"
+        );
+        match outcome {
+            Outcome::Committed(tid) => {
+                publish(tid);
+                Ok(tid)
+            }
+            Outcome::NotCommitted => Err(broken_off()),
+            Outcome::Unknown => Err(CommitError::Unknown),
         }
     }
 }
 
 impl ZeoVoted {
+    /// What tells later whether the transaction is there. An undo in it leaves nothing certain, and
+    /// neither does an object that is changed twice.
+    fn evidence(&self) -> Evidence {
+        let mut times: HashMap<Oid, usize> = HashMap::new();
+        let changed = self.changes.iter().filter_map(Change::stored);
+        changed.for_each(|(oid, _)| *times.entry(oid).or_default() += 1);
+        let is_certain = |oid: &Oid| times.get(oid) == Some(&1) && !self.resolved.contains(oid);
+        let stores = self.changes.iter().filter_map(|change| match change {
+            Change::Store(oid, base, record) => Some((*oid, *base, record.clone())),
+            _ => None,
+        });
+        let mut stores: Vec<_> = stores.filter(|(oid, ..)| is_certain(oid)).collect();
+        if self
+            .changes
+            .iter()
+            .any(|change| matches!(change, Change::Undo(_)))
+        {
+            stores.clear();
+        }
+        Evidence {
+            stores,
+            tid: self.copied.and_then(|copied| copied.tid),
+            server: self.link.peer().address.clone(),
+            went_back: self.went_back,
+        }
+    }
+
     /// What is known of the objects that it changes: nothing of those that the server has changed
     /// besides, by a merge or an undo.
     fn stored(&mut self) -> Vec<(Oid, Option<Record>)> {
@@ -311,13 +367,13 @@ impl ZeoCommit {
 
 /// A server that fails while it finishes may have written the final word already. Only a refusal
 /// that comes before anything is done promises that nothing was written.
-fn refused_finish(refusal: &Refusal) -> CommitError {
+fn refused_finish(refusal: &Refusal) -> Option<CommitError> {
     match refusal.to_commit_error() {
-        error @ CommitError::Storage(StorageError::ReadOnly) => error,
-        error if refusal.class() == NOT_VOTED => error,
+        error @ CommitError::Storage(StorageError::ReadOnly) => Some(error),
+        error if refusal.class() == NOT_VOTED => Some(error),
         error => {
             tracing::error!(%error, "a finish failed in the storage server");
-            CommitError::Unknown
+            None
         }
     }
 }
@@ -380,12 +436,12 @@ mod tests {
 
     #[test]
     fn a_finish_that_is_refused_before_anything_is_done_wrote_nothing() {
-        let error = refused_finish(&refusal(false));
+        let error = refused_finish(&refusal(false)).unwrap();
         assert!(
             matches!(&error, CommitError::Storage(StorageError::Remote { class, .. }) if class == NOT_VOTED),
             "{error:?}"
         );
-        let error = refused_finish(&refusal(true));
+        let error = refused_finish(&refusal(true)).unwrap();
         assert!(
             matches!(error, CommitError::Storage(StorageError::ReadOnly)),
             "{error:?}"

@@ -1,14 +1,19 @@
 //! Making a connection: dial, shake hands, register, and verify the cache.
 
+use std::cmp::Ordering;
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{Socket, TcpKeepalive};
 use storage::{Oid, StorageError, StorageStats, Tid};
 use zeo::{ClientCache, Event, ProtocolError, Refusal, Reply, Request, Session};
 
+use super::link::Peer;
+use super::status::Loss;
 use super::stream::Stream;
 use super::{Capabilities, ClientOptions};
 use crate::clock;
@@ -30,6 +35,8 @@ pub(super) enum Failure {
         class: String,
         data: String,
     },
+    #[error("the server is behind: its last transaction is {found}, and {seen} was seen already")]
+    Behind { seen: Tid, found: Tid },
 }
 
 impl Failure {
@@ -55,6 +62,48 @@ pub(super) struct Connected {
     pub(super) session: Session,
     pub(super) stats: StorageStats,
     pub(super) can: Capabilities,
+    pub(super) peer: Peer,
+    pub(super) verified: Verified,
+}
+
+/// What became of the cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verified {
+    /// There was none.
+    Empty,
+    /// It is kept, but for what has changed.
+    Kept,
+    /// It is dropped: the server does not know what has changed since.
+    TooOld,
+    /// It is dropped: the server lacks what was seen.
+    WentBack(Loss),
+}
+
+/// What a server has to allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Reading,
+    Writing,
+    /// Writing, or else reading.
+    Any,
+}
+
+impl Wanted {
+    pub(super) fn of(options: &ClientOptions) -> Self {
+        match (options.read_only, options.read_only_fallback) {
+            (true, _) => Self::Reading,
+            (false, true) => Self::Any,
+            (false, false) => Self::Writing,
+        }
+    }
+}
+
+/// A connection that is registered, and of which nobody knows yet.
+pub(super) struct Registered {
+    pub(super) peer: Peer,
+    /// The server's last transaction.
+    pub(super) tid: Tid,
+    dialogue: Dialogue,
 }
 
 /// A peer that vanished without a word is noticed after less than a minute.
@@ -68,14 +117,15 @@ const READ_BYTES: usize = 64 << 10;
 const REGISTER: &str = "register";
 /// How servers, ours and the genuine one, begin to say that they have no such storage.
 const UNKNOWN: &str = "unknown storage";
+/// How they say that they take no commits.
+const READ_ONLY: &str = "ZODB.POSException.ReadOnlyError";
 
-/// Connects to one server and brings the cache up to date.
-pub(super) fn dial(
+/// Connects to one server and registers there.
+pub(super) fn register(
     address: &str,
     options: &ClientOptions,
-    cache: &ClientCache,
-    is_first: bool,
-) -> Result<Connected, Failure> {
+    wanted: Wanted,
+) -> Result<Registered, Failure> {
     let stream = connect(address, options)
         .and_then(|socket| Stream::new(socket, address, options.tls.as_ref(), patience(options)))
         .map_err(|source| Failure::Connect {
@@ -91,62 +141,111 @@ pub(super) fn dial(
         out: Vec::new(),
     };
     dialogue.shake_hands()?;
-    let register = Request::Register {
-        storage: options.storage.clone(),
-        read_only: options.read_only,
-    };
-    let Reply::Tid(server_tid) = dialogue.ask(REGISTER, &register)? else {
-        return Err(Failure::Closed);
-    };
-    dialogue.verify(cache, server_tid, is_first)?;
-    let Reply::Info {
-        stats,
-        undoes,
-        iterates,
-        ..
-    } = dialogue.ask("get_info", &Request::GetInfo)?
-    else {
-        return Err(Failure::Closed);
-    };
-    // Whatever was pushed during all this is newer than what the cache was verified against, or
-    // covered by it.
-    for (tid, oids) in std::mem::take(&mut dialogue.invalidations) {
-        if tid > cache.last_tid() {
-            cache.invalidate(tid, oids);
-        }
+    let mut is_read_only = wanted == Wanted::Reading;
+    let mut answer = dialogue.register(&options.storage, is_read_only);
+    if wanted == Wanted::Any
+        && let Err(Failure::Refused { class, .. }) = &answer
+        && class == READ_ONLY
+    {
+        is_read_only = true;
+        answer = dialogue.register(&options.storage, is_read_only);
     }
-    if let Some(label) = &options.label {
-        dialogue
-            .session
-            .send(&Request::SetClientLabel(label.clone()));
-    }
-    dialogue.stream.set_timeouts(READ_TIMEOUT, WRITE_TIMEOUT)?;
-    Ok(Connected {
-        stream: Arc::new(dialogue.stream),
-        session: dialogue.session,
-        stats,
-        can: Capabilities { undoes, iterates },
+    let peer = Peer {
+        address: address.to_owned(),
+        is_read_only,
+    };
+    let tid = answer?;
+    Ok(Registered {
+        peer,
+        tid,
+        dialogue,
     })
 }
 
-fn connect(address: &str, options: &ClientOptions) -> io::Result<TcpStream> {
+impl Registered {
+    /// Learns the server's last transaction anew, where some time has passed.
+    pub(super) fn refresh(mut self) -> Result<Self, Failure> {
+        let request = Request::LastTransaction;
+        let Reply::Tid(tid) = self.dialogue.ask("lastTransaction", &request)? else {
+            return Err(Failure::Closed);
+        };
+        self.tid = tid;
+        Ok(self)
+    }
+
+    /// Brings the cache up to date.
+    pub(super) fn connect(
+        self,
+        options: &ClientOptions,
+        cache: &ClientCache,
+    ) -> Result<Connected, Failure> {
+        let Self {
+            peer,
+            tid,
+            mut dialogue,
+        } = self;
+        let verified = dialogue.verify(cache, tid, &peer.address)?;
+        let Reply::Info {
+            stats,
+            undoes,
+            iterates,
+            ..
+        } = dialogue.ask("get_info", &Request::GetInfo)?
+        else {
+            return Err(Failure::Closed);
+        };
+        // Whatever was pushed during all this is newer than what the cache was verified against, or
+        // covered by it.
+        for (tid, oids) in std::mem::take(&mut dialogue.invalidations) {
+            if tid > cache.last_tid() {
+                cache.invalidate(tid, oids);
+            }
+        }
+        if let Some(label) = &options.label {
+            dialogue
+                .session
+                .send(&Request::SetClientLabel(label.clone()));
+        }
+        dialogue.stream.set_timeouts(READ_TIMEOUT, WRITE_TIMEOUT)?;
+        Ok(Connected {
+            stream: Arc::new(dialogue.stream),
+            session: dialogue.session,
+            stats,
+            can: Capabilities { undoes, iterates },
+            peer,
+            verified,
+        })
+    }
+}
+
+/// A socket to the address, `host:port` or a path.
+fn connect(address: &str, options: &ClientOptions) -> io::Result<Socket> {
+    if address.contains('/') {
+        let socket = Socket::from(OwnedFd::from(UnixStream::connect(address)?));
+        return with_timeouts(socket, options);
+    }
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in address.to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, options.connect_timeout) {
             Ok(stream) => {
                 stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(patience(options)))?;
-                stream.set_write_timeout(Some(patience(options)))?;
                 let keepalive = TcpKeepalive::new()
                     .with_time(KEEPALIVE_IDLE)
                     .with_interval(KEEPALIVE_INTERVAL);
-                SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-                return Ok(stream);
+                let socket = Socket::from(stream);
+                socket.set_tcp_keepalive(&keepalive)?;
+                return with_timeouts(socket, options);
             }
             Err(error) => failure = error,
         }
     }
     Err(failure)
+}
+
+fn with_timeouts(socket: Socket, options: &ClientOptions) -> io::Result<Socket> {
+    socket.set_read_timeout(Some(patience(options)))?;
+    socket.set_write_timeout(Some(patience(options)))?;
+    Ok(socket)
 }
 
 /// How long an answer may take: a server that accepts and then says nothing is as good as none.
@@ -176,24 +275,49 @@ impl Dialogue {
         }
     }
 
+    fn register(&mut self, storage: &str, read_only: bool) -> Result<Tid, Failure> {
+        let register = Request::Register {
+            storage: storage.to_owned(),
+            read_only,
+        };
+        match self.ask(REGISTER, &register)? {
+            Reply::Tid(tid) => Ok(tid),
+            _ => Err(Failure::Closed),
+        }
+    }
+
     fn verify(
         &mut self,
         cache: &ClientCache,
         server_tid: Tid,
-        is_first: bool,
-    ) -> Result<(), Failure> {
+        address: &str,
+    ) -> Result<Verified, Failure> {
         let cache_tid = cache.last_tid();
-        if is_first {
+        if cache_tid == Tid::ZERO {
             cache.restart(server_tid);
-        } else if server_tid < cache_tid {
+            return Ok(Verified::Empty);
+        }
+        let is_of_this_history = match server_tid.cmp(&cache_tid) {
+            Ordering::Less => false,
+            Ordering::Equal => true,
+            Ordering::Greater => self.knows_what_was_seen(cache)?,
+        };
+        if !is_of_this_history {
             tracing::error!(
+                address,
                 %server_tid,
                 %cache_tid,
-                "the storage server has lost transactions that this client has seen; \
+                "the storage server lacks transactions that this client has seen; \
                  the whole cache is dropped"
             );
             cache.restart(server_tid);
-        } else if server_tid > cache_tid {
+            return Ok(Verified::WentBack(Loss {
+                server: address.to_owned(),
+                seen: cache_tid,
+                found: server_tid,
+            }));
+        }
+        if server_tid > cache_tid {
             match self.ask("getInvalidations", &Request::GetInvalidations(cache_tid))? {
                 Reply::Invalidations(Some((tid, oids))) => {
                     tracing::info!(%tid, objects = oids.len(), "cache verified");
@@ -202,10 +326,28 @@ impl Dialogue {
                 _ => {
                     tracing::warn!("the server cannot tell what changed: the cache is dropped");
                     cache.restart(server_tid);
+                    return Ok(Verified::TooOld);
                 }
             }
         }
-        Ok(())
+        Ok(Verified::Kept)
+    }
+
+    /// Whether the newest revision in the cache is the server's, too. A server whose file was put back
+    /// to an older copy, and then went on, is ahead of what was seen, and yet lacks some of it. A pack
+    /// may have taken the revision away, which costs no more than the cache.
+    fn knows_what_was_seen(&mut self, cache: &ClientCache) -> Result<bool, Failure> {
+        let Some((oid, newest)) = cache.newest() else {
+            return Ok(true);
+        };
+        let before = newest.tid.next();
+        match self.ask("loadBefore", &Request::LoadBefore { oid, before }) {
+            Ok(Reply::Revision(Some(found))) => {
+                Ok((found.tid, found.record) == (newest.tid, newest.record))
+            }
+            Ok(_) | Err(Failure::Refused { .. }) => Ok(false),
+            Err(failure) => Err(failure),
+        }
     }
 
     fn ask(&mut self, call: &'static str, request: &Request) -> Result<Reply, Failure> {

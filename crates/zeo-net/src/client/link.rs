@@ -23,6 +23,16 @@ pub(crate) struct Link {
     writer: Mutex<Vec<u8>>,
     stream: Arc<Stream>,
     generation: Generation,
+    peer: Peer,
+}
+
+/// Who is at the other end.
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    /// The server's address, as it is configured.
+    pub(super) address: String,
+    /// Whether it takes no commits of this client.
+    pub(super) is_read_only: bool,
 }
 
 /// Tells the connections of one storage apart.
@@ -112,7 +122,12 @@ const WRITE_BYTES: usize = 256 << 10;
 const KEEP_BYTES: usize = 1 << 20;
 
 impl Link {
-    pub(super) fn new(session: Session, stream: Arc<Stream>, generation: Generation) -> Self {
+    pub(super) fn new(
+        session: Session,
+        stream: Arc<Stream>,
+        generation: Generation,
+        peer: Peer,
+    ) -> Self {
         Self {
             calls: Mutex::new(Calls {
                 session,
@@ -123,7 +138,12 @@ impl Link {
             writer: Mutex::default(),
             stream,
             generation,
+            peer,
         }
+    }
+
+    pub(super) fn peer(&self) -> &Peer {
+        &self.peer
     }
 
     pub(super) fn generation(&self) -> Generation {
@@ -317,6 +337,13 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
+    fn peer() -> Peer {
+        Peer {
+            address: "test".to_owned(),
+            is_read_only: false,
+        }
+    }
+
     #[test]
     fn a_server_that_does_not_read_is_given_up_at_the_deadline() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -327,8 +354,8 @@ mod tests {
         let (mut server, _) = listener.accept().unwrap();
         let mut session = Session::new(clock::now(), zeo::FRAME_BYTES_MAX);
         session.receive(b"\0\0\0\x02Z5").unwrap();
-        let stream = Arc::new(Stream::plain(stream));
-        let link = Link::new(session, stream, Generation::default());
+        let stream = Arc::new(Stream::plain(stream.into()));
+        let link = Link::new(session, stream, Generation::default(), peer());
         let (done, is_done) = mpsc::channel();
         thread::spawn(move || {
             let store = |number| Request::Store {

@@ -19,9 +19,14 @@ mod dial;
 mod link;
 mod look;
 mod oids;
+mod options;
+mod outcome;
 mod pack;
+mod race;
 mod reader;
+mod status;
 mod stream;
+mod upgrade;
 
 use std::io;
 use std::sync::Arc;
@@ -33,60 +38,16 @@ use storage::{
     Changes, Commit, Iterate, Oid, Pack, Revision, Storage, StorageError, StorageStats, Tid,
     TransactionMeta, Undo,
 };
-use zeo::{ClientCache, Copied, FRAME_BYTES_MAX, Reply, Request};
+use zeo::{ClientCache, Copied, Reply, Request};
 
 use self::barrier::Barrier;
 use self::commit::ZeoCommit;
+use self::dial::Registered;
 use self::link::{Answer, Generation, Link};
 use self::oids::OidPool;
+pub use self::options::{BlobOptions, ClientOptions};
+pub use self::status::{ClientStatus, Loss};
 use crate::clock;
-use crate::tls::TlsClientOptions;
-
-/// How a client reaches its server and how it behaves.
-#[derive(Clone, Debug)]
-pub struct ClientOptions {
-    /// The servers' addresses, `host:port`; they serve the same storage and are tried in turn.
-    pub servers: Vec<String>,
-    /// The name of the storage in the server.
-    pub storage: String,
-    /// Whether this client never writes.
-    pub read_only: bool,
-    /// How long a call waits for its answer, and for a lost server to come back. A commit has it
-    /// once up to the answer to its vote, and once more for its finish.
-    pub wait: Duration,
-    /// How much the cache holds.
-    pub cache_bytes: usize,
-    /// A name for the server's log.
-    pub label: Option<String>,
-    /// The largest frame that is taken.
-    pub frame_bytes_max: usize,
-    /// How long one attempt to connect may take.
-    pub connect_timeout: Duration,
-    /// The first pause after a failed attempt; it doubles, with jitter, up to `retry_max`.
-    pub retry_min: Duration,
-    /// The longest pause between attempts.
-    pub retry_max: Duration,
-    /// Certificates, for servers that speak TLS; `None` for those that do not.
-    pub tls: Option<TlsClientOptions>,
-}
-
-impl Default for ClientOptions {
-    fn default() -> Self {
-        Self {
-            servers: Vec::new(),
-            storage: "1".to_owned(),
-            read_only: false,
-            wait: Duration::from_secs(30),
-            cache_bytes: 256 << 20,
-            label: None,
-            frame_bytes_max: FRAME_BYTES_MAX,
-            connect_timeout: Duration::from_secs(5),
-            retry_min: Duration::from_millis(50),
-            retry_max: Duration::from_secs(1),
-            tls: None,
-        }
-    }
-}
 
 /// A storage in a ZEO server, seen through a cache. Closes its connection when dropped.
 pub struct ZeoStorage {
@@ -95,7 +56,7 @@ pub struct ZeoStorage {
 
 /// What the storage, its commits and the reading thread share.
 pub(crate) struct Shared {
-    options: ClientOptions,
+    options: Arc<ClientOptions>,
     cache: ClientCache,
     state: Mutex<State>,
     /// Told of every change of `state`.
@@ -115,8 +76,9 @@ struct State {
     closed: bool,
     stats: StorageStats,
     can: Capabilities,
-    /// Why the last attempt to connect failed, for the caller who gives up waiting.
-    last_failure: Option<String>,
+    status: ClientStatus,
+    /// A connection to a better server, to be used when that of `link` has ended.
+    upgrade: Option<Registered>,
     /// That no server has the storage, where none ever had. It ends the attempts.
     refused: Option<StorageError>,
 }
@@ -132,7 +94,7 @@ struct Capabilities {
 const OIDS_BATCH: usize = 100;
 
 impl ZeoStorage {
-    /// Connects, waiting for the server up to `options.wait`.
+    /// Connects, waiting for a server up to `options.wait`, unless `options.wait_at_start` is off.
     ///
     /// # Errors
     /// [`StorageError::Disconnected`] when no server could be reached in time,
@@ -147,7 +109,7 @@ impl ZeoStorage {
         }
         let shared = Arc::new(Shared {
             cache: ClientCache::new(options.cache_bytes),
-            options,
+            options: Arc::new(options),
             state: Mutex::default(),
             changed: Condvar::new(),
             oids: Mutex::default(),
@@ -161,7 +123,9 @@ impl ZeoStorage {
             .spawn(move || reader::run(&reader))
             .map_err(|error| StorageError::io("zeo-client", "start the thread", error))?;
         let storage = Arc::new(Self { shared });
-        storage.shared.link_until(storage.shared.deadline())?;
+        if storage.shared.options.wait_at_start {
+            storage.shared.link_until(storage.shared.deadline())?;
+        }
         Ok(storage)
     }
 
@@ -170,12 +134,23 @@ impl ZeoStorage {
         let link = {
             let mut state = self.shared.state.lock();
             state.closed = true;
+            state.upgrade = None;
             state.link.take()
         };
         if let Some(link) = link {
             link.kill();
         }
         self.shared.changed.notify_all();
+    }
+
+    /// How it stands with its servers.
+    pub fn status(&self) -> ClientStatus {
+        self.shared.state.lock().status.clone()
+    }
+
+    /// Its options.
+    pub fn options(&self) -> &ClientOptions {
+        &self.shared.options
     }
 
     /// Waits until a server has answered, over a new connection if need be; what was committed
@@ -191,7 +166,7 @@ impl ZeoStorage {
 
 impl ZeoStorage {
     fn check_writable(&self, meta: &TransactionMeta) -> Result<(), StorageError> {
-        if self.shared.options.read_only {
+        if self.is_read_only() {
             return Err(StorageError::ReadOnly);
         }
         if !zeo::extension_travels(meta) {
@@ -235,7 +210,7 @@ impl Shared {
                 return Err(refused.clone());
             }
             if state.closed || self.changed.wait_until(&mut state, deadline).timed_out() {
-                if let Some(failure) = &state.last_failure {
+                if let Some(failure) = &state.status.last_failure {
                     tracing::warn!(failure, "gave up waiting for the storage server");
                 }
                 return Err(self.disconnected());
@@ -279,10 +254,13 @@ impl Shared {
     /// Takes a dead connection out, if nobody has yet.
     fn forget(&self, dead: &Link) {
         let mut state = self.state.lock();
-        let is_current = |link: &Arc<Link>| std::ptr::eq(Arc::as_ptr(link), dead);
-        if state.link.as_ref().is_some_and(is_current) {
+        if state.is_current(dead) {
             state.link = None;
         }
+    }
+
+    fn is_current(&self, link: &Link) -> bool {
+        self.state.lock().is_current(link)
     }
 
     fn load(&self, oid: Oid, before: Tid) -> Result<Option<Revision>, StorageError> {
@@ -296,6 +274,13 @@ impl Shared {
                 None => return Err(self.disconnected()),
             }
         }
+    }
+}
+
+impl State {
+    fn is_current(&self, link: &Link) -> bool {
+        let current = self.link.as_ref();
+        current.is_some_and(|current| std::ptr::eq(Arc::as_ptr(current), link))
     }
 }
 
@@ -355,8 +340,9 @@ impl Storage for ZeoStorage {
         Ok(Box::new(ZeoCommit::new(self, meta, copied)))
     }
 
+    /// While a server is used that takes no commits (`read_only_fallback`), it is.
     fn is_read_only(&self) -> bool {
-        self.shared.options.read_only
+        self.shared.options.read_only || self.shared.state.lock().status.is_read_only
     }
 
     fn sync(&self) -> Result<(), StorageError> {

@@ -1,86 +1,152 @@
 //! The thread that holds the connection: dials for ever, reads, and applies what arrives.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use zeo::{Event, Reply};
 
-use super::dial::{Connected, Failure, dial};
+use super::Shared;
+use super::dial::{Connected, Failure, Verified, Wanted};
 use super::link::{Answer, Called, Generation, Link, Pending, PendingLoad};
+use super::race::{Race, Terms};
 use super::stream::{Stream, is_timeout};
-use super::{ClientOptions, Shared};
+use super::upgrade;
 use crate::clock;
 
 const READ_BYTES: usize = 256 << 10;
+/// How many failures are remembered so as not to be said again.
+const SAID_MAX: usize = 100;
 
 /// Keeps a connection until the storage is closed.
-pub(super) fn run(shared: &Shared) {
+pub(super) fn run(shared: &Arc<Shared>) {
     let options = &shared.options;
-    let mut is_first = true;
+    let race = Race::new(options.clone());
+    let mut was_connected = false;
     let mut pause = options.retry_min;
     let mut generation = Generation::default();
-    // Said once, not at each attempt of a long outage.
-    let mut said = String::new();
+    let mut log = FailureLog::default();
+    let mut lost_at = clock::now();
     loop {
-        let mut strangers = 0;
-        for address in &options.servers {
-            if shared.state.lock().closed {
-                return;
+        // Servers that lag behind get their chance when the others stay away.
+        let takes_behind = lost_at.elapsed() >= options.wait / 2;
+        let better = shared.state.lock().upgrade.take();
+        let connected = match better {
+            Some(better) => better
+                .refresh()
+                .map_err(|failure| vec![(usize::MAX, failure)]),
+            None => {
+                let terms = Terms {
+                    wanted: Wanted::of(options),
+                    seen: shared.cache.last_tid(),
+                    takes_behind,
+                };
+                race.run(terms, &|| shared.state.lock().closed)
             }
-            let failure = match dial(address, options, &shared.cache, is_first) {
-                Ok(connected) => {
-                    is_first = false;
-                    pause = options.retry_min;
-                    tracing::info!(address, "connected to the storage server");
-                    said.clear();
-                    generation = generation.next();
-                    hold(shared, connected, generation)
+        };
+        let connected = connected.and_then(|registered| {
+            let connected = registered.connect(options, &shared.cache);
+            connected.map_err(|failure| vec![(usize::MAX, failure)])
+        });
+        match connected {
+            Ok(connected) => {
+                was_connected = true;
+                pause = options.retry_min;
+                generation = generation.next();
+                let address = connected.peer.address.clone();
+                tracing::info!(address, "connected to the storage server");
+                log.forget();
+                let failure = hold(shared, connected, generation);
+                lost_at = clock::now();
+                let mut state = shared.state.lock();
+                state.status.server = None;
+                if state.upgrade.is_some() {
+                    continue;
                 }
-                Err(failure) => failure,
-            };
-            let unknown = failure.unknown_storage();
-            strangers += usize::from(unknown.is_some());
-            let failure = failure.to_string();
-            let mut state = shared.state.lock();
-            if !state.closed && said != failure {
-                tracing::warn!(
-                    address,
-                    failure,
-                    "no connection to the storage server; trying on"
-                );
-                said.clone_from(&failure);
+                state.status.last_failure = Some(failure.to_string());
+                if !state.closed {
+                    log.say(&address, failure.to_string());
+                }
             }
-            state.last_failure = Some(failure);
-            // A server that once had the storage may get it back.
-            if is_first && strangers == options.servers.len() {
-                state.refused = unknown;
-                shared.changed.notify_all();
-                return;
+            Err(failures) => {
+                let unknown = failures
+                    .iter()
+                    .map(|(_, failure)| failure.unknown_storage());
+                let unknown: Option<Vec<_>> = unknown.collect();
+                let mut state = shared.state.lock();
+                for (index, failure) in &failures {
+                    let address = options.servers.get(*index).map_or("server", String::as_str);
+                    if !state.closed {
+                        log.say(address, failure.to_string());
+                    }
+                    state.status.last_failure = Some(failure.to_string());
+                }
+                // A server that once had the storage may get it back.
+                if let Some(mut unknown) = unknown
+                    && !was_connected
+                    && unknown.len() == options.servers.len()
+                {
+                    state.refused = unknown.pop();
+                    shared.changed.notify_all();
+                    return;
+                }
             }
         }
+        let until = clock::now() + jittered(pause);
         let mut state = shared.state.lock();
+        while !state.closed && !shared.changed.wait_until(&mut state, until).timed_out() {}
         if state.closed {
             return;
         }
-        shared.changed.wait_for(&mut state, jittered(pause));
-        pause = longer(pause, options);
+        pause = longer(pause, options.retry_max);
     }
 }
 
-fn longer(pause: Duration, options: &ClientOptions) -> Duration {
-    pause.saturating_mul(2).min(options.retry_max)
+/// What went wrong, each thing once, not at each attempt of a long outage.
+#[derive(Default)]
+struct FailureLog {
+    said: BTreeSet<(String, String)>,
+}
+
+impl FailureLog {
+    fn say(&mut self, address: &str, failure: String) {
+        if self.said.len() >= SAID_MAX {
+            self.said.clear();
+        }
+        if self.said.insert((address.to_owned(), failure.clone())) {
+            tracing::warn!(
+                address,
+                failure,
+                "no connection to the storage server; trying on"
+            );
+        }
+    }
+
+    fn forget(&mut self) {
+        self.said.clear();
+    }
+}
+
+pub(super) fn longer(pause: Duration, longest: Duration) -> Duration {
+    pause.saturating_mul(2).min(longest)
 }
 
 /// Half to all of the pause: many clients that lost one server do not come back in step.
-fn jittered(pause: Duration) -> Duration {
+pub(super) fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
 /// Serves one connection until it ends, and tells why it did.
-fn hold(shared: &Shared, connected: Connected, generation: Generation) -> Failure {
+fn hold(shared: &Arc<Shared>, connected: Connected, generation: Generation) -> Failure {
     shared.oids.lock().restart(generation);
     let stream = connected.stream.clone();
-    let link = Arc::new(Link::new(connected.session, stream, generation));
+    let peer = connected.peer;
+    let link = Arc::new(Link::new(
+        connected.session,
+        stream,
+        generation,
+        peer.clone(),
+    ));
     link.flush(shared.deadline());
     {
         let mut state = shared.state.lock();
@@ -90,8 +156,24 @@ fn hold(shared: &Shared, connected: Connected, generation: Generation) -> Failur
         state.stats = connected.stats;
         state.can = connected.can;
         state.link = Some(link.clone());
+        let status = &mut state.status;
+        status.connections += 1;
+        status.is_read_only = peer.is_read_only;
+        status.server = Some(peer.address);
+        match connected.verified {
+            Verified::Empty => {}
+            Verified::Kept => status.verified += 1,
+            Verified::TooOld => status.too_old += 1,
+            Verified::WentBack(loss) => {
+                status.went_back += 1;
+                status.last_loss = Some(loss);
+            }
+        }
     }
     shared.changed.notify_all();
+    if peer.is_read_only && !shared.options.read_only {
+        upgrade::start(shared, &link);
+    }
     let failure = read(shared, &link, &connected.stream);
     shared.forget(&link);
     link.kill();

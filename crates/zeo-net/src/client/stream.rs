@@ -1,22 +1,24 @@
 //! The bytes to and from a server, encrypted or not.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::time::Duration;
+
+use socket2::Socket;
 
 use crate::clock;
 use crate::tls::{TlsClientOptions, TlsLink, handshake};
 
 /// A connection that one thread reads while others write, in turn.
 pub(super) struct Stream {
-    socket: TcpStream,
+    socket: Socket,
     tls: Option<Box<TlsLink>>,
 }
 
 impl Stream {
     /// Shakes hands where `tls` says so, within `patience`.
     pub(super) fn new(
-        mut socket: TcpStream,
+        mut socket: Socket,
         address: &str,
         tls: Option<&TlsClientOptions>,
         patience: Duration,
@@ -29,7 +31,7 @@ impl Stream {
     }
 
     #[cfg(test)]
-    pub(super) fn plain(socket: TcpStream) -> Self {
+    pub(super) fn plain(socket: Socket) -> Self {
         Self { socket, tls: None }
     }
 

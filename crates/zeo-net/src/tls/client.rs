@@ -1,7 +1,6 @@
 //! The client's side: plain threads that read and write one connection.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,6 +10,7 @@ use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, ClientConnection};
+use socket2::Socket;
 
 use super::error::TlsError;
 use super::explain::explain;
@@ -110,7 +110,7 @@ fn server_name(name: &str) -> Result<ServerName<'static>, TlsError> {
 pub(crate) fn handshake(
     options: &TlsClientOptions,
     address: &str,
-    socket: &mut TcpStream,
+    socket: &mut Socket,
     deadline: Instant,
 ) -> io::Result<TlsLink> {
     let config = options.build().map_err(io::Error::other)?;
@@ -174,7 +174,7 @@ const WRITE_BYTES: usize = 64 << 10;
 
 impl TlsLink {
     /// Reads some bytes; 0 when the server has closed the connection.
-    pub(crate) fn read(&self, mut socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(crate) fn read(&self, mut socket: &Socket, buffer: &mut [u8]) -> io::Result<usize> {
         let mut received = self.receiving.lock();
         loop {
             if let Some(length) = self.take(&mut received, buffer)? {
@@ -212,7 +212,7 @@ impl TlsLink {
     ///
     /// # Errors
     /// Of the socket; after one that only ran out of time, the next call goes on.
-    pub(crate) fn send(&self, mut socket: &TcpStream, rest: &mut &[u8]) -> io::Result<bool> {
+    pub(crate) fn send(&self, mut socket: &Socket, rest: &mut &[u8]) -> io::Result<bool> {
         let mut sending = self.sending.lock();
         if sending.is_empty() {
             let mut connection = self.connection.lock();

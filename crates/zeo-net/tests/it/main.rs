@@ -5,9 +5,11 @@
 mod blobs;
 mod commits;
 mod limits;
+mod outcomes;
 mod raw;
 mod reconnect;
 mod server;
+mod servers;
 mod suite;
 mod tls;
 mod world;

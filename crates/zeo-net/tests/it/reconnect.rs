@@ -131,30 +131,6 @@ fn a_commit_before_its_finish_fails_as_disconnected_and_may_be_done_again() {
 }
 
 #[test]
-fn a_finish_without_an_answer_is_unknown_and_the_cache_learns_what_became_of_it() {
-    let storage = Arc::new(Doors::default());
-    let server = TestServer::start(storage.clone());
-    let wire = Wire::to(server.address);
-    let client = connect(wire.address);
-    let base = commit(&client, OID, Tid::ZERO, b"one").unwrap();
-    storage.finishes.shut();
-    let outcome = thread::scope(|scope| {
-        let outcome = scope.spawn(|| commit(&client, OID, base, b"two"));
-        storage.finishes.wait_for(1);
-        wire.cut();
-        let outcome = outcome.join().unwrap();
-        storage.finishes.open();
-        outcome
-    });
-    assert!(matches!(outcome, Err(CommitError::Unknown)), "{outcome:?}");
-    // The next commit waits for that one, so it is there now.
-    let tid = commit(&client, OTHER, Tid::ZERO, b"later").unwrap();
-    client.ping().unwrap();
-    let seen = client.load_before(OID, tid).unwrap().unwrap();
-    assert_eq!(&*seen.record, b"two");
-}
-
-#[test]
 fn a_server_that_lost_transactions_makes_the_client_forget_them() {
     let mut server = TestServer::start(Arc::new(MemoryStorage::new()));
     let client = server.client();
