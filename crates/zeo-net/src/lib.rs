@@ -32,5 +32,8 @@ mod tls;
 
 pub use client::{BlobOptions, ClientOptions, ClientStatus, Loss, ZeoStorage};
 pub use server::{ListenAddress, Server, ServerOptions};
-pub use tls::{KeyPassword, TlsClientOptions, TlsError, TlsServerOptions};
-pub use zeo::Encoding;
+pub use tls::{
+    ClientName, ClientRights, ClientRule, Fingerprint, KeyPassword, TlsClientOptions, TlsError,
+    TlsServerOptions,
+};
+pub use zeo::{Encoding, Rights};

@@ -60,6 +60,12 @@ pub enum ProtocolError {
         /// What the system says.
         reason: String,
     },
+    /// The server does not want this client any more.
+    #[error("{reason}")]
+    Dismissed {
+        /// Why.
+        reason: String,
+    },
     /// The peer does not read what is sent to it.
     #[error("the peer does not read: {pending} bytes wait to be sent (limit {max})")]
     Stalled {

@@ -15,6 +15,7 @@ const CONFLICT: &str = "ZODB.POSException.ConflictError";
 const READ_CONFLICT: &str = "ZODB.POSException.ReadConflictError";
 const KEY: &str = "ZODB.POSException.POSKeyError";
 const READ_ONLY: &str = "ZODB.POSException.ReadOnlyError";
+const PERMISSION: &str = "builtins.PermissionError";
 const UNDO: &str = "ZODB.POSException.UndoError";
 const OBSTACLES: &str = "ZODB.POSException.MultipleUndoErrors";
 /// What the original says of a transaction that cannot be undone.
@@ -108,6 +109,15 @@ impl Refusal {
         }
     }
 
+    /// `ReadOnlyError`, which every Python client knows, with a text that says more.
+    pub(crate) fn read_only_because(text: &str) -> Self {
+        Self::new(READ_ONLY, text)
+    }
+
+    pub(crate) fn not_permitted(text: &str) -> Self {
+        Self::new(PERMISSION, text)
+    }
+
     /// The transaction id that a call named is not the open one.
     pub(crate) fn no_transaction(open: Option<Value<'static>>, named: Value<'static>) -> Self {
         Self {
@@ -140,7 +150,12 @@ impl Refusal {
 
     /// Whether the error is a normal answer, not worth a line in the log.
     pub fn is_ordinary(&self) -> bool {
-        [CONFLICT, READ_CONFLICT, KEY].contains(&self.class())
+        [CONFLICT, READ_CONFLICT, KEY].contains(&self.class()) || self.is_denial()
+    }
+
+    /// Whether the client may not do what it asked for; the log names such a client once.
+    pub(crate) fn is_denial(&self) -> bool {
+        [READ_ONLY, PERMISSION].contains(&self.class())
     }
 
     /// The error as a reader sees it. `oid` is what was asked for, if anything.
@@ -215,11 +230,17 @@ impl Refusal {
         })
     }
 
-    fn detail(&self) -> String {
+    /// Its only argument, where that is a text.
+    pub(crate) fn reason(&self) -> Option<&str> {
         match self.data.elements() {
-            Some([Value::Text(text)]) => text.clone().into_owned(),
-            _ => format!("{:?}", self.data),
+            Some([Value::Text(text)]) => Some(text),
+            _ => None,
         }
+    }
+
+    fn detail(&self) -> String {
+        self.reason()
+            .map_or_else(|| format!("{:?}", self.data), str::to_owned)
     }
 }
 

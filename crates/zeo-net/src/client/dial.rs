@@ -40,11 +40,14 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// What to tell a caller, where the server has no storage of that name. Asking again is no use.
+    /// What to tell a caller, where the server has no storage of that name, or none for this client.
+    /// Asking again is no use.
     pub(super) fn unknown_storage(&self) -> Option<StorageError> {
         match self {
             Self::Refused { call, class, data }
-                if *call == REGISTER && class.ends_with("ValueError") && data.contains(UNKNOWN) =>
+                if *call == REGISTER
+                    && (class.ends_with("ValueError") && data.contains(UNKNOWN)
+                        || class.ends_with("PermissionError")) =>
             {
                 Some(StorageError::Remote {
                     class: class.clone(),

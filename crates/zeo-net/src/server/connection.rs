@@ -8,7 +8,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_blocking;
-use zeo::{BlobStream, Connection, Hub, Job, Outbox, ProtocolError};
+use zeo::{BlobStream, Connection, Hub, Job, Outbox, ProtocolError, Rights};
+
+use crate::tls::Guest;
 
 /// How much is read at once.
 const READ_BYTES: usize = 64 << 10;
@@ -35,13 +37,16 @@ pub(super) async fn serve<S>(
     hub: Arc<Hub>,
     stream: S,
     peer: String,
+    guest: Option<Guest>,
     stopping: watch::Receiver<bool>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let wake = Arc::new(Notify::new());
     let waker = wake.clone();
-    let connection = hub.connect(peer.clone(), move || waker.notify_one());
+    let rights = guest.as_ref().map_or(Rights::ALL, Guest::rights);
+    let connection = hub.connect_with(peer.clone(), rights, move || waker.notify_one());
+    let _admitted = guest.map(|guest| guest.admit(connection.outbox()));
     let mut task = Task {
         outbox: connection.outbox().clone(),
         connection,

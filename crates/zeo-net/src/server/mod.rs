@@ -158,6 +158,7 @@ impl Server {
         }
         let mut listeners = Listeners::new(self.bound)?;
         let (stop, stopping) = watch::channel(false);
+        let certificates = self.tls.clone();
         let mut acceptor = Acceptor {
             hub: hub.clone(),
             tls: self.tls,
@@ -168,6 +169,7 @@ impl Server {
         tokio::select! {
             () = acceptor.accept_all(&mut listeners) => {}
             () = watch_the_time(&hub) => {}
+            () = watch_the_certificates(certificates) => {}
             () = shutdown => {}
         }
         drop(listeners);
@@ -184,6 +186,14 @@ async fn watch_the_time(hub: &Hub) {
         tokio::time::sleep_until(next.into()).await;
     }
     std::future::pending().await
+}
+
+/// Has connections end whose certificates count no more.
+async fn watch_the_certificates(tls: Option<Arc<TlsServer>>) {
+    match tls {
+        Some(tls) => tls.watch().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// How long the listener rests when the system has no room for one more connection.
@@ -219,7 +229,7 @@ impl Acceptor {
         }
         let (hub, stopping) = (self.hub.clone(), self.stopping.clone());
         let Some(tls) = self.tls.clone() else {
-            let served = connection::serve(hub, stream, peer, stopping);
+            let served = connection::serve(hub, stream, peer, None, stopping);
             self.connections.spawn(served);
             return;
         };
@@ -230,7 +240,9 @@ impl Acceptor {
                 () = connection::stopped(&mut stopped) => return,
             };
             match stream {
-                Ok(stream) => connection::serve(hub, stream, peer, stopping).await,
+                Ok((stream, guest)) => {
+                    connection::serve(hub, stream, peer, Some(guest), stopping).await;
+                }
                 Err(Some(reason)) => tracing::warn!(%peer, reason, "refused a connection"),
                 Err(None) => tracing::debug!(%peer, "came and went"),
             }

@@ -30,6 +30,8 @@ pub(super) struct Facts {
     pub(super) common_name: Option<String>,
     /// Whether it has a list of host names, so that its common name is none.
     pub(super) has_host_names: bool,
+    /// Those of the list that are no addresses.
+    pub(super) dns_names: Vec<String>,
 }
 
 /// Where in its time a certificate is.
@@ -95,8 +97,22 @@ fn read(der: &[u8]) -> Result<Facts, x509_cert::der::Error> {
             .subject()
             .common_name()?
             .map(|name| name.value().into_owned()),
-        has_host_names: names.is_some_and(|(_, names)| names.0.iter().any(is_host_name)),
+        has_host_names: names
+            .as_ref()
+            .is_some_and(|(_, names)| names.0.iter().any(is_host_name)),
+        dns_names: names
+            .iter()
+            .flat_map(|(_, names)| &names.0)
+            .filter_map(dns_name)
+            .collect(),
     })
+}
+
+fn dns_name(name: &GeneralName) -> Option<String> {
+    match name {
+        GeneralName::DnsName(name) => Some(name.as_str().to_owned()),
+        _ => None,
+    }
 }
 
 /// The SHA-256 of a certificate, as `openssl x509 -fingerprint -sha256` computes it.

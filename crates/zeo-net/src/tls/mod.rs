@@ -7,6 +7,7 @@ mod facts;
 mod files;
 mod key;
 mod pem;
+mod rights;
 mod server;
 mod trust;
 mod verifier;
@@ -24,8 +25,9 @@ pub use self::client::TlsClientOptions;
 pub(crate) use self::client::{TlsLink, handshake};
 pub use self::error::TlsError;
 pub use self::key::KeyPassword;
-pub(crate) use self::server::TlsServer;
+pub use self::rights::{ClientName, ClientRights, ClientRule, Fingerprint};
 pub use self::server::TlsServerOptions;
+pub(crate) use self::server::{Guest, TlsServer};
 
 /// The cryptography: one for the whole process, whatever others install as their default.
 fn provider() -> &'static Arc<CryptoProvider> {

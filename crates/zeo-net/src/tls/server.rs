@@ -1,23 +1,29 @@
 //! The server's side: handshakes within limits, and files that are read again when they change.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
+use zeo::{Outbox, Rights};
 
 use super::error::TlsError;
 use super::explain::explain;
+use super::facts::Purpose;
 use super::files::Stamp;
 use super::key::KeyPassword;
+use super::rights::ClientRights;
 use super::trust::Trust;
 use super::verifier::Clients;
 use super::{own_certificate, provider};
@@ -41,6 +47,11 @@ pub struct TlsServerOptions {
     /// How long after a look at the files, at least, a new connection looks again whether they have
     /// changed.
     pub look_interval: Duration,
+    /// What clients may do.
+    pub rights: ClientRights,
+    /// How often the files are looked at even if nobody connects: clients that are there and whose
+    /// certificates count no more lose their connections then.
+    pub watch_interval: Duration,
     /// How long a client may take for its handshake.
     pub handshake_timeout: Duration,
     /// How many handshakes are computed at once; further clients wait, within their time.
@@ -56,6 +67,8 @@ impl TlsServerOptions {
             password: None,
             authenticate: authenticate.into(),
             look_interval: Duration::from_secs(1),
+            rights: ClientRights::default(),
+            watch_interval: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(10),
             handshakes_max: 256,
         }
@@ -69,8 +82,8 @@ impl TlsServerOptions {
         self.build().map(drop)
     }
 
-    fn build(&self) -> Result<Arc<ServerConfig>, TlsError> {
-        let trust = read_trust(&self.authenticate)?;
+    fn build(&self) -> Result<Arc<Certificates>, TlsError> {
+        let trust = Arc::new(read_trust(&self.authenticate)?);
         let own = own_certificate(&self.certificate, self.key.as_ref(), self.password.as_ref())?;
         let unusable = |source| TlsError::Unusable {
             path: self.certificate.clone(),
@@ -79,12 +92,15 @@ impl TlsServerOptions {
         let mut config = ServerConfig::builder_with_provider(provider().clone())
             .with_safe_default_protocol_versions()
             .map_err(unusable)?
-            .with_client_cert_verifier(Arc::new(Clients(trust)))
+            .with_client_cert_verifier(Arc::new(Clients(trust.clone())))
             .with_cert_resolver(resolver(own));
         // A session that is resumed shows no certificate: who lost our trust must not come back so.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Arc::new(config))
+        Ok(Arc::new(Certificates {
+            config: Arc::new(config),
+            trust,
+        }))
     }
 
     fn stamp(&self) -> Stamp {
@@ -128,10 +144,19 @@ pub(crate) struct TlsServer {
     options: TlsServerOptions,
     state: Mutex<State>,
     handshakes: Semaphore,
+    /// The clients that are connected. Never locked while the state is.
+    admitted: Mutex<BTreeMap<u64, Arc<Member>>>,
+    next_guest: AtomicU64,
+}
+
+/// What is in the files.
+struct Certificates {
+    config: Arc<ServerConfig>,
+    trust: Arc<Trust>,
 }
 
 struct State {
-    config: Arc<ServerConfig>,
+    certificates: Arc<Certificates>,
     /// How the files looked when they were read, were it in vain.
     stamp: Stamp,
     looked: Instant,
@@ -142,20 +167,22 @@ impl TlsServer {
     pub(crate) fn open(options: TlsServerOptions) -> Result<Arc<Self>, TlsError> {
         // Before they are read: a change from now on is seen at the next look.
         let stamp = options.stamp();
-        let config = options.build()?;
+        let certificates = options.build()?;
         Ok(Arc::new(Self {
             state: Mutex::new(State {
-                config,
+                certificates,
                 stamp,
                 looked: clock::now(),
             }),
             handshakes: Semaphore::new(options.handshakes_max),
+            admitted: Mutex::default(),
+            next_guest: AtomicU64::new(0),
             options,
         }))
     }
 
     /// What counts now; looks at the files when that was not done for a while.
-    async fn current(self: &Arc<Self>) -> Arc<ServerConfig> {
+    async fn current(self: &Arc<Self>) -> Arc<Certificates> {
         let is_due = {
             let mut state = self.state.lock();
             let now = clock::now();
@@ -170,7 +197,7 @@ impl TlsServer {
             // A panic in there changes nothing of what counts.
             let _looked = tokio::task::spawn_blocking(move || server.look()).await;
         }
-        self.state.lock().config.clone()
+        self.state.lock().certificates.clone()
     }
 
     /// Reads the files again if they changed. What is wrong with them is said once.
@@ -182,15 +209,28 @@ impl TlsServer {
         let built = self.options.build();
         let mut state = self.state.lock();
         state.stamp = stamp;
-        match built {
-            Ok(config) => {
-                state.config = config;
-                tracing::info!("the certificates changed and were read again");
-            }
+        let certificates = match built {
+            Ok(certificates) => certificates,
             Err(error) => {
                 tracing::error!(%error, "the certificates changed and are of no use; the old ones \
                     stay in force");
+                return;
             }
+        };
+        state.certificates = certificates.clone();
+        drop(state);
+        tracing::info!("the certificates changed and were read again");
+        let members: Vec<_> = self.admitted.lock().values().cloned().collect();
+        for member in members {
+            member.judge(&certificates);
+        }
+    }
+
+    /// Looks at the files again and again, for ever.
+    pub(crate) async fn watch(self: &Arc<Self>) {
+        loop {
+            tokio::time::sleep(self.options.watch_interval).await;
+            self.current().await;
         }
     }
 
@@ -202,7 +242,7 @@ impl TlsServer {
     pub(crate) async fn accept<S>(
         self: &Arc<Self>,
         stream: S,
-    ) -> Result<TlsStream<S>, Option<String>>
+    ) -> Result<(TlsStream<S>, Guest), Option<String>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -213,16 +253,87 @@ impl TlsServer {
             let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
             let hello = hello.await?;
             has_greeted = true;
-            let config = self.current().await;
+            let certificates = self.current().await;
             let _place = self.handshakes.acquire().await.map_err(io::Error::other)?;
-            hello.into_stream(config).await
+            let stream = hello.into_stream(certificates.config.clone()).await?;
+            let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+            let guest = Guest {
+                server: self.clone(),
+                chain: chain.to_vec(),
+                judged_by: certificates,
+            };
+            Ok((stream, guest))
         });
         match shaken.await {
-            Ok(Ok(stream)) => Ok(stream),
+            Ok(Ok(shaken)) => Ok(shaken),
             Ok(Err(error)) if !has_greeted && is_gone(&error) => Err(None),
             Ok(Err(error)) => Err(Some(explain(&error))),
             Err(_) if has_greeted => Err(Some(format!("the handshake took more than {limit:?}"))),
             Err(_) => Err(Some(format!("not a word of TLS within {limit:?}"))),
+        }
+    }
+}
+
+/// A client that has shown its certificate.
+pub(crate) struct Guest {
+    server: Arc<TlsServer>,
+    /// Its certificate, and what it showed with it.
+    chain: Vec<CertificateDer<'static>>,
+    judged_by: Arc<Certificates>,
+}
+
+/// Keeps a client in mind as long as it is connected.
+pub(crate) struct Admitted {
+    server: Arc<TlsServer>,
+    number: u64,
+}
+
+struct Member {
+    chain: Vec<CertificateDer<'static>>,
+    outbox: Arc<Outbox>,
+}
+
+impl Guest {
+    pub(crate) fn rights(&self) -> Rights {
+        match self.chain.first() {
+            Some(shown) => self.server.options.rights.of(shown),
+            None => Rights::NONE,
+        }
+    }
+
+    /// From now on the connection ends when the certificate counts no more.
+    pub(crate) fn admit(self, outbox: &Arc<Outbox>) -> Admitted {
+        let server = self.server;
+        let number = server.next_guest.fetch_add(1, Ordering::Relaxed);
+        let member = Arc::new(Member {
+            chain: self.chain,
+            outbox: outbox.clone(),
+        });
+        server.admitted.lock().insert(number, member.clone());
+        // They may have changed since the handshake began. Who changes them from now on sees it.
+        let now = server.state.lock().certificates.clone();
+        if !Arc::ptr_eq(&now, &self.judged_by) {
+            member.judge(&now);
+        }
+        Admitted { server, number }
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.server.admitted.lock().remove(&self.number);
+    }
+}
+
+impl Member {
+    fn judge(&self, certificates: &Certificates) {
+        let Some((shown, between)) = self.chain.split_first() else {
+            return;
+        };
+        let trust = &certificates.trust;
+        if let Err(error) = trust.check(shown, between, UnixTime::now(), Purpose::Client) {
+            let reason = format!("its certificate counts no more: {error}");
+            self.outbox.dismiss(reason);
         }
     }
 }

@@ -13,7 +13,7 @@ use super::provider;
 use super::trust::Trust;
 
 /// How a server judges its clients.
-pub(super) struct Clients(pub(super) Trust);
+pub(super) struct Clients(pub(super) Arc<Trust>);
 
 /// How a client judges its server.
 pub(super) struct Servers {

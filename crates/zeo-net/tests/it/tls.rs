@@ -13,10 +13,12 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use sha2::{Digest, Sha256};
 use storage::{CommitError, MemoryStorage, Oid, Storage, StorageError, Tid};
 use tempfile::TempDir;
 use zeo_net::{
-    ClientOptions, Server, ServerOptions, TlsClientOptions, TlsServerOptions, ZeoStorage,
+    ClientName, ClientOptions, ClientRights, ClientRule, Rights, Server, ServerOptions,
+    TlsClientOptions, TlsServerOptions, ZeoStorage,
 };
 
 use crate::raw::in_time;
@@ -305,16 +307,84 @@ fn certificates_that_change_count_from_the_next_connection_on() {
     let pki = Pki::new(&["one"]);
     pki.make("two");
     let server = start(pki.server());
-    let first = connect(&server, Some(pki.client("one")), PATIENCE).unwrap();
+    let first = connect(&server, Some(pki.client("one")), MOMENT).unwrap();
     is_refused(&server, Some(pki.client("two")));
     pki.authenticate(&["two"]);
     is_served(&server, pki.client("two"));
     is_refused(&server, Some(pki.client("one")));
-    // Who is connected stays.
-    first.ping().unwrap();
+    // Who was connected with a certificate that is gone, is gone, too.
+    let gone = first.ping();
+    assert!(matches!(gone, Err(StorageError::Disconnected { .. })));
     // The server's own, too.
     pki.make("server");
     is_served(&server, pki.client("two"));
+}
+
+#[test]
+fn who_lost_its_certificate_is_cut_off_though_nobody_else_comes() {
+    let pki = Pki::new(&["one", "two"]);
+    let server = start(TlsServerOptions {
+        watch_interval: Duration::from_millis(10),
+        ..pki.server()
+    });
+    let stays = connect(&server, Some(pki.client("one")), MOMENT).unwrap();
+    let goes = connect(&server, Some(pki.client("two")), MOMENT).unwrap();
+    goes.ping().unwrap();
+    pki.authenticate(&["one"]);
+    in_time(move || while goes.ping().is_ok() {});
+    stays.ping().unwrap();
+}
+
+fn rule(client: ClientName, rights: Rights) -> ClientRule {
+    ClientRule { client, rights }
+}
+
+#[test]
+fn what_a_client_may_do_depends_on_its_certificate() {
+    let names = ["reader", "writer", "guest", "nobody"];
+    let pki = Pki::new(&names);
+    let certificate = CertificateDer::from_pem_file(pki.path("reader.crt")).unwrap();
+    let digest = sha256(&certificate);
+    let reads = Rights {
+        read: true,
+        ..Rights::NONE
+    };
+    let name = |name: &str| ClientName::Name(name.to_owned());
+    let server = start(TlsServerOptions {
+        rights: ClientRights {
+            rules: vec![
+                rule(ClientName::Fingerprint(digest.parse().unwrap()), reads),
+                rule(name("writer"), Rights::ALL),
+                rule(name("nobody"), Rights::NONE),
+                // A name of the server's among those that each of these certificates has.
+                rule(name("LOCALHOST"), reads),
+            ],
+            others: Rights::NONE,
+        },
+        ..pki.server()
+    });
+    let writer = connect(&server, Some(pki.client("writer")), PATIENCE).unwrap();
+    let tid = commit(&writer, OID, Tid::ZERO, b"one").unwrap();
+    for reader in ["reader", "guest"] {
+        is_refused(&server, Some(pki.client(reader)));
+        let options = ClientOptions {
+            servers: vec![server.address.to_string()],
+            tls: Some(pki.client(reader)),
+            read_only_fallback: true,
+            ..ClientOptions::default()
+        };
+        let reader = ZeoStorage::connect(options).unwrap();
+        assert_eq!(reader.load_before(OID, Tid::MAX).unwrap().unwrap().tid, tid);
+    }
+    let refused = connect(&server, Some(pki.client("nobody")), PATIENCE);
+    let refused = refused.err().unwrap().to_string();
+    assert!(refused.contains("no rights here"), "{refused}");
+}
+
+/// The SHA-256, in hexadecimal digits.
+fn sha256(certificate: &[u8]) -> String {
+    let digest = Sha256::digest(certificate);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[test]

@@ -16,6 +16,7 @@ use super::job::{Job, Read, Release};
 use super::loads::{LOADS_MAX, Loads};
 use super::outbox::{Outbox, ReplyTo};
 use super::pack::Packing;
+use super::rights::Rights;
 use super::served::{Served, count, oid_list};
 use super::transaction::{Ended, Leftovers, Log, Transaction};
 use crate::frame::{FrameReader, write_frame};
@@ -26,6 +27,7 @@ use crate::request::{BadRequest, Copied, NEW_OIDS_MAX};
 use crate::wire::LoadCall;
 use crate::{Encoding, ProtocolError, Refusal, Request, Value};
 
+mod admission;
 mod blobs;
 
 /// The server's end of one connection. Feed it bytes with [`receive`](Self::receive), then take
@@ -41,6 +43,9 @@ struct Peer {
     id: u64,
     address: String,
     label: Option<String>,
+    rights: Rights,
+    /// Whether the log tells already that it tries what it may not.
+    is_noted: bool,
     outbox: Arc<Outbox>,
     phase: Phase,
     transaction: Option<Transaction>,
@@ -67,7 +72,13 @@ const HANDSHAKE_BYTES_MAX: usize = 64;
 const STRANGER_BYTES_MAX: usize = 64 << 10;
 
 impl Connection {
-    pub(super) fn new(hub: Arc<Hub>, id: u64, address: String, outbox: Arc<Outbox>) -> Self {
+    pub(super) fn new(
+        hub: Arc<Hub>,
+        id: u64,
+        address: String,
+        rights: Rights,
+        outbox: Arc<Outbox>,
+    ) -> Self {
         let announcement = hub.options().encoding.announcement();
         outbox.append(|out| write_frame(out, |out| out.extend_from_slice(announcement)));
         Self {
@@ -77,6 +88,8 @@ impl Connection {
                 id,
                 address,
                 label: None,
+                rights,
+                is_noted: false,
                 outbox,
                 phase: Phase::Handshake,
                 transaction: None,
@@ -136,6 +149,9 @@ impl Connection {
         else {
             return None;
         };
+        if !self.peer.rights.read {
+            return None; // each of them is refused
+        }
         let mut calls = VecDeque::new();
         let read = |frame: &[u8]| LoadCall::read(*encoding, frame);
         // A wrong frame is found again when it is the first.
@@ -249,15 +265,17 @@ impl Peer {
             }
         };
         let answered = match (&self.phase, request) {
-            (Phase::Stranger(_), Request::Register { storage, read_only }) => {
-                self.register(encoding, &storage, read_only, &to);
-                Ok(None)
-            }
+            (Phase::Stranger(_), Request::Register { storage, read_only }) => self
+                .register(encoding, &storage, read_only, &to)
+                .map(|()| None),
             (Phase::Registered { served, .. }, request)
                 if !matches!(request, Request::Register { .. }) =>
             {
                 let served = served.clone();
-                self.serve(served, request, &to)
+                match self.rights.lacking(&request) {
+                    None => self.serve(served, request, &to),
+                    Some(right) => self.deny(right, &to),
+                }
             }
             _ => {
                 return Err(ProtocolError::Method {
@@ -266,27 +284,10 @@ impl Peer {
             }
         };
         Ok(answered.unwrap_or_else(|refusal| {
+            self.note(&refusal, &to);
             to.refuse(&refusal);
             None
         }))
-    }
-
-    fn register(&mut self, encoding: Encoding, name: &str, read_only: bool, to: &ReplyTo) {
-        let Some(served) = self.hub.storage(name).cloned() else {
-            let text = format!("unknown storage: {name}");
-            to.refuse(&Refusal::new("builtins.ValueError", text));
-            return;
-        };
-        if !read_only && (self.hub.options().read_only || served.storage.is_read_only()) {
-            to.refuse(&Refusal::read_only());
-            return;
-        }
-        served.register(self.id, to);
-        self.phase = Phase::Registered {
-            encoding,
-            served,
-            read_only,
-        };
     }
 
     /// Answers a call at once, or with a job.
@@ -312,7 +313,9 @@ impl Peer {
             Request::LoadSerial { oid, tid } => Read::LoadSerial { oid, tid },
             Request::GetTid(oid) => Read::CurrentTid(oid),
             Request::History { oid, size } => Read::History { oid, size },
-            Request::GetInfo => Read::Info,
+            Request::GetInfo => Read::Info {
+                may_undo: self.rights.undo,
+            },
             Request::NewOids(count) => {
                 self.check_writable()?;
                 Read::NewOids(count.clamp(1, NEW_OIDS_MAX))

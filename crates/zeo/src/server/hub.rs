@@ -8,6 +8,7 @@ use storage::{Storage, StorageError};
 
 use super::connection::Connection;
 use super::outbox::Outbox;
+use super::rights::Rights;
 use super::served::Served;
 use super::status::{status, write_json};
 use super::transaction::TransactionKey;
@@ -102,9 +103,19 @@ impl Hub {
         peer: String,
         wake: impl Fn() + Send + Sync + 'static,
     ) -> Connection {
+        self.connect_with(peer, Rights::ALL, wake)
+    }
+
+    /// Takes a new client on that may do no more than this.
+    pub fn connect_with(
+        self: &Arc<Self>,
+        peer: String,
+        rights: Rights,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> Connection {
         let id = self.next_connection.fetch_add(1, Ordering::Relaxed);
         let outbox = Arc::new(Outbox::new(self.options.output_bytes_max, Box::new(wake)));
-        Connection::new(self.clone(), id, peer, outbox)
+        Connection::new(self.clone(), id, peer, rights, outbox)
     }
 
     /// Gives up the clients whose turn to commit takes too long: their connections fail, and end

@@ -47,7 +47,7 @@ pub(super) enum Read {
     LoadSerial { oid: Oid, tid: Tid },
     CurrentTid(Oid),
     History { oid: Oid, size: usize },
-    Info,
+    Info { may_undo: bool },
     NewOids(usize),
     ChangedSince(Tid),
     UndoLog(UndoQuery),
@@ -398,7 +398,7 @@ impl Read {
                 Value::Bytes(revision.record.to_vec().into())
             }
             Self::CurrentTid(oid) => Value::id(current(storage, oid)?.tid.to_bytes()),
-            Self::Info => get_info(storage),
+            Self::Info { may_undo } => get_info(storage, may_undo),
             Self::NewOids(count) => oid_list(&storage.new_oids(count)?),
             Self::ChangedSince(tid) => changed_since(served, tid)?,
             // Loads have an order of their own (`deliver_load`), and `answer` knows the others.

@@ -102,6 +102,11 @@ impl Outbox {
         (self.wake)();
     }
 
+    /// Ends the connection because of who the client is.
+    pub fn dismiss(&self, reason: String) {
+        self.fail(ProtocolError::Dismissed { reason });
+    }
+
     /// Moves what is to be sent into `out`, which should be empty. Whether there was anything.
     ///
     /// # Errors

@@ -239,7 +239,7 @@ fn size_info(stats: StorageStats) -> Value<'static> {
 
 /// What `get_info` answers. The interfaces make a Python client offer what the storage can do; a
 /// plain `IStorage` promises loads and commits, no more.
-pub(super) fn get_info(storage: &dyn Storage) -> Value<'static> {
+pub(super) fn get_info(storage: &dyn Storage, may_undo: bool) -> Value<'static> {
     let stats = storage.stats();
     let interface = |module, name| Value::Tuple(vec![Value::text(module), Value::text(name)]);
     let iterates = storage.iterate().is_some();
@@ -256,7 +256,7 @@ pub(super) fn get_info(storage: &dyn Storage) -> Value<'static> {
         ("ZODB.interfaces", "IBlobStorage", has_blobs),
         ("ZODB.interfaces", "IStorageRestoreable", undoes),
         ("ZODB.interfaces", "IStorageIteration", iterates),
-        ("ZODB.interfaces", "IStorageUndoable", undoes),
+        ("ZODB.interfaces", "IStorageUndoable", undoes && may_undo),
         (
             "ZODB.interfaces",
             "IStorageCurrentRecordIteration",
@@ -274,7 +274,7 @@ pub(super) fn get_info(storage: &dyn Storage) -> Value<'static> {
         (Value::text("length"), number(stats.objects)),
         (Value::text("size"), number(stats.bytes)),
         (Value::text("name"), Value::Text(storage.name().into())),
-        (Value::text("supportsUndo"), Value::Bool(undoes)),
+        (Value::text("supportsUndo"), Value::Bool(undoes && may_undo)),
         (
             Value::text("supports_record_iternext"),
             Value::Bool(iterates),

@@ -9,6 +9,7 @@ mod loads;
 mod pack;
 mod pair;
 mod refusals;
+mod rights;
 mod simulation;
 mod timeouts;
 mod undo;

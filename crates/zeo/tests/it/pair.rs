@@ -10,7 +10,7 @@ use storage::{
 };
 use zeo::{
     CallId, Connection, Encoding, Event, FRAME_BYTES_MAX, Hub, HubOptions, Job, ProtocolError,
-    Refusal, Reply, Request, Session, Value,
+    Refusal, Reply, Request, Rights, Session, Value,
 };
 
 pub(crate) fn memory() -> Arc<MemoryStorage> {
@@ -105,9 +105,18 @@ impl Client {
 
     /// The same, with something to do when the server has said something.
     pub(crate) fn connect_with(hub: &Arc<Hub>, wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self::with(hub.connect("test".to_owned(), wake))
+    }
+
+    /// The same, for one that may not do everything.
+    pub(crate) fn with_rights(hub: &Arc<Hub>, rights: Rights) -> Self {
+        Self::with(hub.connect_with("test".to_owned(), rights, || {}))
+    }
+
+    fn with(connection: Connection) -> Self {
         let mut client = Self {
             session: Session::new(epoch(), FRAME_BYTES_MAX),
-            connection: hub.connect("test".to_owned(), wake),
+            connection,
             jobs: VecDeque::new(),
             events: VecDeque::new(),
             error: None,
