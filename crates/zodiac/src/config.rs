@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Deserializer};
-use zeo_net::ListenAddress;
+use zeo_net::{ListenAddress, Rights};
+
+use self::rights::{RightsList, TlsClient};
 
 /// The documented defaults, as `zodiac config --print-defaults` prints them.
 pub(crate) const DEFAULTS: &str = include_str!("defaults.toml");
@@ -57,15 +59,20 @@ pub(crate) struct Zeo {
     pub(crate) encoding: Encoding,
     pub(crate) client_conflict_resolution: bool,
     pub(crate) invalidation_queue_size: usize,
+    pub(crate) invalidation_age: u64,
     pub(crate) transaction_timeout: Seconds,
     pub(crate) connections_max: usize,
     pub(crate) frame_bytes_max: usize,
     pub(crate) pending_bytes_max: usize,
+    pub(crate) transaction_bytes_max: usize,
+    pub(crate) blob_bytes_max: u64,
     pub(crate) tls_certificate: PathBuf,
     pub(crate) tls_key: PathBuf,
     pub(crate) tls_password_file: PathBuf,
     pub(crate) tls_password_command: String,
     pub(crate) tls_authenticate: PathBuf,
+    pub(crate) tls_rights: RightsList,
+    pub(crate) tls_clients: Vec<TlsClient>,
 }
 
 /// What a storage server offers its clients.
@@ -193,15 +200,20 @@ impl Default for Zeo {
             encoding: Encoding::Pickle,
             client_conflict_resolution: false,
             invalidation_queue_size: 10_000,
+            invalidation_age: 0,
             transaction_timeout: Seconds::from_millis(20_000),
             connections_max: 1_000,
             frame_bytes_max: 256 << 20,
             pending_bytes_max: 256 << 20,
+            transaction_bytes_max: 1 << 30,
+            blob_bytes_max: 1 << 40,
             tls_certificate: PathBuf::new(),
             tls_key: PathBuf::new(),
             tls_password_file: PathBuf::new(),
             tls_password_command: String::new(),
             tls_authenticate: PathBuf::new(),
+            tls_rights: RightsList(Rights::ALL),
+            tls_clients: Vec::new(),
         }
     }
 }
@@ -375,6 +387,11 @@ impl Config {
             (
                 "zeo.pending-bytes-max",
                 self.zeo.pending_bytes_max,
+                FRAME_BYTES_MIN,
+            ),
+            (
+                "zeo.transaction-bytes-max",
+                self.zeo.transaction_bytes_max,
                 FRAME_BYTES_MIN,
             ),
         ];
@@ -612,6 +629,7 @@ impl<'de> Deserialize<'de> for ListenPlace {
     }
 }
 
+mod rights;
 mod tls;
 
 #[cfg(test)]

@@ -32,6 +32,9 @@ pub struct ServerOptions {
     pub connections_max: usize,
     /// How many transactions are kept for returning clients.
     pub invalidations_max: usize,
+    /// How long ago a returning client that missed more than these may have been here; counted back
+    /// from the newest transaction. `None` for however long, but for 100,000 transactions at most.
+    pub invalidation_age: Option<Duration>,
     /// The largest frame that is taken.
     pub frame_bytes_max: usize,
     /// How much may wait for a client that does not read, before it is dropped.
@@ -58,6 +61,7 @@ impl Default for ServerOptions {
             read_only: false,
             connections_max: 10_000,
             invalidations_max: hub.invalidations_max,
+            invalidation_age: None,
             frame_bytes_max: FRAME_BYTES_MAX,
             output_bytes_max: hub.output_bytes_max,
             transaction_bytes_max: hub.transaction_bytes_max,
@@ -145,6 +149,7 @@ impl Server {
             encoding: options.encoding,
             read_only: options.read_only,
             invalidations_max: options.invalidations_max,
+            invalidation_age: options.invalidation_age,
             frame_bytes_max: options.frame_bytes_max,
             output_bytes_max: options.output_bytes_max,
             transaction_bytes_max: options.transaction_bytes_max,

@@ -327,7 +327,12 @@ impl Peer {
                     to.reply(Value::Tuple(vec![newest, oid_list(&oids)]));
                     return Ok(None);
                 }
-                Read::ChangedSince(tid)
+                drop(desk);
+                let Some(max) = self.hub.look_back_max(tid, served.head()) else {
+                    to.reply(Value::None);
+                    return Ok(None);
+                };
+                Read::ChangedSince(tid, max)
             }
             Request::UndoLog {
                 first,

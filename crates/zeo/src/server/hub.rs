@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use storage::{Storage, StorageError};
+use storage::{Storage, StorageError, Tid};
 
 use super::connection::Connection;
 use super::outbox::Outbox;
@@ -23,6 +23,10 @@ pub struct HubOptions {
     pub read_only: bool,
     /// How many transactions are kept for returning clients.
     pub invalidations_max: usize,
+    /// How long ago a returning client may have been here for what it missed to be looked up in
+    /// the storage, where it missed more than is kept; counted back from the newest transaction.
+    /// `None` for however long, but for 100,000 transactions at most.
+    pub invalidation_age: Option<Duration>,
     /// The largest frame that is taken.
     pub frame_bytes_max: usize,
     /// How much may wait for a client that does not read, before it is dropped.
@@ -45,6 +49,7 @@ impl Default for HubOptions {
             encoding: Encoding::Pickle,
             read_only: false,
             invalidations_max: 10_000,
+            invalidation_age: None,
             frame_bytes_max: FRAME_BYTES_MAX,
             output_bytes_max: 64 << 20,
             transaction_bytes_max: 1 << 30,
@@ -62,6 +67,12 @@ const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(20);
 const TIMEOUT_LOOKS: u32 = 8;
 const TIMEOUT_LOOK_MAX: Duration = Duration::from_secs(1);
 const TIMEOUT_LOOK_MIN: Duration = Duration::from_millis(1);
+
+/// How many transactions a returning client may have missed before it has to drop its cache, where
+/// nobody said how old these may be.
+const LOOK_BACK_MAX: usize = 100_000;
+/// The same, where somebody did.
+const LOOK_BACK_WITHIN_AGE_MAX: usize = 10_000_000;
 
 /// What all connections of a server share.
 pub struct Hub {
@@ -143,6 +154,16 @@ impl Hub {
     /// How it was told to behave.
     pub fn options(&self) -> &HubOptions {
         &self.options
+    }
+
+    /// How many transactions of the storage may be looked through for a client that has seen `seen`;
+    /// `None` where it was away for too long.
+    pub(super) fn look_back_max(&self, seen: Tid, head: Tid) -> Option<usize> {
+        let Some(age_max) = self.options.invalidation_age else {
+            return Some(LOOK_BACK_MAX);
+        };
+        let age = head.to_unix_time().saturating_sub(seen.to_unix_time());
+        (age < age_max).then_some(LOOK_BACK_WITHIN_AGE_MAX)
     }
 
     pub(super) fn storage(&self, name: &str) -> Option<&Arc<Served>> {

@@ -43,13 +43,25 @@ pub(super) enum Piece {
 
 /// A question to the storage.
 pub(super) enum Read {
-    LoadBefore { oid: Oid, before: Tid },
-    LoadSerial { oid: Oid, tid: Tid },
+    LoadBefore {
+        oid: Oid,
+        before: Tid,
+    },
+    LoadSerial {
+        oid: Oid,
+        tid: Tid,
+    },
     CurrentTid(Oid),
-    History { oid: Oid, size: usize },
-    Info { may_undo: bool },
+    History {
+        oid: Oid,
+        size: usize,
+    },
+    Info {
+        may_undo: bool,
+    },
     NewOids(usize),
-    ChangedSince(Tid),
+    /// What changed since a transaction, if that is not more than so many transactions.
+    ChangedSince(Tid, usize),
     UndoLog(UndoQuery),
     RecordNext(Oid),
     Walk(Iterators, Step),
@@ -143,7 +155,7 @@ impl Job {
         match &self.kind {
             Kind::Loads(_) => false,
             Kind::Read(read, _) => match read {
-                Read::History { .. } | Read::ChangedSince(_) | Read::UndoLog(_) => true,
+                Read::History { .. } | Read::ChangedSince(..) | Read::UndoLog(_) => true,
                 Read::Walk(_, step) => step.is_search(),
                 _ => false,
             },
@@ -400,7 +412,7 @@ impl Read {
             Self::CurrentTid(oid) => Value::id(current(storage, oid)?.tid.to_bytes()),
             Self::Info { may_undo } => get_info(storage, may_undo),
             Self::NewOids(count) => oid_list(&storage.new_oids(count)?),
-            Self::ChangedSince(tid) => changed_since(served, tid)?,
+            Self::ChangedSince(tid, max) => changed_since(served, tid, max)?,
             // Loads have an order of their own (`deliver_load`), and `answer` knows the others.
             Self::LoadBefore { .. }
             | Self::History { .. }
@@ -453,10 +465,10 @@ fn loaded_history(
 }
 
 /// The slow way of `getInvalidations`, for clients that were away for longer than the queue.
-fn changed_since(served: &Served, tid: Tid) -> Result<Value<'static>, StorageError> {
+fn changed_since(served: &Served, tid: Tid, max: usize) -> Result<Value<'static>, StorageError> {
     // What is not published yet is left to the push that will tell of it.
     let head = served.head();
-    let found = served.storage.changes_since(tid, CHANGES_MAX)?;
+    let found = served.storage.changes_since(tid, max)?;
     let Some(changes) = found else {
         return Ok(Value::None);
     };
@@ -475,5 +487,3 @@ fn changed_since(served: &Served, tid: Tid) -> Result<Value<'static>, StorageErr
 
 /// How many revisions `history` names at most.
 const HISTORY_MAX: usize = 10_000;
-/// How many transactions a returning client may have missed before it has to drop its cache.
-const CHANGES_MAX: usize = 100_000;

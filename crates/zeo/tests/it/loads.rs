@@ -1,6 +1,10 @@
 //! Loads and invalidations: what a client may believe, and in which order it hears it.
 
-use storage::{Oid, Record, Revision, Tid};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use storage::{MemoryOptions, MemoryStorage, Oid, Record, Revision, Tid};
 use zeo::{Encoding, Event, HubOptions, ProtocolError, Reply, Request};
 
 use crate::pair::{Client, commit_into, hub, hub_with, memory, not_found};
@@ -347,6 +351,38 @@ fn returning_clients_hear_what_they_missed_or_that_nobody_knows() {
         missed(&mut client, one),
         Ok(Reply::Invalidations(Some((last, all))))
     );
+}
+
+#[test]
+fn who_was_away_for_longer_than_the_age_has_to_drop_its_cache() {
+    let time = Arc::new(AtomicU64::new(1_000_000_000));
+    let clock = time.clone();
+    let storage = Arc::new(MemoryStorage::with(MemoryOptions {
+        clock: Some(Arc::new(move || {
+            Duration::from_secs(clock.load(Ordering::Relaxed))
+        })),
+        ..MemoryOptions::default()
+    }));
+    let options = HubOptions {
+        invalidations_max: 1,
+        invalidation_age: Some(Duration::from_secs(100)),
+        ..HubOptions::default()
+    };
+    let hub = hub_with(storage, options);
+    let mut client = Client::registered(&hub);
+    let mut base = Tid::ZERO;
+    let [three_ago, two_ago, one_ago, last] = [(); 4].map(|()| {
+        time.fetch_add(60, Ordering::Relaxed);
+        base = client.commit(OID, base, b"state");
+        base
+    });
+    let mut missed = |tid| client.ask(&Request::GetInvalidations(tid));
+    let all = Ok(Reply::Invalidations(Some((last, vec![OID]))));
+    assert_eq!(missed(one_ago), all);
+    assert_eq!(missed(two_ago), Ok(Reply::Invalidations(None)));
+    assert_eq!(missed(three_ago), Ok(Reply::Invalidations(None)));
+    time.fetch_add(1_000, Ordering::Relaxed);
+    assert_eq!(missed(one_ago), all);
 }
 
 #[test]

@@ -14,6 +14,7 @@ impl Zeo {
         Some(TlsServerOptions {
             key: given(&self.tls_key),
             password: self.tls_password(),
+            rights: self.client_rights(),
             ..TlsServerOptions::new(certificate, &self.tls_authenticate)
         })
     }

@@ -66,8 +66,10 @@ fn apply_zeo(zeo: &Section, config: &Config, plan: &mut Plan) -> Result<(), Conf
         plan.server.transaction_timeout = Some(Duration::from_secs(seconds));
     }
     plan.merges = zeo.boolean("client-conflict-resolution") != Some(true);
-    // `invalidation-age` has no effect: clients that were away for long are answered from the
-    // storage in any case.
+    if let Some(age) = zeo.float("invalidation-age").filter(|age| *age > 0.0) {
+        let age = Duration::try_from_secs_f64(age).unwrap_or(Duration::MAX);
+        plan.server.invalidation_age = Some(age);
+    }
     let pid_file = zeo.text("pid-filename").filter(|path| !path.is_empty());
     plan.pid_file = pid_file.map(PathBuf::from);
     apply_environment(zeo.boolean("msgpack"), plan);
@@ -89,6 +91,7 @@ fn tls(ssl: &Section, config: &config::Zeo) -> Result<TlsServerOptions, ConfigEr
     let options = TlsServerOptions {
         key: ssl.text("key").map(PathBuf::from),
         password,
+        rights: config.client_rights(),
         ..TlsServerOptions::new(certificate, authenticate)
     };
     let checked = options.check();

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Result;
 use zconfig::Machine;
@@ -106,6 +107,7 @@ impl Plan {
         if plan.server.read_only {
             plan.pid_file = None; // as runzeo: several read-only servers may share a configuration
         }
+        plan.check_rights(&config)?;
         Ok(plan)
     }
 
@@ -114,7 +116,19 @@ impl Plan {
         let mut plan = Self::from_config(config)?;
         let document = zconfig::Document::read(name, &Machine);
         conf::apply_document(document, config, &mut plan)?;
+        plan.check_rights(config)?;
         Ok(plan)
+    }
+
+    /// It must not look as if clients were kept from something when they are not.
+    fn check_rights(&self, config: &Config) -> Result<()> {
+        if self.server.tls.is_none() && !config.zeo.client_rights().are_unlimited() {
+            return Err(Misuse::error(
+                "zeo.tls-rights, zeo.tls-clients: rights depend on certificates, and this server does not \
+                 speak TLS",
+            ));
+        }
+        Ok(())
     }
 
     pub(super) fn from_config(config: &Config) -> Result<Self> {
@@ -186,11 +200,15 @@ fn server_options(config: &config::Zeo) -> ServerOptions {
             config::Encoding::Msgpack => Encoding::Msgpack,
         },
         invalidations_max: config.invalidation_queue_size,
+        invalidation_age: Some(Duration::from_secs(config.invalidation_age))
+            .filter(|age| !age.is_zero()),
         transaction_timeout: Some(config.transaction_timeout.0).filter(|limit| !limit.is_zero()),
         connections_max: config.connections_max,
         tls: config.tls(),
         frame_bytes_max: config.frame_bytes_max,
         output_bytes_max: config.pending_bytes_max,
+        transaction_bytes_max: config.transaction_bytes_max,
+        blob_bytes_max: config.blob_bytes_max,
         ..ServerOptions::default()
     }
 }
