@@ -1,7 +1,8 @@
 """A genuine ZEO server with many empty storages.
 
-Standard input: one line {"directory", "count", "msgpack"}. The storages are named "0", "1", ...; each
-is a FileStorage of its own in the directory. Standard output: {"server": "host:port"} as soon as it
+Standard input: one line {"directory", "count", "msgpack", "blobs", "read_only", "port"}. The storages are
+named "0", "1", ...; each is a FileStorage of its own in the directory, with "<number>.blobs" if there are
+to be blobs. The last three may be absent. Standard output: {"server": "host:port"} as soon as it
 listens. It serves until standard input ends.
 """
 
@@ -19,10 +20,18 @@ def main():
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
     wanted = json.loads(sys.stdin.readline())
     storages = {
-        str(number): FileStorage(os.path.join(wanted["directory"], "%d.fs" % number))
+        str(number): FileStorage(
+            os.path.join(wanted["directory"], "%d.fs" % number),
+            blob_dir=os.path.join(wanted["directory"], "%d.blobs" % number) if wanted.get("blobs") else None,
+        )
         for number in range(wanted["count"])
     }
-    server = StorageServer(("127.0.0.1", 0), storages, msgpack=wanted["msgpack"])
+    server = StorageServer(
+        ("127.0.0.1", wanted.get("port", 0)),
+        storages,
+        msgpack=wanted["msgpack"],
+        read_only=wanted.get("read_only", False),
+    )
     print(json.dumps({"server": "%s:%d" % server.addr[:2]}), flush=True)
     threading.Thread(target=server.loop, daemon=True).start()
     sys.stdin.read()

@@ -12,22 +12,29 @@ use sim::suite;
 use zeo_net::{ClientOptions, ZeoStorage};
 
 /// A genuine server, which ends with it.
-struct Server {
+pub(crate) struct Server {
     process: Child,
     address: String,
-    _directory: tempfile::TempDir,
+    directory: Option<tempfile::TempDir>,
 }
 
 impl Server {
     fn start(count: usize, msgpack: bool) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        let wanted = json!({ "directory": directory.path(), "count": count, "msgpack": msgpack });
+        let mut server = Self::start_as(&wanted);
+        server.directory = Some(directory);
+        server
+    }
+
+    /// As `zeo_serve.py` is told.
+    pub(crate) fn start_as(wanted: &Value) -> Self {
         let mut process = judge::command("zeo_serve.py")
             .unwrap()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let wanted = json!({ "directory": directory.path(), "count": count, "msgpack": msgpack });
         let input = process.stdin.as_mut().unwrap();
         writeln!(input, "{wanted}").unwrap();
         let mut said = String::new();
@@ -37,8 +44,12 @@ impl Server {
         Self {
             address: said["server"].as_str().unwrap().to_owned(),
             process,
-            _directory: directory,
+            directory: None,
         }
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     /// A client of the storage with that number, which nobody else uses.
@@ -56,6 +67,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.process.stdin.take());
         self.process.wait().unwrap();
+        drop(self.directory.take());
     }
 }
 

@@ -18,6 +18,7 @@ mod judges;
 mod killed_zeo;
 mod load;
 mod merging;
+mod our_client;
 mod outage;
 mod pack;
 mod pack_stress;

@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -18,8 +19,10 @@ use storage::{
 };
 use zeo::{Copied, Refusal, Reply, Request, Value};
 
+use super::blobs::{BlobFiles, StagedFile};
 use super::link::{Answer, Link};
 use super::outcome::{self, Evidence, Outcome};
+use super::upload::Blob;
 use super::{Shared, ZeoStorage, unexpected};
 
 /// A transaction being filled. Nothing is sent before the vote, so it may be given up at no cost
@@ -38,15 +41,18 @@ pub(super) struct ZeoCommit {
 
 enum Change {
     Store(Oid, Tid, Record),
+    Blob(Box<Blob>),
     Delete(Oid, Tid),
     Restore(Oid, Option<Record>, Option<Tid>),
     Undo(Tid),
 }
 
 impl Change {
-    fn request(&self, id: &Value<'static>, copied: Option<Copied>) -> Request {
+    /// What is to be said of it; of a blob there is more to say.
+    fn request(&self, id: &Value<'static>, copied: Option<Copied>) -> Option<Request> {
         let id = id.clone();
-        match *self {
+        Some(match *self {
+            Self::Blob(_) => return None,
             Self::Store(oid, base, ref record) => Request::Store {
                 oid,
                 base,
@@ -62,13 +68,14 @@ impl Change {
                 id,
             },
             Self::Undo(tid) => Request::undo(tid, id),
-        }
+        })
     }
 
     /// The object that it changes, and its record where that is certain to be current afterwards.
     fn stored(&self) -> Option<(Oid, Option<&Record>)> {
         match self {
             Self::Store(oid, _, record) => Some((*oid, Some(record))),
+            Self::Blob(blob) => Some((blob.oid, Some(&blob.record))),
             Self::Delete(oid, _) | Self::Restore(oid, ..) => Some((*oid, None)),
             Self::Undo(_) => None,
         }
@@ -95,14 +102,20 @@ impl ZeoCommit {
         }
     }
 
-    fn send(&self, link: &Link, id: &Value<'static>, deadline: Instant) {
+    /// Sends all of it, blobs at last.
+    fn send(
+        &mut self,
+        link: &Link,
+        id: &Value<'static>,
+        deadline: Instant,
+    ) -> Result<(), StorageError> {
         let begin = Request::TpcBegin {
             id: id.clone(),
             meta: self.meta.clone(),
             copied: self.copied,
         };
         let changes = self.changes.iter();
-        let changes = changes.map(|change| change.request(id, self.copied));
+        let changes = changes.filter_map(|change| change.request(id, self.copied));
         let checks = self.checks.iter().map(|(oid, base)| Request::CheckCurrent {
             oid: *oid,
             base: *base,
@@ -110,12 +123,22 @@ impl ZeoCommit {
         });
         let all = std::iter::once(begin).chain(changes).chain(checks);
         link.send_all(all, deadline);
+        for change in &mut self.changes {
+            if let Change::Blob(blob) = change {
+                blob.send(&self.shared, link, id)?;
+            }
+        }
+        Ok(())
     }
-}
 
-impl Commit for ZeoCommit {
-    fn store(&mut self, oid: Oid, base: Tid, record: Record) -> Result<(), StorageError> {
-        let change = Change::Store(oid, base, record);
+    fn has_blobs(&self) -> bool {
+        self.changes
+            .iter()
+            .any(|change| matches!(change, Change::Blob(_)))
+    }
+
+    /// The last record of an object counts.
+    fn put(&mut self, oid: Oid, change: Change) {
         match self.places.entry(oid) {
             Entry::Occupied(place) => self.changes[*place.get()] = change,
             Entry::Vacant(place) => {
@@ -123,6 +146,31 @@ impl Commit for ZeoCommit {
                 self.changes.push(change);
             }
         }
+    }
+}
+
+impl Commit for ZeoCommit {
+    fn store(&mut self, oid: Oid, base: Tid, record: Record) -> Result<(), StorageError> {
+        self.put(oid, Change::Store(oid, base, record));
+        Ok(())
+    }
+
+    fn store_blob(
+        &mut self,
+        oid: Oid,
+        base: Tid,
+        record: Record,
+        file: PathBuf,
+    ) -> Result<(), StorageError> {
+        let file = StagedFile::new(file);
+        self.shared.blob_files()?;
+        let blob = Blob {
+            oid,
+            base,
+            record,
+            file,
+        };
+        self.put(oid, Change::Blob(Box::new(blob)));
         Ok(())
     }
 
@@ -162,8 +210,8 @@ impl Commit for ZeoCommit {
         Ok(())
     }
 
-    fn vote(self: Box<Self>) -> Result<Box<dyn Voted>, CommitError> {
-        let deadline = self.shared.deadline();
+    fn vote(mut self: Box<Self>) -> Result<Box<dyn Voted>, CommitError> {
+        let mut deadline = self.shared.deadline();
         let Some(turn) = Turn::wait_until(&self.shared.commit_turn, deadline) else {
             tracing::warn!("gave up waiting for earlier commits of this client");
             return Err(self.shared.disconnected().into());
@@ -181,7 +229,14 @@ impl Commit for ZeoCommit {
             }
         }
         let id = Value::Int(NEXT_ID.fetch_add(1, Ordering::Relaxed));
-        self.send(&link, &id, deadline);
+        if let Err(error) = self.send(&link, &id, deadline) {
+            link.send_all(std::iter::once(Request::TpcAbort(id)), deadline);
+            return Err(error.into());
+        }
+        if self.has_blobs() {
+            // However long they took, the vote has its time.
+            deadline = self.shared.deadline();
+        }
         let vote = link.call(&Request::Vote(id.clone()), deadline);
         let Some(answer) = vote.wait_until(deadline) else {
             tracing::warn!("the storage server did not vote in time: the connection is given up");
@@ -260,7 +315,7 @@ impl Voted for ZeoVoted {
 
     fn finish(mut self: Box<Self>, publish: Publish) -> Result<Tid, CommitError> {
         let evidence = self.evidence();
-        let stored = self.stored();
+        let (stored, blobs) = self.stored();
         let request = Request::TpcFinish(self.id.clone());
         let shared = &self.storage.shared;
         let deadline = shared.deadline();
@@ -271,6 +326,7 @@ impl Voted for ZeoVoted {
         match slot.wait_until(deadline) {
             Some(Answer::Said(Ok(Reply::Tid(tid)))) => {
                 publish(tid);
+                keep(shared, blobs, tid);
                 return Ok(tid);
             }
             Some(Answer::Said(Ok(other))) => {
@@ -296,13 +352,35 @@ impl Voted for ZeoVoted {
         match outcome {
             Outcome::Committed(tid) => {
                 publish(tid);
+                keep(shared, blobs, tid);
                 Ok(tid)
             }
             Outcome::NotCommitted => Err(broken_off()),
-            Outcome::Unknown => Err(CommitError::Unknown),
+            Outcome::Unknown => {
+                if shared.blob_files().is_ok_and(BlobFiles::is_shared) {
+                    // The server may still come for them.
+                    blobs.into_iter().for_each(|blob| blob.file.leave());
+                }
+                Err(CommitError::Unknown)
+            }
         }
     }
 }
+
+/// Keeps the files of blobs that are committed; from a shared directory the server has taken them.
+fn keep(shared: &Shared, blobs: Vec<Blob>, tid: Tid) {
+    let Ok(files) = shared.blob_files() else {
+        return;
+    };
+    for Blob { oid, file, .. } in blobs {
+        if !files.is_shared() {
+            files.adopt(file, oid, tid, shared.deadline());
+        }
+    }
+}
+
+/// Objects, and their records where these are certain.
+type Stored = Vec<(Oid, Option<Record>)>;
 
 impl ZeoVoted {
     /// What tells later whether the transaction is there. An undo in it leaves nothing certain, and
@@ -314,6 +392,7 @@ impl ZeoVoted {
         let is_certain = |oid: &Oid| times.get(oid) == Some(&1) && !self.resolved.contains(oid);
         let stores = self.changes.iter().filter_map(|change| match change {
             Change::Store(oid, base, record) => Some((*oid, *base, record.clone())),
+            Change::Blob(blob) => Some((blob.oid, blob.base, blob.record.clone())),
             _ => None,
         });
         let mut stores: Vec<_> = stores.filter(|(oid, ..)| is_certain(oid)).collect();
@@ -333,13 +412,13 @@ impl ZeoVoted {
     }
 
     /// What is known of the objects that it changes: nothing of those that the server has changed
-    /// besides, by a merge or an undo.
-    fn stored(&mut self) -> Vec<(Oid, Option<Record>)> {
+    /// besides, by a merge or an undo. And the blobs among them.
+    fn stored(&mut self) -> (Stored, Vec<Blob>) {
         let changes = std::mem::take(&mut self.changes);
         let known = changes.iter().filter_map(Change::stored);
         let others = self.resolved.iter().map(|oid| (*oid, None));
         let mut places = HashMap::new();
-        let mut stored: Vec<(Oid, Option<Record>)> = Vec::new();
+        let mut stored = Stored::new();
         for (oid, record) in known.chain(others) {
             let place = *places.entry(oid).or_insert(stored.len());
             match stored.get_mut(place) {
@@ -347,7 +426,11 @@ impl ZeoVoted {
                 None => stored.push((oid, record.cloned())),
             }
         }
-        stored
+        let blobs = changes.into_iter().filter_map(|change| match change {
+            Change::Blob(blob) => Some(*blob),
+            _ => None,
+        });
+        (stored, blobs.collect())
     }
 }
 

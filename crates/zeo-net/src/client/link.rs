@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 use storage::{Oid, Record, Revision, StorageError, Tid};
-use zeo::{CallId, ClientCache, LoadTicket, Refusal, Reply, Request, Session};
+use zeo::{BlobPart, CallId, ClientCache, LoadTicket, Refusal, Reply, Request, Session};
 
+use super::blobs::Download;
 use super::stream::{Stream, is_timeout};
 use crate::clock;
 
@@ -24,6 +25,8 @@ pub(crate) struct Link {
     stream: Arc<Stream>,
     generation: Generation,
     peer: Peer,
+    /// The files that the server was asked for. The reading thread writes them.
+    downloads: Mutex<HashMap<(Oid, Tid), Download>>,
 }
 
 /// Who is at the other end.
@@ -55,6 +58,7 @@ pub(super) struct Calls {
 }
 
 type Loaded = Result<Option<Revision>, StorageError>;
+pub(super) type Fetched = Result<(), StorageError>;
 pub(super) type Called = Result<Reply, Refusal>;
 
 /// What is to be done when a call is answered.
@@ -62,6 +66,8 @@ pub(super) enum Pending {
     Load(PendingLoad),
     /// The answer to `tpc_finish`: what was stored goes into the cache before anybody hears of it.
     Finish(Vec<(Oid, Option<Record>)>, Arc<Slot<Called>>),
+    /// The answer to `sendBlob`, which comes behind the file.
+    Blob(Oid, Tid, Arc<Slot<Fetched>>),
     Other(Arc<Slot<Called>>),
 }
 
@@ -139,6 +145,7 @@ impl Link {
             stream,
             generation,
             peer,
+            downloads: Mutex::default(),
         }
     }
 
@@ -201,6 +208,51 @@ impl Link {
         deadline: Instant,
     ) -> Option<Arc<Slot<Called>>> {
         self.call_with(request, |slot| Pending::Finish(stored, slot), deadline)
+    }
+
+    /// Asks for the file of a blob, for which nobody else asks meanwhile.
+    pub(super) fn fetch_blob(
+        &self,
+        oid: Oid,
+        tid: Tid,
+        download: Download,
+        deadline: Instant,
+    ) -> Arc<Slot<Fetched>> {
+        let slot = Slot::new();
+        let mut calls = self.calls.lock();
+        if calls.dead {
+            return Slot::lost();
+        }
+        self.downloads.lock().insert((oid, tid), download);
+        let id = calls.session.call(&Request::SendBlob { oid, tid });
+        calls
+            .pending
+            .insert(id, Pending::Blob(oid, tid, slot.clone()));
+        drop(calls);
+        self.flush(deadline);
+        slot
+    }
+
+    /// Lets a part go where it belongs; one that nobody asked for is passed over.
+    pub(super) fn take_blob(&self, oid: Oid, tid: Tid, part: &BlobPart) {
+        if let Some(download) = self.downloads.lock().get_mut(&(oid, tid)) {
+            download.take(part);
+        }
+    }
+
+    /// The file is there, or will not come.
+    pub(super) fn end_blob(&self, oid: Oid, tid: Tid, outcome: Called) -> Fetched {
+        let download = self.downloads.lock().remove(&(oid, tid));
+        match (outcome, download) {
+            (Ok(_), Some(download)) => download.end(oid),
+            (Ok(_), None) => Err(StorageError::NotFound { oid }),
+            (Err(refusal), _) => Err(refusal.to_storage_error(Some(oid))),
+        }
+    }
+
+    /// Whether everybody was told that the connection is lost.
+    pub(super) fn is_dead(&self) -> bool {
+        self.calls.lock().dead
     }
 
     fn call_with(
@@ -286,12 +338,15 @@ impl Link {
             calls.loads.clear();
             std::mem::take(&mut calls.pending)
         };
+        // Gone before anybody begins anew.
+        self.downloads.lock().clear();
         for (_, pending) in pending {
             match pending {
                 Pending::Load(load) => {
                     cache.abandon_load(load.ticket);
                     load.slot.fill(Answer::Lost);
                 }
+                Pending::Blob(_, _, slot) => slot.fill(Answer::Lost),
                 Pending::Finish(_, slot) | Pending::Other(slot) => slot.fill(Answer::Lost),
             }
         }

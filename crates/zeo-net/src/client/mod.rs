@@ -14,6 +14,7 @@
 //! across a wait. The reading thread waits for the server alone, and `close` ends that.
 
 mod barrier;
+mod blobs;
 mod commit;
 mod dial;
 mod link;
@@ -27,6 +28,7 @@ mod reader;
 mod status;
 mod stream;
 mod upgrade;
+mod upload;
 
 use std::io;
 use std::sync::Arc;
@@ -35,12 +37,13 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use storage::{
-    Changes, Commit, Iterate, Oid, Pack, Revision, Storage, StorageError, StorageStats, Tid,
+    Blobs, Changes, Commit, Iterate, Oid, Pack, Revision, Storage, StorageError, StorageStats, Tid,
     TransactionMeta, Undo,
 };
 use zeo::{ClientCache, Copied, Reply, Request};
 
 use self::barrier::Barrier;
+use self::blobs::BlobFiles;
 use self::commit::ZeoCommit;
 use self::dial::Registered;
 use self::link::{Answer, Generation, Link};
@@ -68,6 +71,7 @@ pub(crate) struct Shared {
     commit_turn: Arc<Mutex<()>>,
     barrier: Barrier,
     is_packing: AtomicBool,
+    blobs: Option<BlobFiles>,
 }
 
 #[derive(Default)]
@@ -99,7 +103,7 @@ impl ZeoStorage {
     /// # Errors
     /// [`StorageError::Disconnected`] when no server could be reached in time,
     /// [`StorageError::Remote`] at once when every server says that it has no such storage, an I/O
-    /// error at once when a certificate or key cannot be used.
+    /// error at once when a certificate, a key or the directory for blobs cannot be used.
     pub fn connect(options: ClientOptions) -> Result<Arc<Self>, StorageError> {
         if let Some(tls) = &options.tls {
             tls.check().map_err(|error| {
@@ -107,6 +111,7 @@ impl ZeoStorage {
                 StorageError::io(&tls.certificate, "connect with this certificate", error)
             })?;
         }
+        let blobs = options.blobs.as_ref().map(BlobFiles::open).transpose()?;
         let shared = Arc::new(Shared {
             cache: ClientCache::new(options.cache_bytes),
             options: Arc::new(options),
@@ -116,6 +121,7 @@ impl ZeoStorage {
             commit_turn: Arc::default(),
             barrier: Barrier::default(),
             is_packing: AtomicBool::new(false),
+            blobs,
         });
         let reader = shared.clone();
         std::thread::Builder::new()
@@ -383,5 +389,9 @@ impl Storage for ZeoStorage {
 
     fn packer(&self) -> Option<&dyn Pack> {
         Some(self)
+    }
+
+    fn blobs(&self) -> Option<&dyn Blobs> {
+        self.shared.blobs.is_some().then_some(self)
     }
 }

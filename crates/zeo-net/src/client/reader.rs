@@ -53,41 +53,15 @@ pub(super) fn run(shared: &Arc<Shared>) {
                 was_connected = true;
                 pause = options.retry_min;
                 generation = generation.next();
-                let address = connected.peer.address.clone();
-                tracing::info!(address, "connected to the storage server");
                 log.forget();
-                let failure = hold(shared, connected, generation);
+                let end = hold(shared, connected, generation);
                 lost_at = clock::now();
-                let mut state = shared.state.lock();
-                state.status.server = None;
-                if state.upgrade.is_some() {
+                if part(shared, &end, &mut log) {
                     continue;
-                }
-                state.status.last_failure = Some(failure.to_string());
-                if !state.closed {
-                    log.say(&address, failure.to_string());
                 }
             }
             Err(failures) => {
-                let unknown = failures
-                    .iter()
-                    .map(|(_, failure)| failure.unknown_storage());
-                let unknown: Option<Vec<_>> = unknown.collect();
-                let mut state = shared.state.lock();
-                for (index, failure) in &failures {
-                    let address = options.servers.get(*index).map_or("server", String::as_str);
-                    if !state.closed {
-                        log.say(address, failure.to_string());
-                    }
-                    state.status.last_failure = Some(failure.to_string());
-                }
-                // A server that once had the storage may get it back.
-                if let Some(mut unknown) = unknown
-                    && !was_connected
-                    && unknown.len() == options.servers.len()
-                {
-                    state.refused = unknown.pop();
-                    shared.changed.notify_all();
+                if give_up(shared, &failures, was_connected, &mut log) {
                     return;
                 }
             }
@@ -100,6 +74,50 @@ pub(super) fn run(shared: &Arc<Shared>) {
         }
         pause = longer(pause, options.retry_max);
     }
+}
+
+/// Notes the end of a connection. Whether a better one is there already.
+fn part(shared: &Shared, end: &Failure, log: &mut FailureLog) -> bool {
+    let mut state = shared.state.lock();
+    let address = state.status.server.take().unwrap_or_default();
+    if state.upgrade.is_some() {
+        return true;
+    }
+    state.status.last_failure = Some(end.to_string());
+    if !state.closed {
+        log.say(&address, end.to_string());
+    }
+    false
+}
+
+/// Notes that no server is reached. Whether there is no use in going on: no server has the storage, and
+/// none ever had; one that once had it may get it back.
+fn give_up(
+    shared: &Shared,
+    failures: &[(usize, Failure)],
+    was_connected: bool,
+    log: &mut FailureLog,
+) -> bool {
+    let servers = &shared.options.servers;
+    let mut state = shared.state.lock();
+    for (index, failure) in failures {
+        let address = servers.get(*index).map_or("server", String::as_str);
+        if !state.closed {
+            log.say(address, failure.to_string());
+        }
+        state.status.last_failure = Some(failure.to_string());
+    }
+    let unknown = failures
+        .iter()
+        .map(|(_, failure)| failure.unknown_storage());
+    let unknown: Option<Vec<_>> = unknown.collect();
+    let mut unknown = unknown.unwrap_or_default();
+    if was_connected || unknown.len() < servers.len() || servers.is_empty() {
+        return false;
+    }
+    state.refused = unknown.pop();
+    shared.changed.notify_all();
+    true
 }
 
 /// What went wrong, each thing once, not at each attempt of a long outage.
@@ -157,6 +175,7 @@ fn hold(shared: &Arc<Shared>, connected: Connected, generation: Generation) -> F
         state.can = connected.can;
         state.link = Some(link.clone());
         let status = &mut state.status;
+        tracing::info!(address = peer.address, "connected to the storage server");
         status.connections += 1;
         status.is_read_only = peer.is_read_only;
         status.server = Some(peer.address);
@@ -238,9 +257,13 @@ fn apply(shared: &Shared, link: &Link, event: Event, pending: Option<Pending>) {
         (Event::Replied { outcome, .. }, Some(Pending::Other(slot))) => {
             slot.fill(Answer::Said(outcome));
         }
+        (Event::Replied { outcome, .. }, Some(Pending::Blob(oid, tid, slot))) => {
+            slot.fill(Answer::Said(link.end_blob(oid, tid, outcome)));
+        }
+        (Event::Blob { oid, tid, part }, _) => link.take_blob(oid, tid, &part),
         (Event::Invalidated { tid, oids }, _) => cache.invalidate(tid, oids),
         (Event::Resized(stats), _) => shared.state.lock().stats = stats,
-        (Event::Replied { .. } | Event::Connected(_) | Event::Blob { .. }, _) => {}
+        (Event::Replied { .. } | Event::Connected(_), _) => {}
     }
 }
 

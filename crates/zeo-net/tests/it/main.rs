@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
 mod blobs;
+mod client_blobs;
 mod commits;
 mod limits;
 mod outcomes;
