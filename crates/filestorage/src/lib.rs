@@ -40,6 +40,7 @@ mod blobs;
 mod checkpoint;
 mod commit;
 mod compress;
+mod evidence;
 mod file_storage;
 mod format;
 mod generation;
@@ -68,6 +69,7 @@ mod writer;
 
 pub use blobs::{BlobDirectory, BlobLayout};
 pub use compress::Compression;
+pub use evidence::Longer;
 pub use file_storage::FileStorage;
 pub use format::Status;
 pub use open::{Alarm, Background, Clock, Durability, Options, lock_failed};

@@ -5,6 +5,7 @@ use storage::{Oid, StorageError, Tid};
 use vfs::{Disk, OpenMode};
 
 use crate::checkpoint;
+use crate::evidence::is_record_of;
 use crate::format::{DataHeader, Offset, Status};
 use crate::index::Index;
 use crate::index_file;
@@ -70,7 +71,7 @@ fn from_checkpoint(log: &Log, found: checkpoint::Found) -> Result<Option<Saved>,
     let (index, end) = (loaded.index, loaded.end);
     let last_tid = refuse_corrupt(last_tid_if_sane(log, &index, end))?;
     let agrees = last_tid.is_some_and(|last_tid| last_tid <= loaded.last_tid)
-        && refuse_corrupt(sample_agrees(log, &index, end).map(Some))? == Some(true);
+        && sample_agrees(log, &index, end)?;
     if !agrees {
         let path = log.path().display();
         tracing::warn!(%path, "the checkpoint disagrees with the file and is ignored");
@@ -96,7 +97,11 @@ fn refuse_corrupt<T>(found: Result<Option<T>, StorageError>) -> Result<Option<T>
 
 /// The original's check of a loaded index: the last transaction that has records must be whole, and
 /// its first records must be the ones that the index names.
-fn last_tid_if_sane(log: &Log, index: &Index, end: Offset) -> Result<Option<Tid>, StorageError> {
+pub(crate) fn last_tid_if_sane(
+    log: &Log,
+    index: &Index,
+    end: Offset,
+) -> Result<Option<Tid>, StorageError> {
     let size = log.file.len().map_err(|error| log.io("measure", error))?;
     if end < INDEXED_BYTES_MIN || end.number() > size {
         return Ok(None);
@@ -160,10 +165,7 @@ fn sample_agrees(log: &Log, index: &Index, end: Offset) -> Result<bool, StorageE
         let Some((oid, at)) = index.first_from(Oid::new(oid)) else {
             continue;
         };
-        let record = DataHeader::decode(&log.read_array(at)?);
-        let ends = at.checked_add(record.record_length());
-        let is_inside = record.transaction < at && ends.is_some_and(|after| after < end);
-        if record.oid != oid || !is_inside {
+        if !is_record_of(log, oid, at, end)? {
             return Ok(false);
         }
     }

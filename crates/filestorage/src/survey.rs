@@ -10,6 +10,7 @@ use storage::{Oid, Record, StorageError, Tid, TransactionMeta};
 use vfs::{Disk, OpenMode};
 
 use crate::checkpoint;
+use crate::evidence::{self, Longer};
 use crate::format::{DataHeader, LOG_START, MAGICS, Offset, Status};
 use crate::index::Index;
 use crate::index_file;
@@ -293,6 +294,30 @@ impl Survey {
             end: loaded.end.number(),
             last_tid: Some(loaded.last_tid),
         })
+    }
+
+    /// Whether an index beside the file proves that it was longer, where its last finished transaction
+    /// ends at `end`, as a walk found. A file that another process goes on writing is looked at anew.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn longer(&self, end: u64) -> Result<Option<Longer>, StorageError> {
+        if evidence::longer(&self.log, &*self.disk, Offset::new(end))?.is_none() {
+            return Ok(None);
+        }
+        let now = Self::open(self.path(), Arc::clone(&self.disk))?;
+        let mut walk = now.walk_from(end.min(now.size()));
+        let mut end = walk.next_offset();
+        while let Some(Step::Transaction(_) | Step::Damage(_)) = walk.next_step()? {
+            end = walk.next_offset();
+        }
+        evidence::longer(&now.log, &*self.disk, Offset::new(end))
+    }
+
+    /// Whether what a saved index says is of the file that the last pack left beside this one.
+    pub fn is_from_before_a_pack(&self, saved: &Positions) -> bool {
+        let end = Offset::new(saved.end);
+        evidence::is_from_before_a_pack(&self.log, &*self.disk, &saved.index, end)
     }
 
     /// Whether there is a checkpoint (`.zidx`) beside the file, readable or not.

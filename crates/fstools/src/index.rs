@@ -2,12 +2,16 @@
 
 use std::fmt;
 
-use filestorage::{Positions, Rebuild, Step, Survey, SurveyedRecord, SurveyedTransaction, Walk};
+use filestorage::{
+    Longer, Positions, Rebuild, Step, Survey, SurveyedRecord, SurveyedTransaction, Walk,
+};
 use serde::Serialize;
+use storage::StorageError;
 
 use crate::dump::damage;
 use crate::line::{IndexState, Line, counted};
 use crate::listener::{Listener, ToolError, Verdict};
+use crate::testimony::Testimony;
 
 /// The `.index` of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -32,6 +36,7 @@ pub struct IndexLine {
 /// The file cannot be read.
 pub fn index_check(survey: &Survey, listener: &mut dyn Listener) -> Result<Verdict, ToolError> {
     let read = Reading::all(survey, listener)?;
+    read.testify(survey, listener)?;
     let index = read.comparison.state(read.end);
     let agrees = matches!(index, IndexState::Agrees { .. });
     let checkpoint = read.checkpoint.state(read.end);
@@ -42,21 +47,31 @@ pub fn index_check(survey: &Survey, listener: &mut dyn Listener) -> Result<Verdi
     ))
 }
 
-/// Writes the `.index` anew from the file. A damaged file gets none.
+/// Writes the `.index` anew from the file. A damaged file gets none; one that an old index or checkpoint
+/// speaks against gets one only by `force`, as nothing else may tell any more what is wrong.
 ///
 /// # Errors
 /// The file cannot be read, or the `.index` not written.
-pub fn index_rebuild(rebuild: Rebuild, listener: &mut dyn Listener) -> Result<Verdict, ToolError> {
+pub fn index_rebuild(
+    rebuild: Rebuild,
+    force: bool,
+    listener: &mut dyn Listener,
+) -> Result<Verdict, ToolError> {
     let survey = rebuild.survey();
     let read = Reading::all(survey, listener)?;
     let index = read.comparison.state(read.end);
-    let is_sound = read.damages == 0;
-    let line = read.line(survey, index, is_sound);
-    if is_sound {
+    let checkpoint = read.checkpoint.state(read.end);
+    let is_witness = index.is_witness() || checkpoint.is_witness();
+    if is_witness {
+        read.testify(survey, listener)?;
+    }
+    let is_written = read.damages == 0 && (force || !is_witness);
+    let line = read.line(survey, index, is_written);
+    if is_written {
         rebuild.finish(&read.positions, read.end)?;
     }
     listener.tell(Line::Index(line))?;
-    Ok(Verdict::of(read.damages))
+    Ok(Verdict::of(read.damages + u64::from(!is_written)))
 }
 
 /// What is read of a file to know where its current records are.
@@ -81,7 +96,7 @@ impl Reading {
             damages: 0,
             contradictions: 0,
         };
-        this.compare();
+        this.compare(survey)?;
         while let Some(step) = walk.next_step()? {
             match step {
                 Step::Transaction(found) => {
@@ -99,15 +114,25 @@ impl Reading {
                 }
             }
             this.end = walk.next_offset();
-            this.compare();
+            this.compare(survey)?;
             listener.reached(this.end);
         }
+        this.comparison.ends(survey, this.end)?;
+        this.checkpoint.ends(survey, this.end)?;
         Ok(this)
     }
 
-    fn compare(&mut self) {
-        self.comparison.at(self.end, &self.positions);
-        self.checkpoint.at(self.end, &self.positions);
+    fn compare(&mut self, survey: &Survey) -> Result<(), StorageError> {
+        self.comparison.at(self.end, &self.positions, survey)?;
+        self.checkpoint.at(self.end, &self.positions, survey)
+    }
+
+    /// Tells what the index and the checkpoint say against the file.
+    fn testify(&self, survey: &Survey, listener: &mut dyn Listener) -> Result<(), ToolError> {
+        for saved in [&self.comparison, &self.checkpoint] {
+            saved.testify(survey, listener)?;
+        }
+        Ok(())
     }
 
     fn records(
@@ -158,39 +183,35 @@ impl Reading {
 /// Compares a saved index with a file while that is read.
 pub(crate) struct Comparison {
     saved: Option<Positions>,
+    /// How its name ends.
+    extension: &'static str,
     /// What is said where there is none that can be read.
     without: IndexState,
-    agrees: bool,
+    testimony: Testimony,
+    longer: Option<Longer>,
     behind_transactions: u64,
 }
 
 impl Comparison {
     pub(crate) fn new(survey: &Survey) -> Self {
-        let saved = survey.saved_index();
-        let without = if saved.is_none() && survey.has_index() {
-            IndexState::Broken
-        } else {
-            IndexState::Missing
-        };
-        Self {
-            saved,
-            without,
-            agrees: false,
-            behind_transactions: 0,
-        }
+        Self::of("index", survey.saved_index(), survey.has_index())
     }
 
     fn of_checkpoint(survey: &Survey) -> Self {
-        let saved = survey.saved_checkpoint();
-        let without = if saved.is_none() && survey.has_checkpoint() {
-            IndexState::Broken
-        } else {
-            IndexState::Missing
-        };
+        let (saved, is_there) = (survey.saved_checkpoint(), survey.has_checkpoint());
+        Self::of("zidx", saved, is_there)
+    }
+
+    fn of(extension: &'static str, saved: Option<Positions>, is_there: bool) -> Self {
         Self {
+            without: match is_there {
+                true => IndexState::Broken,
+                false => IndexState::Missing,
+            },
             saved,
-            without,
-            agrees: false,
+            extension,
+            testimony: Testimony::default(),
+            longer: None,
             behind_transactions: 0,
         }
     }
@@ -202,25 +223,71 @@ impl Comparison {
 
     /// Up to there the current records are at those positions. Where the saved index ends, it has to
     /// say the same.
-    pub(crate) fn at(&mut self, offset: u64, positions: &Positions) {
+    pub(crate) fn at(
+        &mut self,
+        offset: u64,
+        positions: &Positions,
+        survey: &Survey,
+    ) -> Result<(), StorageError> {
         if let Some(saved) = &self.saved
             && saved.end() == offset
         {
-            self.agrees = saved.agrees_with(positions);
+            self.testimony = Testimony::hear(saved, positions);
+            self.testimony.keep_others(survey)?;
             self.behind_transactions = 0;
         }
+        Ok(())
+    }
+
+    /// The last finished transaction ends there.
+    pub(crate) fn ends(&mut self, survey: &Survey, end: u64) -> Result<(), StorageError> {
+        let longer = survey.longer(end)?;
+        let is_this = |longer: &Longer| longer.index.extension() == Some(self.extension.as_ref());
+        self.longer = longer.filter(is_this);
+        Ok(())
+    }
+
+    /// Tells what the saved index says against the file.
+    fn testify(&self, survey: &Survey, listener: &mut dyn Listener) -> Result<(), ToolError> {
+        if let Some(longer) = &self.longer {
+            listener.tell(missing_end(longer))?;
+        }
+        for line in self.testimony.lines(survey, TOLD_MAX)? {
+            listener.tell(line)?;
+        }
+        Ok(())
     }
 
     /// How the saved index is, in a file that ends there.
     pub(crate) fn state(&self, end: u64) -> IndexState {
+        if let Some(longer) = &self.longer {
+            return IndexState::Longer {
+                end: longer.end,
+                objects: longer.objects,
+            };
+        }
         match &self.saved {
             None => self.without,
-            Some(saved) if self.agrees => IndexState::Agrees {
+            Some(saved) if self.testimony.agrees => IndexState::Agrees {
                 behind_transactions: self.behind_transactions,
                 behind_bytes: end.saturating_sub(saved.end()),
             },
+            Some(_) if self.testimony.count() > 0 => IndexState::Contradicts {
+                entries: self.testimony.count(),
+            },
             Some(_) => IndexState::Disagrees,
         }
+    }
+}
+
+/// What is missing at the end of the file.
+pub(crate) fn missing_end(longer: &Longer) -> Line {
+    Line::Damage {
+        offset: longer.found,
+        tid: None,
+        oid: None,
+        what: longer.to_string(),
+        resumed: None,
     }
 }
 
@@ -269,6 +336,9 @@ impl fmt::Display for IndexLine {
                 self.damages
             )?;
         }
+        if self.index.is_witness() || self.checkpoint.is_witness() {
+            f.write_str(WITNESS)?;
+        }
         if self.written {
             let objects = counted(self.objects, "object", "objects");
             write!(f, "\nwritten anew, with {objects}")?;
@@ -276,3 +346,11 @@ impl fmt::Display for IndexLine {
         Ok(())
     }
 }
+
+const WITNESS: &str = "
+only the index tells now what is wrong with the file: a new one would say that all is well. Restore a \
+backup that `zodiac fs backup-verify` finds sound, or copy the file and its index away and let `zodiac fs \
+recover` copy what is sound. If the file was put in place of another on purpose, `zodiac fs index \
+--force` writes its index";
+/// Of more contradictions, no more are told.
+const TOLD_MAX: usize = 10;

@@ -1,6 +1,7 @@
 //! The file as a whole.
 
 use filestorage::{Positions, Step, Survey, Walk};
+use storage::StorageError;
 
 use crate::Stamp;
 use crate::dump::damage;
@@ -15,7 +16,7 @@ use crate::listener::{Listener, ToolError, Verdict};
 pub fn info(survey: &Survey, listener: &mut dyn Listener) -> Result<Verdict, ToolError> {
     let mut walk = survey.walk();
     let mut count = Count::new(survey);
-    count.comparison.at(walk.next_offset(), &count.positions);
+    count.compare(walk.next_offset(), survey)?;
     while let Some(step) = walk.next_step()? {
         match step {
             Step::Transaction(transaction) => {
@@ -37,11 +38,12 @@ pub fn info(survey: &Survey, listener: &mut dyn Listener) -> Result<Verdict, Too
             }
         }
         count.end = walk.next_offset();
-        count.comparison.at(walk.next_offset(), &count.positions);
+        count.compare(walk.next_offset(), survey)?;
         listener.reached(walk.next_offset());
     }
+    count.comparison.ends(survey, count.end)?;
     let info = count.finish();
-    let verdict = Verdict::of(info.damages);
+    let verdict = Verdict::of(info.damages + u64::from(info.index.is_witness()));
     listener.tell(Line::Info(info))?;
     Ok(verdict)
 }
@@ -77,6 +79,10 @@ impl Count {
             comparison: Comparison::new(survey),
             end: 0,
         }
+    }
+
+    fn compare(&mut self, end: u64, survey: &Survey) -> Result<(), StorageError> {
+        self.comparison.at(end, &self.positions, survey)
     }
 
     fn take_records(

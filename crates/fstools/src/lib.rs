@@ -56,6 +56,7 @@ mod restore;
 mod stamp;
 mod statistics;
 mod sweep;
+mod testimony;
 mod undo;
 mod verify;
 mod zexp;

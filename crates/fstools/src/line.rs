@@ -209,6 +209,19 @@ pub enum IndexState {
     },
     /// It names other records than the file: it belongs to another file, or is of use no more.
     Disagrees,
+    /// It is of this file, and some of its entries lead to records of other objects: what is wrong may be
+    /// the file.
+    Contradicts {
+        /// How many.
+        entries: u64,
+    },
+    /// It is of this file, which was longer.
+    Longer {
+        /// Up to where it knows the file.
+        end: u64,
+        /// How many objects have their newest record behind the end of the file.
+        objects: u64,
+    },
 }
 
 /// A transaction.
@@ -473,6 +486,13 @@ impl fmt::Display for InfoLine {
     }
 }
 
+impl IndexState {
+    /// Whether it tells of the file what the file itself does not.
+    pub(crate) fn is_witness(self) -> bool {
+        matches!(self, Self::Contradicts { .. } | Self::Longer { .. })
+    }
+}
+
 impl fmt::Display for IndexState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -490,7 +510,23 @@ impl fmt::Display for IndexState {
                 counted(*behind_transactions, "transaction", "transactions")
             ),
             Self::Disagrees => f.write_str(
-                "disagrees with the file: `zodiac fs index --check` says which is wrong",
+                "disagrees with the file: it is broken, another file's, or from before a pack, and \
+                 opening the file reads all of it",
+            ),
+            Self::Contradicts { entries } => write!(
+                f,
+                "contradicts the file: {} to another object's record; keep the index, \
+                 `zodiac fs verify` says more",
+                match entries {
+                    1 => "1 entry leads".to_owned(),
+                    _ => format!("{entries} entries lead"),
+                }
+            ),
+            Self::Longer { end, objects } => write!(
+                f,
+                "knows the file up to {end}: the end is missing, with the newest records of {}; keep \
+                 the index",
+                counted(*objects, "object", "objects")
             ),
         }
     }

@@ -8,9 +8,11 @@ use storage::{StorageError, is_blob_record};
 use crate::btrees::Nodes;
 use crate::content::Content;
 use crate::dump::damage;
+use crate::index::missing_end;
 use crate::line::{Line, VerifyLine};
 use crate::listener::{Listener, ToolError, Verdict};
 use crate::sweep::{Glance, Sweep, sweep};
+use crate::testimony::Testimony;
 
 /// Reads everything and tells what is broken. An unfinished tail is not: a writer cuts it off.
 ///
@@ -66,6 +68,7 @@ struct Verify<'a, 's> {
 impl Verify<'_, '_> {
     fn run(&mut self) -> Result<(), ToolError> {
         let mut walk = self.survey.walk();
+        let mut end = walk.next_offset();
         while let Some(step) = walk.next_step()? {
             match step {
                 Step::Transaction(transaction) => {
@@ -74,10 +77,17 @@ impl Verify<'_, '_> {
                     self.records(&mut walk)?;
                 }
                 Step::Damage(damage) => self.skipped(damage)?,
-                Step::Unfinished(tail) => self.tell(tail.into())?,
+                Step::Unfinished(tail) => {
+                    self.tell(tail.into())?;
+                    break;
+                }
             }
+            end = walk.next_offset();
             self.compare(walk.next_offset())?;
             self.listener.reached(walk.next_offset());
+        }
+        if let Some(longer) = self.survey.longer(end)? {
+            self.broken(missing_end(&longer))?;
         }
         self.catch_up()
     }
@@ -89,36 +99,11 @@ impl Verify<'_, '_> {
             return Ok(());
         };
         let saved = self.saved.swap_remove(number);
-        if self.hidden || saved.agrees_with(&self.positions) {
+        if self.hidden {
             return Ok(());
         }
-        let (mut agree, mut wrong, mut told) = (0_u64, 0_u64, Vec::new());
-        for (oid, at) in saved.iter() {
-            let found = self.positions.get(oid);
-            if found == Some(at) {
-                agree += 1;
-                continue;
-            }
-            wrong += 1;
-            if told.len() < TOLD_MAX {
-                told.push((oid, at, found));
-            }
-        }
-        if wrong > agree {
-            return Ok(());
-        }
-        for (oid, at, found) in told {
-            let found = match found {
-                Some(found) => format!("it is at {found}"),
-                None => "there is none".to_owned(),
-            };
-            self.broken(Line::Damage {
-                offset: at,
-                tid: None,
-                oid: Some(oid),
-                what: format!("the index beside the file says that the object's newest record is here, {found}"),
-                resumed: None,
-            })?;
+        for line in Testimony::hear(&saved, &self.positions).lines(self.survey, TOLD_MAX)? {
+            self.broken(line)?;
         }
         Ok(())
     }

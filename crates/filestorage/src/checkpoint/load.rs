@@ -68,6 +68,14 @@ impl Found {
         self.headers[0].end
     }
 
+    /// What the checkpoint says that stands there, whether or not the log is the one that it was
+    /// written for; nothing where it is not whole.
+    pub(crate) fn read(self, end: Offset) -> Option<Index> {
+        let mut headers = self.headers.into_iter();
+        let header = headers.find(|header| header.end == end)?;
+        Some(read(&self.file, header).ok()?.index)
+    }
+
     /// The newest checkpoint that is whole and belongs to that log; nothing, with a line in the
     /// log, where there is none.
     pub(crate) fn load(self, log: &Log) -> Option<Loaded> {
@@ -103,6 +111,10 @@ fn load(file: &Arc<dyn File>, header: Header, log: &Log) -> Result<Loaded, LoadE
     if fingerprint(log, header.end)? != header.fingerprint {
         return Err(Broken("it belongs to another Data.fs").into());
     }
+    read(file, header)
+}
+
+fn read(file: &Arc<dyn File>, header: Header) -> Result<Loaded, LoadError> {
     let index = Index::default();
     let mut loader = Loader {
         end: header.end,

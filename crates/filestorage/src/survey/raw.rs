@@ -37,7 +37,9 @@ pub struct RawRecord {
 
 impl RawTransaction {
     /// The length of the header itself.
-    pub const BYTES: u64 = TransactionHeader::LEN as u64;
+    pub const LEN: usize = TransactionHeader::LEN;
+    /// The same.
+    pub const BYTES: u64 = Self::LEN as u64;
 
     /// Where the records begin, from the beginning of the transaction on.
     pub fn records_start(&self) -> u64 {

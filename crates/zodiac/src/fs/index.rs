@@ -18,15 +18,20 @@ pub(super) struct Index {
     /// Only compare the .index with the file; needs no lock
     #[arg(long)]
     check: bool,
+    /// Write it also where the old one says that the file is wrong, which nothing may tell any more then
+    #[arg(long, conflicts_with = "check")]
+    force: bool,
 }
 
 const HELP: &str = "\
 The .index says where the current record of each object is, so that opening the file need not read all
 of it. It is made anew by reading the whole file, whatever was there before; a checkpoint (.zidx) is
 removed, as the next server makes it anew. That takes the file's lock: no server may use it meanwhile.
-A damaged file gets no new index.
+A damaged file gets no new index. Nor does one of which the old index says that its end is missing, or
+that other objects' records are where those of some objects should be: that index is the witness.
 
-Exit status 1 when the file is damaged, or (--check) the .index is missing, broken, or another file's.
+Exit status 1 when the file is damaged, the old .index speaks against it, or (--check) is missing, broken,
+or another file's.
 
 Examples:
   zodiac fs index var/Data.fs --check
@@ -40,7 +45,7 @@ impl Index {
         let rebuild = Rebuild::begin(&self.target.file, Arc::new(RealDisk))?;
         let mut console = self.target.output.console();
         console.begins(rebuild.survey().size());
-        let verdict = fstools::index_rebuild(rebuild, &mut console);
+        let verdict = fstools::index_rebuild(rebuild, self.force, &mut console);
         console.finish(verdict)
     }
 }

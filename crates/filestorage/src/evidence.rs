@@ -1,0 +1,166 @@
+//! What a saved index proves of a Data.fs: that finished transactions were in it which are there no
+//! more.
+//!
+//! An index that was saved when the log was longer says so by its end. It may as well be another
+//! file's, or from before a pack, which leaves a shorter file. So most of its entries before the end
+//! of the log have to agree with it, and most of those next to its end too, where the records of a
+//! packed file lie elsewhere; and it must not fit the file that a pack left beside.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fmt;
+use std::path::PathBuf;
+
+use storage::{Oid, StorageError};
+use vfs::{Disk, OpenMode};
+
+use crate::format::{DataHeader, Offset};
+use crate::index::Index;
+use crate::log::Log;
+use crate::open::with_suffix;
+use crate::{checkpoint, index_file, saved_index};
+
+/// A Data.fs that was longer once: what an index beside it knows is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Longer {
+    /// The index that says so.
+    pub index: PathBuf,
+    /// Up to where it knows the file.
+    pub end: u64,
+    /// Where the last finished transaction of the file ends.
+    pub found: u64,
+    /// How many objects have their newest record behind that.
+    pub objects: u64,
+    /// Some of these, with the places of their records.
+    pub first: Vec<(Oid, u64)>,
+}
+
+impl fmt::Display for Longer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "finished transactions are missing at the end: {} knows the file up to {}, its last \
+             finished transaction ends at {}. Objects whose newest records are missing: {}",
+            self.index.display(),
+            self.end,
+            self.found,
+            self.objects
+        )?;
+        for (number, (oid, at)) in self.first.iter().enumerate() {
+            let before = if number == 0 { " (" } else { ", " };
+            write!(f, "{before}{oid} at {at}")?;
+        }
+        match self.first.len() as u64 {
+            0 => Ok(()),
+            told if told < self.objects => f.write_str(", ...)"),
+            _ => f.write_str(")"),
+        }
+    }
+}
+
+/// Whether an index beside the log, whose last finished transaction ends at `found`, proves that it was
+/// longer.
+pub(crate) fn longer(
+    log: &Log,
+    disk: &dyn Disk,
+    found: Offset,
+) -> Result<Option<Longer>, StorageError> {
+    let path = log.path();
+    // Mostly a look at where they end is enough.
+    let of_index = || {
+        let is_behind = index_file::end(disk, path).is_some_and(|end| end <= found);
+        let (index, end) = index_file::load(disk, path).filter(|_| !is_behind)?;
+        Some((with_suffix(path, ".index"), index, end))
+    };
+    let of_checkpoint = || {
+        let checkpoint = checkpoint::find(disk, path, OpenMode::Read)?;
+        let end = Some(checkpoint.end()).filter(|end| *end > found)?;
+        Some((checkpoint::path_of(path), checkpoint.read(end)?, end))
+    };
+    let saved: [&dyn Fn() -> Option<(PathBuf, Index, Offset)>; 2] = [&of_index, &of_checkpoint];
+    for (saved, index, end) in saved.into_iter().filter_map(|read| read()) {
+        if end > found
+            && knows(log, &index, found)?
+            && !is_from_before_a_pack(log, disk, &index, end)
+        {
+            let behind = || index.iter().filter(|(_, at)| *at >= found);
+            let first = behind().take(FIRST_MAX);
+            return Ok(Some(Longer {
+                index: saved,
+                end: end.number(),
+                found: found.number(),
+                objects: behind().count() as u64,
+                first: first.map(|(oid, at)| (oid, at.number())).collect(),
+            }));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the index is of the file that the last pack left beside this one.
+pub(crate) fn is_from_before_a_pack(
+    log: &Log,
+    disk: &dyn Disk,
+    index: &Index,
+    end: Offset,
+) -> bool {
+    let path = with_suffix(log.path(), ".old");
+    let Ok(file) = disk.open(&path, OpenMode::Read) else {
+        return false;
+    };
+    let old = Log::new(file, path);
+    matches!(saved_index::last_tid_if_sane(&old, index, end), Ok(Some(_)))
+}
+
+/// Whether there is a record of the object, before that end.
+pub(crate) fn is_record_of(
+    log: &Log,
+    oid: Oid,
+    at: Offset,
+    end: Offset,
+) -> Result<bool, StorageError> {
+    let record = match log.read_array(at) {
+        Ok(bytes) => DataHeader::decode(&bytes),
+        Err(StorageError::Corrupt { .. }) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let ends = at.checked_add(record.record_length());
+    let is_inside = record.transaction < at && ends.is_some_and(|after| after < end);
+    Ok(record.oid == oid && is_inside)
+}
+
+/// Whether what the index says of the log up to there is mostly right, also next to that place.
+fn knows(log: &Log, index: &Index, end: Offset) -> Result<bool, StorageError> {
+    let before = || index.iter().filter(|(_, at)| *at < end);
+    let mut last = BinaryHeap::new();
+    let mut count = 0;
+    for (oid, at) in before() {
+        count += 1;
+        last.push(Reverse((at, oid)));
+        if last.len() > SAMPLES {
+            last.pop();
+        }
+    }
+    let evenly = before().step_by(count / SAMPLES + 1);
+    let last = last.into_iter().map(|Reverse((at, oid))| (oid, at));
+    Ok(most_agree(log, evenly, end)? && most_agree(log, last, end)?)
+}
+
+fn most_agree(
+    log: &Log,
+    entries: impl Iterator<Item = (Oid, Offset)>,
+    end: Offset,
+) -> Result<bool, StorageError> {
+    let (mut agree, mut wrong) = (0_u64, 0_u64);
+    for (oid, at) in entries {
+        match is_record_of(log, oid, at, end)? {
+            true => agree += 1,
+            false => wrong += 1,
+        }
+    }
+    Ok(agree > wrong)
+}
+
+const SAMPLES: usize = 64;
+/// Of more objects, no more are named.
+const FIRST_MAX: usize = 10;
