@@ -9,7 +9,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use storage::{Oid, StorageError};
 use vfs::{Disk, OpenMode};
@@ -17,7 +17,8 @@ use vfs::{Disk, OpenMode};
 use crate::format::{DataHeader, Offset};
 use crate::index::Index;
 use crate::log::Log;
-use crate::open::with_suffix;
+use crate::open::{Options, sync_parent, with_suffix};
+use crate::scan::{CheckedLog, UncheckedTail};
 use crate::{checkpoint, index_file, saved_index};
 
 /// A Data.fs that was longer once: what an index beside it knows is missing.
@@ -56,6 +57,75 @@ impl fmt::Display for Longer {
             _ => f.write_str(")"),
         }
     }
+}
+
+/// Looks at an index that knows more of a log than there is, before anything is cut or saved.
+///
+/// Writing goes on behind what is there, and saves a new index over the one that tells of what is
+/// missing. So that one is kept under another name; and where the log ends with bytes that would be cut
+/// though the index says that they were finished once, nothing is written.
+pub(crate) fn check(
+    log: &Log,
+    options: &Options,
+    checked: &CheckedLog,
+) -> Result<(), StorageError> {
+    let disk = &*options.disk;
+    let Some(longer) = longer(log, disk, checked.end)? else {
+        return Ok(());
+    };
+    let path = log.path().display();
+    if options.read_only {
+        if has_grown(log, checked) {
+            return Ok(());
+        }
+        tracing::error!(%path, "{longer}. `zodiac fs verify` says more");
+        return Ok(());
+    }
+    if options.refuse_missing_end || checked.unfinished.is_some() {
+        let index = longer.index.display();
+        let what = format!(
+            "{longer}. Nothing was changed. Restore a backup that `zodiac fs backup-verify` finds sound, \
+             or let `zodiac fs recover` copy what is there. If this file was put in place of a longer one \
+             on purpose, move {index} away"
+        );
+        return Err(log.corrupt(checked.end, what));
+    }
+    let kept = keep(disk, &longer.index)?;
+    tracing::error!(%path, kept = %kept.display(),
+        "{longer}. What is written from now on comes behind the last finished transaction. Is there a \
+         backup with what is missing, stop the server and restore it before more is written; the index is \
+         kept");
+    Ok(())
+}
+
+/// Whether another process has written more meanwhile.
+fn has_grown(log: &Log, checked: &CheckedLog) -> bool {
+    let now = UncheckedTail {
+        index: Index::default(),
+        start: checked.end,
+        last_tid: checked.last_tid,
+    };
+    now.check(log).is_ok_and(|now| now.end > checked.end)
+}
+
+/// Gives the index another name, the first that is free, so that a new one takes no evidence away.
+fn keep(disk: &dyn Disk, index: &Path) -> Result<PathBuf, StorageError> {
+    for number in 0..KEPT_MAX {
+        let kept = with_suffix(index, &format!(".kept{number}"));
+        let is_taken = disk.exists(&kept);
+        if is_taken.map_err(|error| StorageError::io(kept.as_path(), "look for", error))? {
+            continue;
+        }
+        disk.rename(index, &kept)
+            .map_err(|error| StorageError::io(index, "rename", error))?;
+        sync_parent(disk, index)?;
+        return Ok(kept);
+    }
+    Err(StorageError::Limit {
+        what: "the number of kept indexes (.kept files; move them away)",
+        found: KEPT_MAX,
+        max: KEPT_MAX,
+    })
 }
 
 /// Whether an index beside the log, whose last finished transaction ends at `found`, proves that it was
@@ -164,3 +234,4 @@ fn most_agree(
 const SAMPLES: usize = 64;
 /// Of more objects, no more are named.
 const FIRST_MAX: usize = 10;
+const KEPT_MAX: u64 = 100;

@@ -24,7 +24,7 @@ use crate::room::is_full;
 use crate::scan::{CheckedLog, UncheckedTail, Unfinished};
 use crate::spill::Spills;
 use crate::writer::Writer;
-use crate::{housekeeping, pack, saved_index};
+use crate::{evidence, housekeeping, pack, saved_index};
 
 /// Tells the time since 1970, UTC.
 pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
@@ -43,6 +43,10 @@ pub struct Options {
     /// Refuse every commit, take no lock and leave an unfinished tail alone: a look at the file as
     /// it is now, while another process may go on writing it.
     pub read_only: bool,
+    /// Refuse a file for writing of which an index beside it proves that finished transactions are
+    /// missing at its end. Without this it is opened, with an error in the log, where nothing that may
+    /// be of use is cut off.
+    pub refuse_missing_end: bool,
     /// Where transaction ids come from.
     pub clock: Clock,
     /// Whether records are compressed before they are written. Those that are compressed are read
@@ -81,6 +85,7 @@ impl Default for Options {
         Self {
             create: true,
             read_only: false,
+            refuse_missing_end: false,
             clock: Arc::new(vfs::unix_time),
             compress: Compression::None,
             pack_gc: true,
@@ -127,7 +132,8 @@ impl FileStorage {
     ///
     /// # Errors
     /// [`StorageError::Locked`] while another process has it open for writing,
-    /// [`StorageError::Corrupt`] where it is no Data.fs, or broken before its end.
+    /// [`StorageError::Corrupt`] where it is no Data.fs, broken before its end, or an index beside it
+    /// proves that what would be cut off was finished once.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Arc<Self>, StorageError> {
         let path = path.as_ref();
         let disk = &*options.disk;
@@ -158,6 +164,7 @@ impl FileStorage {
         );
         let trusted = tail.start;
         let checked = tail.check(&log)?;
+        evidence::check(&log, &options, &checked)?;
         if !options.read_only {
             match checked.unfinished {
                 Some(unfinished) => cut_tail(&log, disk, checked.end, unfinished)?,

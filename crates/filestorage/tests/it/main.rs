@@ -18,6 +18,7 @@ mod crash;
 mod damage;
 mod golden;
 mod history;
+mod missing_end;
 mod pack;
 mod pack_damage;
 mod pack_faults;

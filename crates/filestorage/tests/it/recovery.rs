@@ -270,26 +270,17 @@ fn the_index_saves_the_scan_and_a_wrong_one_is_ignored() {
     assert_eq!((storage.last_tid(), storage.stats().objects), (tid, 6));
     drop(storage);
 
-    // An index of a longer file, a broken one, and one of another file of the same length.
+    // A broken one, and one of another file of the same length.
     let mut other = index.clone();
     let last = other.len() - 7;
     other[last] ^= 1;
-    for (number, wrong) in [&index[..], &index[..40], &b""[..], &other]
-        .into_iter()
-        .enumerate()
-    {
+    for (number, wrong) in [&index[..40], &b""[..], &other].into_iter().enumerate() {
         let disk = SimDisk::new();
-        let bytes = if number == 0 {
-            &bytes[..bytes.len() - 1]
-        } else {
-            &bytes[..]
-        };
-        disk.put(path(), bytes);
+        disk.put(path(), &bytes);
         disk.put(format!("{PATH}.index").as_ref(), wrong);
         let storage = open(&disk).unwrap();
-        let objects = if number == 0 { 4 } else { 5 };
-        assert_eq!(storage.stats().objects, objects, "index {number}");
-        for oid in 0..objects {
+        assert_eq!(storage.stats().objects, 5, "index {number}");
+        for oid in 0..5 {
             storage
                 .load_before(Oid::new(oid), Tid::MAX)
                 .unwrap()

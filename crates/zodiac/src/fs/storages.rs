@@ -56,13 +56,14 @@ pub(super) fn open_for_reading(
     FileStorage::open(path, options)
 }
 
-/// An existing file, with its lock.
+/// An existing file, with its lock. One whose end is missing is left as it is, for a recovery.
 pub(super) fn open_for_writing(
     path: &Path,
     blobs: Option<PathBuf>,
 ) -> Result<Arc<FileStorage>, StorageError> {
     let options = Options {
         create: false,
+        refuse_missing_end: true,
         blob_dir: blobs,
         resolver: Some(Arc::new(LoggedMerger)),
         ..Options::default()
@@ -121,6 +122,7 @@ impl Opened {
         Ok(match name {
             Name::File(path) => {
                 let mut options = Options {
+                    refuse_missing_end: true,
                     blob_dir: blobs,
                     ..Options::default()
                 };

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 mod blobs;
+mod missing_end;
 
 /// A running `zodiac` that stops when it is dropped: its standard input ends.
 struct Running {

@@ -1,0 +1,119 @@
+//! A Data.fs whose end is missing, as the index beside it tells: who goes on with it and who does not.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use filestorage::{FileStorage, Options};
+use storage::{Oid, Record, Storage, Tid, TransactionMeta};
+
+use crate::scratch;
+
+/// Some objects, and where the file is cut off between two transactions.
+fn make_site(data: &Path) -> u64 {
+    let storage = FileStorage::open(data, Options::default()).expect("a Data.fs");
+    // Pickles of the class and the state.
+    let record = b"\x80\x03cpersistent.mapping\nPersistentMapping\nq\x01.\x80\x03}q\x02.";
+    let mut end = 0;
+    for oid in 0..12 {
+        end = fs::metadata(data).expect("it is there").len();
+        let mut commit = Arc::clone(&storage)
+            .begin(TransactionMeta::default())
+            .expect("a transaction");
+        commit
+            .store(Oid::new(oid), Tid::ZERO, Record::from(record.to_vec()))
+            .expect("an object");
+        let voted = commit.vote().expect("it is voted");
+        voted.finish(Box::new(|_| {})).expect("it is finished");
+    }
+    storage.close().expect("it closes");
+    end
+}
+
+#[test]
+fn tools_write_no_file_whose_end_is_missing_and_a_server_says_so() {
+    let directory = scratch("missing-end");
+    let data = directory.join("Data.fs");
+    let end = make_site(&data);
+    let file = fs::File::options().write(true).open(&data).expect("a file");
+    file.set_len(end).expect("it is cut");
+    drop(file);
+    let fs_tool = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_zodiac"))
+            .arg("fs")
+            .args(arguments)
+            .current_dir(&directory)
+            .output()
+            .expect("the binary starts");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (
+            output.status.code(),
+            text(&output.stdout) + &text(&output.stderr),
+        )
+    };
+    let before = fs::read(&data).expect("a file");
+    let index = fs::read(directory.join("Data.fs.index")).expect("an index");
+    fs_tool(&["export", "Data.fs", "0", "root.zexp"]);
+    let other = directory.join("source.fs");
+    fs::copy(&data, &other).expect("a copy");
+    for (arguments, status) in [
+        (&["verify", "Data.fs"][..], 1),
+        (&["info", "Data.fs"], 1),
+        (&["index", "Data.fs"], 1),
+        (&["index", "Data.fs", "--check"], 1),
+        (&["pack", "Data.fs"], 2),
+        (&["undo", "Data.fs", "0x1"], 2),
+        (&["import", "Data.fs", "root.zexp"], 2),
+        (&["copy", "source.fs", "Data.fs", "--resume"], 2),
+    ] {
+        let (code, said) = fs_tool(arguments);
+        assert_eq!(code, Some(status), "{arguments:?}: {said}");
+        assert!(said.contains("missing"), "{arguments:?}: {said}");
+        assert_eq!(fs::read(&data).expect("a file"), before, "{arguments:?}");
+        let now = fs::read(directory.join("Data.fs.index")).expect("an index");
+        assert_eq!(now, index, "{arguments:?}");
+    }
+
+    let said = served(&data);
+    assert!(
+        said.contains("ERROR") && said.contains("missing at the end"),
+        "{said}"
+    );
+    let kept = fs::read(directory.join("Data.fs.index.kept0")).expect("it is kept");
+    assert_eq!(kept, index);
+    fs::remove_dir_all(directory).expect("the directory goes");
+}
+
+/// What a server says on standard error while it starts and stops.
+fn served(data: &Path) -> String {
+    let mut server = Command::new(env!("CARGO_BIN_EXE_zodiac"))
+        .args([
+            "zeo",
+            "--supervised",
+            "--json",
+            "--listen",
+            "127.0.0.1:0",
+            "--data",
+        ])
+        .arg(data)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let mut line = String::new();
+    let stdout = server.stdout.take().expect("it is piped");
+    let mut stdout = BufReader::new(stdout);
+    stdout
+        .read_line(&mut line)
+        .expect("it says that it listens");
+    assert!(line.contains("listening"), "{line}");
+    drop(server.stdin.take());
+    let mut said = String::new();
+    let mut stderr = server.stderr.take().expect("it is piped");
+    stderr.read_to_string(&mut said).expect("text");
+    server.wait().expect("it ends");
+    said
+}
