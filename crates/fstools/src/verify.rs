@@ -1,7 +1,7 @@
 //! The structure of every transaction (the original's `fstest`), the pointers between records, and
 //! every pickle; then the BTrees.
 
-use filestorage::{Damage, Positions, RawRecord, Step, Survey, SurveyedRecord, Walk};
+use filestorage::{Damage, Positions, RawRecord, Status, Step, Survey, SurveyedRecord, Walk};
 use pickle::{Inflater, is_compressed};
 use storage::{StorageError, is_blob_record};
 
@@ -27,6 +27,7 @@ pub fn verify(survey: &Survey, listener: &mut dyn Listener) -> Result<Verdict, T
             positions: Positions::default(),
             count: VerifyLine::default(),
             transaction: 0,
+            status: Status::COMPLETE,
             hidden: false,
             nodes: Nodes::default(),
             inflater: Inflater::default(),
@@ -56,6 +57,7 @@ struct Verify<'a, 's> {
     count: VerifyLine,
     /// Where the current transaction begins.
     transaction: u64,
+    status: Status,
     /// Whether records were skipped, to which later ones may point.
     hidden: bool,
     /// The nodes of BTrees so far.
@@ -73,6 +75,7 @@ impl Verify<'_, '_> {
             match step {
                 Step::Transaction(transaction) => {
                     self.transaction = transaction.offset;
+                    self.status = transaction.status;
                     self.count.transactions += 1;
                     self.records(&mut walk)?;
                 }
@@ -146,10 +149,13 @@ impl Verify<'_, '_> {
     fn record(&mut self, record: SurveyedRecord, walk: &mut Walk<'_>) -> Result<(), ToolError> {
         self.count.records += 1;
         self.listener.reached(record.offset);
-        if let Some(what) = self.wrong_previous(&record) {
-            self.broken(of(&record, what))?;
+        // What was undone by a ZODB of long ago does not count, and no pointer leads to it.
+        if self.status != Status::UNDONE {
+            if let Some(what) = self.wrong_previous(&record) {
+                self.broken(of(&record, what))?;
+            }
+            self.positions.enter(&record);
         }
-        self.positions.enter(&record);
         let odd = match walk.own_data(&record) {
             Ok(data) => {
                 let data = data.unwrap_or_default();
@@ -217,15 +223,25 @@ impl Verify<'_, '_> {
         false
     }
 
-    /// What is wrong with the pointer to the object's previous record. None at all is right in a
-    /// packed file, which forgets what was before.
+    /// What is wrong with the pointer to the object's previous record. None at all is right where there
+    /// is none, and in a packed transaction, which forgets what was before.
     fn wrong_previous(&self, record: &SurveyedRecord) -> Option<String> {
-        let previous = record.previous?;
         let found = self.positions.get(record.oid);
-        if found == Some(previous) || self.hidden || self.is_before(found, previous) {
+        let previous = record.previous.unwrap_or(0);
+        let forgets = previous == 0 && self.status == Status::PACKED;
+        if found.unwrap_or(0) == previous
+            || forgets
+            || self.hidden
+            || self.is_before(found, previous)
+        {
             return None;
         }
         Some(match found {
+            Some(found) if previous == 0 => {
+                format!(
+                    "it says that no record of the object is before it, there is one at {found}"
+                )
+            }
             Some(found) => {
                 format!("the previous record is said to be at {previous}, it is at {found}")
             }

@@ -89,6 +89,14 @@ fn wrong_pointers_are_named() {
     assert_eq!(lines[0]["offset"], RECORD);
     let what = lines[0]["what"].as_str().unwrap();
     assert!(what.contains("said to be at 42, it is at 143"), "{what}");
+    // It says that there is none. A packed transaction may.
+    let (lines, _) = verified(&changed(&[(RECORD + 16, &[0; 8])]));
+    assert_eq!((lines.len(), &lines[0]["offset"]), (1, &RECORD.into()));
+    let what = lines[0]["what"].as_str().unwrap();
+    assert!(what.contains("there is one at 143"), "{what}");
+    let packed = changed(&[(RECORD + 16, &[0; 8]), (SECOND + 16, b"p")]);
+    let (verdict, heard) = run(fstools::verify, &survey(&disk(&packed)));
+    assert_eq!(verdict, Verdict::Sound, "{:?}", heard.0);
     // The back pointer of the first undo.
     let (lines, _) = verified(&changed(&[(585 + 42 + 7, &[42])]));
     assert_eq!(lines[0]["oid"], "0x01");
