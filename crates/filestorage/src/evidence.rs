@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use storage::{Oid, StorageError};
 use vfs::{Disk, OpenMode};
 
-use crate::format::{DataHeader, Offset};
+use crate::format::{DataHeader, Offset, TransactionHeader};
 use crate::index::Index;
 use crate::log::Log;
 use crate::open::{Options, sync_parent, with_suffix};
@@ -96,6 +96,62 @@ pub(crate) fn check(
          backup with what is missing, stop the server and restore it before more is written; the index is \
          kept");
     Ok(())
+}
+
+/// Looks at an index that was not believed, before a new one is saved over it: what it says against the
+/// log may be what is wrong with the log. It is kept then.
+pub(crate) fn keep_disbelieved(
+    log: &Log,
+    options: &Options,
+    checked: &CheckedLog,
+) -> Result<(), StorageError> {
+    let disk = &*options.disk;
+    let Some((index, end)) = index_file::load(disk, log.path()) else {
+        return Ok(());
+    };
+    if end > checked.end
+        || !knows(log, &index, end)?
+        || is_from_before_a_pack(log, disk, &index, end)
+    {
+        return Ok(());
+    }
+    let (mut entries, mut first) = (0_u64, None);
+    for (oid, at) in index.iter() {
+        if checked.index.get(oid) != Some(at)
+            && let Some(there) = object_at(log, at)?
+            && there != oid
+        {
+            entries += 1;
+            first.get_or_insert_with(|| (oid, at.number(), there));
+        }
+    }
+    let Some((oid, at, there)) = first else {
+        return Ok(());
+    };
+    let path = log.path().display();
+    let kept = match options.read_only {
+        true => with_suffix(log.path(), ".index"),
+        false => keep(disk, &with_suffix(log.path(), ".index"))?,
+    };
+    tracing::error!(%path, entries, %oid, at, %there, index = %kept.display(),
+        "the index leads to records of other objects, the first to one of {there}, at {at}, where one of \
+         {oid} should be: the file is damaged, and was read as it is. `zodiac fs verify` says more with \
+         that index beside the file");
+    Ok(())
+}
+
+/// The object of the record there, if there is one, which names the transaction that it is in.
+fn object_at(log: &Log, at: Offset) -> Result<Option<Oid>, StorageError> {
+    let read = || {
+        let record = DataHeader::decode(&log.read_array(at)?);
+        let transaction = TransactionHeader::decode(&log.read_array(record.transaction)?);
+        let is_in = record.transaction < at && transaction.tid == record.tid;
+        Ok(Some(record.oid).filter(|_| is_in))
+    };
+    match read() {
+        Err(StorageError::Corrupt { .. }) => Ok(None),
+        read => read,
+    }
 }
 
 /// Whether another process has written more meanwhile.
@@ -207,7 +263,7 @@ fn knows(log: &Log, index: &Index, end: Offset) -> Result<bool, StorageError> {
     for (oid, at) in before() {
         count += 1;
         last.push(Reverse((at, oid)));
-        if last.len() > SAMPLES {
+        if last.len() > NEAREST {
             last.pop();
         }
     }
@@ -232,6 +288,7 @@ fn most_agree(
 }
 
 const SAMPLES: usize = 64;
+const NEAREST: usize = 16;
 /// Of more objects, no more are named.
 const FIRST_MAX: usize = 10;
 const KEPT_MAX: u64 = 100;

@@ -165,6 +165,9 @@ impl FileStorage {
         let trusted = tail.start;
         let checked = tail.check(&log)?;
         evidence::check(&log, &options, &checked)?;
+        if !index_was_used {
+            evidence::keep_disbelieved(&log, &options, &checked)?;
+        }
         if !options.read_only {
             match checked.unfinished {
                 Some(unfinished) => cut_tail(&log, disk, checked.end, unfinished)?,

@@ -1,6 +1,8 @@
 //! The index at open: of the two files that may hold one, Python's `.index` and the checkpoint, the
 //! newer that agrees with the log.
 
+use std::collections::BTreeSet;
+
 use storage::{Oid, StorageError, Tid};
 use vfs::{Disk, OpenMode};
 
@@ -49,11 +51,22 @@ fn from_index(log: &Log, disk: &dyn Disk) -> Result<Option<Saved>, StorageError>
     let Some((index, end)) = index_file::load(disk, log.path()) else {
         return Ok(None);
     };
-    let Some(last_tid) = refuse_corrupt(last_tid_if_sane(log, &index, end))? else {
-        let path = log.path().display();
+    let path = log.path().display();
+    let sane = refuse_corrupt(last_tid_if_sane(log, &index, end))?;
+    let sample = match sane {
+        Some(_) => Sample::take(log, &index, end)?,
+        None => Sample::default(),
+    };
+    let Some(last_tid) = sane.filter(|_| sample.wrong <= sample.agree) else {
         tracing::warn!(%path, "the index disagrees with the file and is ignored");
         return Ok(None);
     };
+    if let Some((oid, at)) = sample.first_wrong {
+        // A new one would name what the damage left, and nobody would see it any more.
+        tracing::error!(%path, %oid, at = at.number(), wrong = sample.wrong, looked_at = sample.wrong + sample.agree,
+            "an object's newest record is not where the index says: the file or the index is damaged, and \
+             reading such objects fails. `zodiac fs verify` and `zodiac fs index --check` say more");
+    }
     Ok(Some(Saved {
         tail: UncheckedTail {
             index,
@@ -71,7 +84,7 @@ fn from_checkpoint(log: &Log, found: checkpoint::Found) -> Result<Option<Saved>,
     let (index, end) = (loaded.index, loaded.end);
     let last_tid = refuse_corrupt(last_tid_if_sane(log, &index, end))?;
     let agrees = last_tid.is_some_and(|last_tid| last_tid <= loaded.last_tid)
-        && sample_agrees(log, &index, end)?;
+        && Sample::take(log, &index, end)?.wrong == 0;
     if !agrees {
         let path = log.path().display();
         tracing::warn!(%path, "the checkpoint disagrees with the file and is ignored");
@@ -155,21 +168,36 @@ fn is_current(
     }
 }
 
-/// Whether entries from all over the index lead to records of their objects.
-fn sample_agrees(log: &Log, index: &Index, end: Offset) -> Result<bool, StorageError> {
-    let last = index.last_oid().unwrap_or(Oid::ROOT).number();
-    let evenly = (0..SAMPLES).map(|at| last / SAMPLES * at);
-    // Ids far from the others must not keep the sample from those.
-    let halving = (0..u64::BITS).map(|shift| last >> shift);
-    for oid in evenly.chain(halving) {
-        let Some((oid, at)) = index.first_from(Oid::new(oid)) else {
-            continue;
-        };
-        if !is_record_of(log, oid, at, end)? {
-            return Ok(false);
+/// Entries from all over an index.
+#[derive(Default)]
+struct Sample {
+    /// How many lead to records of their objects.
+    agree: usize,
+    wrong: usize,
+    first_wrong: Option<(Oid, Offset)>,
+}
+
+impl Sample {
+    fn take(log: &Log, index: &Index, end: Offset) -> Result<Self, StorageError> {
+        let last = index.last_oid().unwrap_or(Oid::ROOT).number();
+        let evenly = (0..SAMPLES).map(|at| last / SAMPLES * at + last % SAMPLES * at / SAMPLES);
+        // Ids far from the others must not keep the sample from those.
+        let halving = (0..u64::BITS).map(|shift| last >> shift);
+        let entries = evenly.chain(halving);
+        let entries: BTreeSet<(Oid, Offset)> = entries
+            .filter_map(|oid| index.first_from(Oid::new(oid)))
+            .collect();
+        let mut sample = Self::default();
+        for (oid, at) in entries {
+            if is_record_of(log, oid, at, end)? {
+                sample.agree += 1;
+            } else {
+                sample.wrong += 1;
+                sample.first_wrong.get_or_insert((oid, at));
+            }
         }
+        Ok(sample)
     }
-    Ok(true)
 }
 
 /// The original trusts no index of a smaller file.

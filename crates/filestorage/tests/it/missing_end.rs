@@ -1,4 +1,5 @@
-//! A file that lost finished transactions at its end, as the index beside it tells.
+//! A file that lost finished transactions at its end, or records of objects, as the index beside it
+//! tells.
 
 use std::path::{Path, PathBuf};
 
@@ -190,5 +191,70 @@ fn an_index_of_another_file_proves_nothing() {
         disk.restart_process();
         disk.put(Path::new(&beside(".index")), &index);
         FileStorage::open(PATH, strict(&disk)).unwrap();
+    }
+}
+
+/// What the last transaction says is what the original looks at.
+#[test]
+fn an_index_that_mostly_leads_elsewhere_is_not_believed() {
+    let file = |first: u64| {
+        let disk = SimDisk::new();
+        let storage = FileStorage::open(PATH, without_checkpoints(&disk)).unwrap();
+        for oid in first..first + 16 {
+            change(&storage, oid, &[1; 100]);
+        }
+        change(&storage, 200, &[1; 100]);
+        storage.close().unwrap();
+        disk
+    };
+    let (disk, other) = (file(0), file(100));
+    disk.put(
+        &beside(".index"),
+        &other.contents(&beside(".index")).unwrap(),
+    );
+    let storage = FileStorage::open(PATH, without_checkpoints(&disk)).unwrap();
+    for oid in (0..16).chain([200]) {
+        assert!(
+            storage.load_before(Oid::new(oid), Tid::MAX).is_ok(),
+            "{oid}"
+        );
+    }
+    assert_eq!(disk.contents(&beside(".index.kept0")), None);
+}
+
+/// A new index would hide what is wrong with the file.
+#[test]
+fn an_index_that_the_file_contradicts_is_kept() {
+    let (disk, starts) = written();
+    let index = disk.contents(&beside(".index"));
+    let bytes = disk.contents(path()).unwrap();
+    // A record says that it is of object 0x50: the only one of object 12, and that of the last
+    // transaction, where the index is not believed any more.
+    for (number, oid) in [(12, 12), (23, 7)] {
+        let mut broken = bytes.clone();
+        let at = starts[number] + 23 + 7;
+        assert_eq!(broken[at], oid);
+        broken[at] = 0x50;
+        disk.put(path(), &broken);
+        disk.put(&beside(".index"), index.as_ref().unwrap());
+        // A look changes nothing.
+        open_read_only(&disk).unwrap();
+        assert_eq!(disk.contents(&beside(".index")), index);
+        let storage = FileStorage::open(PATH, without_checkpoints(&disk)).unwrap();
+        let read = storage.load_before(Oid::new(oid.into()), Tid::MAX);
+        if number == 12 {
+            assert!(
+                matches!(read, Err(StorageError::Corrupt { .. })),
+                "{read:?}"
+            );
+            assert_eq!(disk.contents(&beside(".index")), index);
+            assert_eq!(disk.contents(&beside(".index.kept0")), None);
+        } else {
+            assert!(read.is_ok());
+            assert_ne!(disk.contents(&beside(".index")), index);
+            assert_eq!(disk.contents(&beside(".index.kept0")), index);
+        }
+        drop(storage);
+        disk.restart_process();
     }
 }

@@ -13,6 +13,8 @@ use super::witness::{self, Finding, Neighbours, Node};
 pub(super) struct Doubts {
     /// An index that is of this file.
     pub(super) index: Option<Positions>,
+    /// Whether what it says of the end of the file counts. After a pack it does not.
+    pub(super) knows_end: bool,
     findings: BTreeMap<u64, Finding>,
     /// Objects of which the index says nothing that counts.
     mistrusted: BTreeSet<Oid>,
@@ -49,6 +51,7 @@ impl Doubts {
         gap: u64,
     ) -> Result<bool, StorageError> {
         if let Some(index) = &self.index
+            && (self.knows_end || gap != 0)
             && index.end() > offset.wrapping_add(gap)
         {
             return Ok(true);
@@ -76,7 +79,12 @@ impl Doubts {
         // The newer one knows more; the other is asked where that one is of no use.
         let mut saved: Vec<Positions> = survey.saved_index().into_iter().collect();
         saved.extend(survey.saved_checkpoint());
+        saved.retain(|saved| !survey.is_from_before_a_pack(saved));
         saved.sort_by_key(|saved| std::cmp::Reverse(saved.end()));
+        this.knows_end = survey.longer(survey.size())?.is_some() || {
+            let ends = saved.iter().map(Positions::end);
+            ends.max().is_none_or(|end| end <= survey.size())
+        };
         let mut look = Look::of(survey, &this, saved.first())?;
         for other in 1..saved.len() {
             if look.is_of_this_file {

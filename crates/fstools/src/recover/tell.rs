@@ -117,7 +117,7 @@ impl Recovery<'_> {
     pub(super) fn tell_cut(&mut self, end: u64) -> Result<(), ToolError> {
         let known = self.doubts.index.as_ref().map_or(0, Positions::end);
         let missing = known.saturating_sub(end.wrapping_add(self.gap));
-        if missing == 0 {
+        if missing == 0 || !(self.doubts.knows_end || self.gap != 0) {
             return Ok(());
         }
         self.tell_lost(LostLine {
@@ -134,7 +134,9 @@ impl Recovery<'_> {
             && let Some(saved) = self.doubts.index.take()
         {
             for (oid, at) in saved.iter() {
-                let is_known = !self.doubts.is_mistrusted(oid);
+                let is_in_file = at < self.input.survey.size();
+                let is_known = !self.doubts.is_mistrusted(oid)
+                    && (is_in_file || self.doubts.knows_end || self.gap != 0);
                 if is_known && self.segments.find(at).is_none() && !self.unsaved.contains(&oid) {
                     self.lose(oid, at);
                 }

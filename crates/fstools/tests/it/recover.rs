@@ -353,3 +353,61 @@ fn a_back_pointer_that_does_not_lead_back_is_no_pointer() {
         assert_eq!((recovered.line.transactions, recovered.lost.len()), (5, 1));
     }
 }
+
+/// What a pack that was killed before its last step may leave beside the packed file.
+#[test]
+fn an_index_from_before_a_pack_raises_no_alarm() {
+    let place = disk(b"FS30");
+    let storage = open(&place);
+    let once = |oids: std::ops::Range<u64>| {
+        for oid in oids {
+            commit(&storage, &[(oid, record("Item", &[]))]);
+        }
+    };
+    once(0..40);
+    for class in ["One", "Two", "Three"] {
+        commit(&storage, &[(40, record(class, &[]))]);
+    }
+    once(41..60);
+    storage.close().unwrap();
+    let index = place.contents(&beside(".index")).unwrap();
+    let storage = open(&place);
+    let everything = filestorage::PackOptions {
+        to: Tid::MAX,
+        gc: false,
+        ..filestorage::PackOptions::default()
+    };
+    assert!(storage.pack(&everything).unwrap().packed);
+    storage.close().unwrap();
+    let packed = place.contents(Path::new(PATH)).unwrap();
+    let old = place.contents(&beside(".old")).unwrap();
+    for old in [Some(old), None] {
+        // With what a writer was about to write, and without.
+        for tail in [&b""[..], &packed[4..30]] {
+            let place = disk(&[&packed, tail].concat());
+            place.put(&beside(".index"), &index);
+            if let Some(old) = &old {
+                place.put(&beside(".old"), old);
+            }
+            let recovered = recover_on(place, false).unwrap();
+            assert_eq!(recovered.lost, []);
+            assert_eq!(recovered.objects, []);
+            assert_eq!(recovered.verdict, Verdict::Sound);
+        }
+    }
+    // The same file, cut off, with its own index.
+    let place = disk(&packed[..packed.len() - 20]);
+    let storage = disk(&packed);
+    open(&storage).close().unwrap();
+    place.put(
+        &beside(".index"),
+        &storage.contents(&beside(".index")).unwrap(),
+    );
+    let recovered = recover_on(place, false).unwrap();
+    assert_eq!(recovered.verdict, Verdict::Wrong);
+    assert_eq!(recovered.objects.len(), 1);
+}
+
+fn beside(suffix: &str) -> std::path::PathBuf {
+    format!("{PATH}{suffix}").into()
+}
