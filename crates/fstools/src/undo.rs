@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use filestorage::{Positions, Status, Step, Survey, SurveyedRecord};
+use filestorage::{BlobDirectory, Positions, RawRecord, Status, Step, Survey, SurveyedRecord};
 use serde::Serialize;
 use storage::{
     CommitError, Oid, Storage, StorageError, Tid, TransactionMeta, UndoObstacle, UndoReason,
@@ -177,7 +177,7 @@ fn refuse(
 pub fn undo_preview(
     survey: &Survey,
     tids: &[Tid],
-    has_blobs: bool,
+    blobs: Option<&BlobDirectory>,
     listener: &mut dyn Listener,
 ) -> Result<Verdict, ToolError> {
     let positions = survey.positions()?;
@@ -186,7 +186,7 @@ pub fn undo_preview(
         positions: &positions,
         paths: Paths::new(survey, &positions),
         planned: HashMap::new(),
-        has_blobs,
+        blobs,
         obstacles: 0,
     };
     for tid in newest_first(tids) {
@@ -201,7 +201,7 @@ struct Preview<'a> {
     paths: Paths<'a>,
     /// What objects become by the undos so far: the place of the record that comes back.
     planned: HashMap<Oid, Option<u64>>,
-    has_blobs: bool,
+    blobs: Option<&'a BlobDirectory>,
     obstacles: u64,
 }
 
@@ -228,7 +228,7 @@ impl Preview<'_> {
                 class: written.as_deref().and_then(class_of),
                 path,
                 restored: self.restored(record)?,
-                obstacle: obstacle.map(|reason| said(reason, self.has_blobs)),
+                obstacle: obstacle.map(|reason| said(reason, self.blobs.is_some())),
             }))?;
         }
         self.planned.extend(planned);
@@ -282,7 +282,37 @@ impl Preview<'_> {
             }
         }
         let is_blob = before.is_some_and(|data| is_blob_record(&data));
-        Ok((is_blob && !self.has_blobs).then_some(UndoReason::BlobFileMissing))
+        let is_missing = match record.previous.filter(|_| is_blob) {
+            Some(previous) => !self.has_file(oid, previous)?,
+            None => false,
+        };
+        Ok(is_missing.then_some(UndoReason::BlobFileMissing))
+    }
+
+    /// Whether the file of the blob's record is there, or that of one that it refers to: an undo has a
+    /// copy of its own, and does without.
+    fn has_file(&self, oid: Oid, at: u64) -> Result<bool, StorageError> {
+        let Some(blobs) = self.blobs else {
+            return Ok(false);
+        };
+        let files = blobs.revisions(oid)?;
+        let mut next = Some(at);
+        while let Some(at) = next {
+            if files.contains(&self.survey.tid_at(oid, at)?) {
+                return Ok(true);
+            }
+            let mut record = [0; RawRecord::LEN + 8];
+            self.survey.read_exact(at, &mut record)?;
+            let Some((header, body)) = record.split_first_chunk() else {
+                break;
+            };
+            let target = body
+                .first_chunk()
+                .map_or(0, |body| u64::from_be_bytes(*body));
+            let leads_back = RawRecord::decode(header).data_bytes == 0;
+            next = Some(target).filter(|target| leads_back && (1..at).contains(target));
+        }
+        Ok(false)
     }
 
     /// Whether the record at `at` has its data from the one at `target`.

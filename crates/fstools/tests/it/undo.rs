@@ -41,7 +41,7 @@ fn refused(storage: &Arc<dyn Storage>, tids: &[Tid]) -> Vec<(Option<String>, Str
 /// The same as the preview tells it, in the order of the objects.
 fn previewed(bytes: &[u8], tids: &[Tid]) -> Vec<(Option<String>, String)> {
     let mut heard = Heard::default();
-    let verdict = fstools::undo_preview(&survey(&disk(bytes)), tids, false, &mut heard).unwrap();
+    let verdict = fstools::undo_preview(&survey(&disk(bytes)), tids, None, &mut heard).unwrap();
     let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
     let found: Vec<_> = heard
         .json()
@@ -114,7 +114,7 @@ fn objects_are_named_by_their_paths_and_come_back() {
     let before = file.last_tid();
     let changed = commit(&file, &[(50, record("Page", &[("more", strong(1))]))]);
     let mut heard = Heard::default();
-    let verdict = fstools::undo_preview(&survey(&disk), &[changed], false, &mut heard).unwrap();
+    let verdict = fstools::undo_preview(&survey(&disk), &[changed], None, &mut heard).unwrap();
     assert_eq!(verdict, Verdict::Sound);
     assert_eq!(
         heard.json(),
@@ -126,7 +126,7 @@ fn objects_are_named_by_their_paths_and_come_back() {
     );
     let created = [before];
     let mut heard = Heard::default();
-    let _ = fstools::undo_preview(&survey(&disk), &created, false, &mut heard).unwrap();
+    let _ = fstools::undo_preview(&survey(&disk), &created, None, &mut heard).unwrap();
     assert_eq!(
         heard.json()[0]["obstacle"],
         "it was created by the transaction and changed by a later one"

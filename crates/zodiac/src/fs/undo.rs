@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use clap::Args;
+use filestorage::BlobDirectory;
 use fstools::{Listener, ToolError, Verdict};
 use storage::{Storage, Tid, TransactionMeta};
+use vfs::RealDisk;
 
 use super::arguments::{Target, count, tid};
-use super::storages::{self, BlobDirectory};
+use super::storages;
 
 /// `zodiac fs undo`
 #[derive(Debug, Args)]
@@ -16,7 +18,7 @@ pub(super) struct Undo {
     #[command(flatten)]
     target: Target,
     #[command(flatten)]
-    blobs: BlobDirectory,
+    blobs: storages::BlobDirectory,
     /// The transactions to take back, all in one new transaction; without any, those are listed that
     /// may be undone, the newest first
     #[arg(value_name = "TID", value_parser = tid)]
@@ -53,8 +55,11 @@ impl Undo {
     pub(super) fn run(&self) -> anyhow::Result<Verdict> {
         if self.dry_run {
             return self.target.look(|survey, listener| {
-                let has_blobs = self.blobs.of(&self.target.file)?.is_some();
-                fstools::undo_preview(survey, &self.tids, has_blobs, listener)
+                let blobs = self.blobs.of(&self.target.file)?;
+                let blobs =
+                    blobs.map(|root| BlobDirectory::open_read_only(Arc::new(RealDisk), &root));
+                let blobs = blobs.transpose()?;
+                fstools::undo_preview(survey, &self.tids, blobs.as_ref(), listener)
             });
         }
         let mut console = self.target.output.console();

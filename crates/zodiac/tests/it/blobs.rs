@@ -128,6 +128,33 @@ fn blobs_are_not_left_out_without_a_word() {
 }
 
 #[test]
+fn the_preview_of_an_undo_misses_the_file_that_the_undo_needs() {
+    let top = tempfile::tempdir().expect("a directory");
+    let var = top.path().join("var");
+    make_site(&var);
+    let fs_tool = |line: &str| fs_tool(&line.split(' ').collect::<Vec<_>>(), top.path());
+    let (_, log) = fs_tool("undo var/Data.fs");
+    let undo = format!("undo var/Data.fs {}", log.split(' ').next().expect("an id"));
+    let preview = format!("{undo} --dry-run");
+    assert_eq!(fs_tool(&preview).0, Some(0));
+    let disk = Arc::new(vfs::RealDisk);
+    let blobs = filestorage::BlobDirectory::open_read_only(disk, &var.join("blobs"));
+    let blobs = blobs.expect("it is a directory of blobs");
+    let revisions = blobs.revisions(Oid::new(1)).expect("it can be read");
+    fs::remove_file(blobs.path(Oid::new(1), revisions[0])).expect("it is there");
+    let before = fs::read(var.join("Data.fs")).expect("it is there");
+    for line in [preview, undo] {
+        let (status, told) = fs_tool(&line);
+        assert_eq!(status, Some(1), "{line}: {told}");
+        assert!(
+            told.contains("the file of its older data is missing"),
+            "{line}: {told}"
+        );
+    }
+    assert_eq!(fs::read(var.join("Data.fs")).expect("it is there"), before);
+}
+
+#[test]
 fn no_tool_writes_over_a_file_or_gives_a_blob_up() {
     let top = tempfile::tempdir().expect("a directory");
     let var = top.path().join("var");
