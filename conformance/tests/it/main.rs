@@ -7,6 +7,7 @@ mod backup;
 mod bad_input;
 mod beside_zeo;
 mod blobs;
+mod btrees;
 mod committers;
 mod conflicts;
 mod crash;

@@ -103,7 +103,7 @@ fn tuple(value: Value<'_>) -> Result<Vec<Value<'_>>, Refusal> {
 }
 
 impl Datum {
-    fn read(self, value: Value<'_>) -> Result<Item, Refusal> {
+    pub(crate) fn read(self, value: Value<'_>) -> Result<Item, Refusal> {
         let item = match self {
             Self::Object => Some(Item::Object(value.id())),
             Self::Int => int(value)
@@ -167,8 +167,27 @@ impl Item {
         }
     }
 
+    /// The order of two items in whichever arenas.
+    ///
+    /// # Errors
+    /// As [`order`](Self::order).
+    pub(crate) fn order_in<'a>(
+        self,
+        arena: &'a Pickles,
+        other: Self,
+        others: &'a Pickles,
+        comparer: &Comparer<'a>,
+    ) -> Result<Ordering, Unmerged> {
+        match (self, other) {
+            (Self::Object(left), Self::Object(right)) | (Self::Bytes(left), Self::Bytes(right)) => {
+                comparer.order_values(arena.value(left), others.value(right))
+            }
+            _ => self.order(other, comparer),
+        }
+    }
+
     /// Numbers become new objects.
-    fn write(self, pickles: &mut Pickles) -> NodeId {
+    pub(crate) fn write(self, pickles: &mut Pickles) -> NodeId {
         match self {
             Self::Object(id) => id,
             Self::Bytes(id) => {

@@ -33,7 +33,15 @@ impl<'a> Comparer<'a> {
     /// # Errors
     /// Python raises an error, or would have to run other code.
     pub(crate) fn order(&self, left: NodeId, right: NodeId) -> Result<Ordering, Unmerged> {
-        let (left, right) = (self.pickles.value(left), self.pickles.value(right));
+        self.order_values(self.pickles.value(left), self.pickles.value(right))
+    }
+
+    /// The same for values of any two arenas.
+    pub(crate) fn order_values(
+        &self,
+        left: Value<'a>,
+        right: Value<'a>,
+    ) -> Result<Ordering, Unmerged> {
         Ok(match (left.is_none(), right.is_none()) {
             (true, true) => Ordering::Equal,
             (true, false) => Ordering::Less,
@@ -83,7 +91,7 @@ impl<'a> Comparer<'a> {
 
     fn is_equal(&self, left: Value<'a>, right: Value<'a>, depth: u32) -> Result<bool, Unmerged> {
         let depth = self.step(depth)?;
-        if left.id() == right.id() {
+        if is_same(left, right) {
             return Ok(true);
         }
         if let (Some(left), Some(right)) = (Number::of(left), Number::of(right)) {
@@ -174,7 +182,7 @@ impl<'a> Comparer<'a> {
 
     /// References compare equal, or not at all: what their objects would say is not known.
     fn check_references(&self, left: Value<'a>, right: Value<'a>) -> Result<(), Unmerged> {
-        if left.id() == right.id() {
+        if is_same(left, right) {
             return Ok(());
         }
         let read = |value: Value<'a>| value.persistent_id().and_then(Reference::read);
@@ -192,6 +200,11 @@ impl<'a> Comparer<'a> {
         }
         depth.checked_sub(1).ok_or(Unmerged::Unknown)
     }
+}
+
+/// Whether both are one object.
+fn is_same(left: Value<'_>, right: Value<'_>) -> bool {
+    left.id() == right.id() && std::ptr::eq(left.pickles(), right.pickles())
 }
 
 /// Whether a comparison is up to a class that is not at hand. (A name may stand for any object.)

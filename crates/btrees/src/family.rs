@@ -1,8 +1,10 @@
-//! The names of the classes.
+//! The names of the classes, and what follows from them.
+
+use zodb::ClassName;
 
 /// What a class of the family is. All four keep their records in one of two forms.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Shape {
+pub enum Shape {
     /// `Bucket`: keys with values.
     Bucket,
     /// `Set`: keys alone.
@@ -71,6 +73,43 @@ impl Class {
         Some(format!("BTrees.{rest}"))
     }
 
+    /// The class's names of today.
+    pub(crate) fn class_name(self) -> ClassName {
+        let letters = [self.key.letter(), self.value.letter()].concat();
+        let family = if letters.len() == 2 { &letters } else { "fs" };
+        let shape = match self.shape {
+            Shape::Bucket => "Bucket",
+            Shape::Set => "Set",
+            Shape::BTree => "BTree",
+            Shape::TreeSet => "TreeSet",
+        };
+        ClassName::new(
+            &format!("BTrees.{family}BTree"),
+            &format!("{family}{shape}"),
+        )
+    }
+
+    /// The class of a tree's buckets; a bucket's own.
+    pub(crate) fn leaves(self) -> Self {
+        let shape = match self.shape {
+            Shape::Bucket | Shape::BTree => Shape::Bucket,
+            Shape::Set | Shape::TreeSet => Shape::Set,
+        };
+        Self { shape, ..self }
+    }
+
+    /// The sizes that the original's classes have.
+    pub(crate) fn sizes(self) -> Sizes {
+        let (leaf, internal) = match (self.key, self.value) {
+            (Datum::Bytes(_), _) => (500, 500),
+            (Datum::Object, Datum::Object) => (30, 250),
+            (Datum::Object, _) => (60, 250),
+            (_, Datum::Object) => (60, 500),
+            _ => (120, 500),
+        };
+        Sizes { leaf, internal }
+    }
+
     pub(crate) fn has_values(self) -> bool {
         matches!(self.shape, Shape::Bucket | Shape::BTree)
     }
@@ -80,7 +119,43 @@ impl Class {
     }
 }
 
+/// When nodes are split.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sizes {
+    /// Most keys of a bucket (`max_leaf_size`).
+    pub leaf: usize,
+    /// Most children of a node below the root (`max_internal_size`); the root may have nearly twice
+    /// as many.
+    pub internal: usize,
+}
+
 impl Datum {
+    fn letter(self) -> &'static str {
+        match self {
+            Self::Object => "O",
+            Self::Int => "I",
+            Self::Unsigned => "U",
+            Self::Long => "L",
+            Self::UnsignedLong => "Q",
+            Self::Float => "F",
+            Self::Bytes(_) => "fs",
+        }
+    }
+
+    /// What may be put there, for messages.
+    pub(crate) fn expected(self) -> &'static str {
+        match self {
+            Self::Object => "an object that has an order",
+            Self::Int => "an int of 32 bits",
+            Self::Unsigned => "a natural number of 32 bits",
+            Self::Long => "an int of 64 bits",
+            Self::UnsignedLong => "a natural number of 64 bits",
+            Self::Float => "a float",
+            Self::Bytes(2) => "2 bytes",
+            Self::Bytes(_) => "6 bytes",
+        }
+    }
+
     fn of_letter(letter: u8) -> Option<Self> {
         Some(match letter {
             b'O' => Self::Object,
@@ -92,6 +167,29 @@ impl Datum {
             _ => return None,
         })
     }
+}
+
+/// The class of a family (`"OO"`, `"fs"`) and shape; nothing where BTrees builds no such family.
+///
+/// ```
+/// let class = btrees::class_name("IO", btrees::Shape::TreeSet);
+/// assert_eq!(class.unwrap().to_string(), "BTrees.IOBTree.IOTreeSet");
+/// assert!(btrees::class_name("FF", btrees::Shape::BTree).is_none());
+/// ```
+pub fn class_name(family: &str, shape: Shape) -> Option<ClassName> {
+    let name = |shape: &str| {
+        ClassName::new(
+            &format!("BTrees.{family}BTree"),
+            &format!("{family}{shape}"),
+        )
+    };
+    let name = match shape {
+        Shape::Bucket => name("Bucket"),
+        Shape::Set => name("Set"),
+        Shape::BTree => name("BTree"),
+        Shape::TreeSet => name("TreeSet"),
+    };
+    Class::named(name.module(), name.name()).map(|_| name)
 }
 
 /// What BTrees 6.5 builds: not every pair of letters.
@@ -117,6 +215,13 @@ mod tests {
             Class::module_of_today("BTrees._fsBTree", "fsSet").as_deref(),
             Some("BTrees.fsBTree")
         );
+        for family in FAMILIES {
+            for shape in [Shape::Bucket, Shape::Set, Shape::BTree, Shape::TreeSet] {
+                let name = class_name(family, shape).unwrap();
+                let class = Class::named(name.module(), name.name()).unwrap();
+                assert_eq!((class.class_name(), class.shape), (name, shape));
+            }
+        }
         for (module, name) in [
             ("BTrees.OOBTree", "OOBTreePy"),
             ("BTrees.OOBTree", "IOBTree"),

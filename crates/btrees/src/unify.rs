@@ -15,15 +15,37 @@ use crate::refusal::Refusal;
 /// # Errors
 /// A `str` of Python 2 that is not ASCII, or a reference that is none: the original cannot read them.
 pub(crate) fn unify(pickles: &mut Pickles) -> Result<(), Refusal> {
-    let renamed = texts_and_classes(pickles)?;
-    pickles.substitute(&renamed);
+    rename(pickles)?;
+    let shared = texts_and_classes(pickles);
+    pickles.substitute(&shared);
     let references = references(pickles)?;
     pickles.substitute(&references);
     Ok(())
 }
 
-fn texts_and_classes(pickles: &mut Pickles) -> Result<HashMap<NodeId, NodeId>, Refusal> {
-    rename(pickles)?;
+/// Makes one object of what is one in Python within a record that is about to be written: besides
+/// texts and classes the ids of the objects referred to.
+pub(crate) fn share(pickles: &mut Pickles) {
+    let mut instead = texts_and_classes(pickles);
+    let mut first: HashMap<&[u8], NodeId> = HashMap::new();
+    for id in pickles.persistent_ids() {
+        let oid = match id.kind() {
+            Kind::Tuple(mut parts) => parts.next(),
+            _ => Some(id),
+        };
+        if let Some(oid) = oid
+            && let Some(bytes) = oid.as_bytes()
+        {
+            let known = *first.entry(bytes).or_insert_with(|| oid.id());
+            if known != oid.id() {
+                instead.insert(oid.id(), known);
+            }
+        }
+    }
+    pickles.substitute(&instead);
+}
+
+fn texts_and_classes(pickles: &Pickles) -> HashMap<NodeId, NodeId> {
     let mut first: HashMap<(u8, Vec<u8>), NodeId> = HashMap::new();
     let mut instead = HashMap::new();
     for value in pickles.values() {
@@ -38,7 +60,7 @@ fn texts_and_classes(pickles: &mut Pickles) -> Result<HashMap<NodeId, NodeId>, R
             instead.insert(value.id(), id);
         }
     }
-    Ok(instead)
+    instead
 }
 
 /// Python keeps one object for the empty string and for each character of Latin-1.
@@ -52,7 +74,10 @@ fn is_cached(text: &str) -> bool {
 }
 
 /// Turns the strings of Python 2 into those of today, and classes by names of long ago likewise.
-fn rename(pickles: &mut Pickles) -> Result<(), Refusal> {
+///
+/// # Errors
+/// As [`unify`].
+pub(crate) fn rename(pickles: &mut Pickles) -> Result<(), Refusal> {
     enum New {
         Text(String),
         Class(String, String),

@@ -357,6 +357,11 @@ impl<'a> Iterator for Elements<'a> {
         self.ids.next().map(|id| Value::new(self.pickles, *id))
     }
 
+    /// At once, however far.
+    fn nth(&mut self, n: usize) -> Option<Value<'a>> {
+        self.ids.nth(n).map(|id| Value::new(self.pickles, *id))
+    }
+
     fn size_hint(&self) -> (usize, Option<usize>) {
         self.ids.size_hint()
     }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod trees;
+
 use std::collections::BTreeMap;
 
 use btrees::{Merger, Refusal, Unmerged, merge};
