@@ -287,12 +287,9 @@ impl Log {
         buffer.clear();
         let page = self.page(at, oid, end)?;
         let tid = page.header.tid;
-        let held = &page.bytes[DataHeader::LEN..page.filled];
-        if page.header.data_length > 0
-            && let Ok(length) = usize::try_from(page.header.data_length)
-            && let Some(data) = held.get(..length)
-        {
-            buffer.extend_from_slice(data);
+        if page.header.data_length > 0 {
+            buffer.resize(self.data_length(&page)?, 0);
+            self.read_data(&page, buffer)?;
             return Ok((tid, true));
         }
         let record = self.stored_data(&page)?.record;
@@ -310,15 +307,38 @@ impl Log {
             let target = Offset::new(u64::from_be_bytes(*pointer));
             return Ok(Body::BackPointer(target));
         }
-        let length = usize::try_from(header.data_length)
-            .map_err(|_| self.corrupt(*at, "a record larger than the address space"))?;
+        let length = self.data_length(page)?;
         if let Some(data) = body.get(..length) {
             return Ok(Body::Data(Record::from(data)));
         }
-        self.check_large_record(*at, header)?;
-        let mut data = vec![0; length];
-        self.read_exact(*at + DataHeader::LEN as u64, &mut data)?;
+        let mut data: Arc<[u8]> = std::iter::repeat_n(0, length).collect();
+        let buffer = Arc::get_mut(&mut data).expect("nobody else knows of it yet");
+        self.read_data(page, buffer)?;
         Ok(Body::Data(Record::from(data)))
+    }
+
+    /// How much data the record has, which may be more than the page.
+    fn data_length(&self, page: &Page) -> Result<usize, StorageError> {
+        let Page { at, header, .. } = page;
+        let length = usize::try_from(header.data_length)
+            .map_err(|_| self.corrupt(*at, "a record larger than the address space"))?;
+        if length > UNCHECKED_BYTES {
+            self.check_large_record(*at, header)?;
+        }
+        Ok(length)
+    }
+
+    /// Fills the buffer, which is as long as the data of the record are: with what the page has of them,
+    /// and then from the file.
+    fn read_data(&self, page: &Page, buffer: &mut [u8]) -> Result<(), StorageError> {
+        let held = &page.bytes[DataHeader::LEN..page.filled];
+        let (first, rest) = buffer.split_at_mut(held.len().min(buffer.len()));
+        first.copy_from_slice(&held[..first.len()]);
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let behind = page.at + (DataHeader::LEN + first.len()) as u64;
+        self.read_exact(behind, rest)
     }
 
     pub(crate) fn check_data_header(
@@ -410,5 +430,7 @@ enum Body {
     BackPointer(Offset),
 }
 
-/// The system reads no less from the disk anyway.
-const PAGE_BYTES: usize = 4096;
+/// Most records are shorter, and to copy more than is needed costs more than the system call does.
+const PAGE_BYTES: usize = 1024;
+/// Records up to this length take no more memory than may be asked for by a wrong length.
+const UNCHECKED_BYTES: usize = 4096;
