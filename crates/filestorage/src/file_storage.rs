@@ -326,6 +326,11 @@ impl Storage for FileStorage {
         true
     }
 
+    fn votes_quickly(&self, bytes: u64) -> bool {
+        // A pack that comes to its end keeps votes waiting.
+        !self.pack_lock.is_locked() && self.has_room(bytes)
+    }
+
     fn is_read_only(&self) -> bool {
         self.read_only
     }

@@ -16,7 +16,7 @@ use crate::index::OFFSET_END;
 /// How much those need that have voted and are not in the file yet.
 #[derive(Default)]
 pub(crate) struct Room {
-    reserved: Mutex<u64>,
+    pub(crate) reserved: Mutex<u64>,
 }
 
 /// Room that a transaction has, until this is dropped.
@@ -60,6 +60,17 @@ impl FileStorage {
             room: Arc::clone(&self.room),
             bytes,
         })
+    }
+
+    /// Whether room for so many bytes is taken already, and nobody is about to take more.
+    pub(crate) fn has_room(&self, bytes: u64) -> bool {
+        let Some(reserved) = self.room.reserved.try_lock() else {
+            return false;
+        };
+        let generation = self.generation();
+        let length = generation.end().number() + *reserved;
+        let taken = generation.taken_to.load(Ordering::Relaxed);
+        length.saturating_add(bytes) <= taken
     }
 }
 

@@ -73,6 +73,12 @@ pub trait Storage: Send + Sync {
         false
     }
 
+    /// Whether a vote over so many bytes waits for nothing now, as far as can be known before: not for
+    /// others, and not for a disk. Then it need not have a thread of its own.
+    fn votes_quickly(&self, _bytes: u64) -> bool {
+        false
+    }
+
     /// Whether every commit is refused with [`StorageError::ReadOnly`].
     fn is_read_only(&self) -> bool {
         false

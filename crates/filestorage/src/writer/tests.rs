@@ -284,6 +284,28 @@ fn who_submits_leads_only_where_nobody_does_and_is_told_after_everybody() {
 }
 
 #[test]
+fn a_vote_is_quick_where_there_is_room_and_no_pack() {
+    let disk = SimDisk::new();
+    let storage = open(&disk, Durability::Strict);
+    assert!(!storage.votes_quickly(1), "no room is taken yet");
+    voted(&storage, 1, b"x").finish(Box::new(|_| {})).unwrap();
+    let generation = storage.generation();
+    let taken = generation.end().number() + 100;
+    generation.taken_to.store(taken, Ordering::Relaxed);
+    assert!(storage.votes_quickly(100));
+    assert!(!storage.votes_quickly(101), "more room has to be taken");
+    generation.taken_to.store(u64::MAX, Ordering::Relaxed);
+    assert!(storage.votes_quickly(1 << 30), "nothing keeps room");
+    let room = storage.room.reserved.lock();
+    assert!(!storage.votes_quickly(1), "somebody takes room");
+    drop(room);
+    let pack = storage.pack_lock.lock();
+    assert!(!storage.votes_quickly(1), "a pack may keep it waiting");
+    drop(pack);
+    assert!(storage.votes_quickly(1));
+}
+
+#[test]
 fn a_thread_that_leads_goes_on_for_those_who_have_none() {
     let disk = SimDisk::new();
     let storage = open(&disk, Durability::Strict);

@@ -159,11 +159,13 @@ impl Job {
                 Read::Walk(_, step) => step.is_search(),
                 _ => false,
             },
-            Kind::Vote(_)
-            | Kind::Finish(_)
-            | Kind::Release(_)
-            | Kind::Pack(_)
-            | Kind::Upload(..) => true,
+            Kind::Vote(vote) => {
+                !vote.log.is_small() || {
+                    let bytes = u64::try_from(vote.log.bytes()).unwrap_or(u64::MAX);
+                    !self.served.storage.votes_quickly(bytes)
+                }
+            }
+            Kind::Finish(_) | Kind::Release(_) | Kind::Pack(_) | Kind::Upload(..) => true,
         }
     }
 

@@ -192,6 +192,14 @@ impl Log {
         self.changes.iter().any(has_file)
     }
 
+    /// Whether its vote is done in no time where the storage does not make it wait: it merges little,
+    /// and looks up little.
+    pub(super) fn is_small(&self) -> bool {
+        let is_plain =
+            |change: &Change| matches!(change, Change::Store(store) if store.file.is_none());
+        self.bytes <= SMALL_BYTES && self.copied.is_none() && self.changes.iter().all(is_plain)
+    }
+
     /// What it takes in memory, about.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
@@ -301,5 +309,7 @@ impl Store {
     }
 }
 
+/// What a vote has to do with so much is done sooner than another thread is woken.
+const SMALL_BYTES: usize = 16 << 10;
 /// What one entry of the log takes beside its record.
 const STORE_BYTES: usize = 64;
