@@ -194,8 +194,9 @@ impl Placed {
         out.write(&header.length.to_be_bytes())
     }
 
-    /// Shows the transaction, tells whoever wants to know, and frees its objects.
-    fn publish(self, generation: &Generation) {
+    /// Shows the transaction, tells whoever wants to know, and frees its objects. Who waits for it is
+    /// still to be told.
+    fn publish(self, generation: &Generation) -> Published {
         generation.show(self.start, self.end, self.tid, &self.places);
         let (tid, publish) = (self.tid, self.publish);
         let published = catch_unwind(AssertUnwindSafe(|| publish(tid)));
@@ -203,7 +204,27 @@ impl Placed {
             blobs.complete();
         }
         drop(self.ready);
-        match published {
+        let (tid, seat) = (self.tid, self.seat);
+        Published {
+            tid,
+            seat,
+            published,
+        }
+    }
+}
+
+/// A transaction that is shown.
+struct Published {
+    tid: Tid,
+    seat: Arc<Seat>,
+    published: std::thread::Result<()>,
+}
+
+impl Published {
+    /// Tells who waits for it.
+    fn settle(self) {
+        let tid = self.tid;
+        match self.published {
             Ok(()) => self.seat.settle(Ok(tid)),
             Err(payload) => {
                 tracing::error!(%tid, "a panic while the transaction was published; it is finished");
@@ -409,11 +430,15 @@ impl FileStorage {
     }
 }
 
-/// Shows the transactions of a batch that counts.
+/// Shows the transactions of a batch that counts. Only then are those told who wait for them: they are
+/// many, and all that they are told of goes to each of them in one piece.
 fn publish(batch: Batch) {
-    for placed in batch.transactions {
-        placed.publish(&batch.generation);
-    }
+    let (generation, transactions) = (batch.generation, batch.transactions);
+    let published = transactions
+        .into_iter()
+        .map(|placed| placed.publish(&generation));
+    let published: Vec<_> = published.collect();
+    published.into_iter().for_each(Published::settle);
 }
 
 fn unknown(tid: Tid) -> CommitError {

@@ -248,7 +248,8 @@ pub trait Voted: Send + 'static {
     fn finish(self: Box<Self>, publish: Publish) -> Result<Tid, CommitError>;
 
     /// The same for those who do not wait: `settled` is called with the outcome, after `publish`, on
-    /// any thread. It must not wait, nor call the storage.
+    /// any thread; others that are finished together with it may be published in between. It must not
+    /// wait, nor call the storage.
     ///
     /// Work that comes back is to be done soon, by a thread that may wait: without it neither this
     /// transaction is settled nor, maybe, those of others. To drop it does it, too.

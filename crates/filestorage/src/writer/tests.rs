@@ -273,7 +273,8 @@ fn who_submits_leads_only_where_nobody_does_and_is_told_after_everybody() {
         panic!("{told:?}");
     };
     let second = first.next();
-    assert_eq!(told, [first, first, second, second, last, last]);
+    // All of a batch are shown before the first is told.
+    assert_eq!(told, [first, second, last, first, second, last]);
     assert_eq!((storage.last_tid(), second.next()), (last, last));
     // Nobody leads any more, and the objects are free.
     let (outcomes, told) = channel();

@@ -90,7 +90,11 @@ impl Finishing {
                 }
             }
         }
-        // The end of its turn is what a connection may wait for that is told to stop.
-        to.outbox.wake();
+        if is_published {
+            served.settled();
+        } else {
+            // The end of its turn is what a connection may wait for that is told to stop.
+            to.outbox.wake();
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use storage::{Storage, StorageError, Tid};
 
 use super::connection::Connection;
-use super::outbox::Outbox;
+use super::outbox::{Notice, Outbox};
 use super::rights::Rights;
 use super::served::Served;
 use super::status::{status, write_json};
@@ -123,6 +123,20 @@ impl Hub {
         peer: String,
         rights: Rights,
         wake: impl Fn() + Send + Sync + 'static,
+    ) -> Connection {
+        self.connect_noticing(peer, rights, move |notice| {
+            if notice == Notice::Now {
+                wake();
+            }
+        })
+    }
+
+    /// The same for a driver that wants to know as soon as there is anything.
+    pub fn connect_noticing(
+        self: &Arc<Self>,
+        peer: String,
+        rights: Rights,
+        wake: impl Fn(Notice) + Send + Sync + 'static,
     ) -> Connection {
         let id = self.next_connection.fetch_add(1, Ordering::Relaxed);
         let outbox = Arc::new(Outbox::new(self.options.output_bytes_max, Box::new(wake)));

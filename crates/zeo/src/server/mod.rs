@@ -26,5 +26,5 @@ pub use blob_stream::BlobStream;
 pub use connection::Connection;
 pub use hub::{Hub, HubOptions};
 pub use job::{Done, Job};
-pub use outbox::Outbox;
+pub use outbox::{Notice, Outbox};
 pub use rights::Rights;

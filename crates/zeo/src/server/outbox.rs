@@ -13,8 +13,17 @@ use crate::{Encoding, ProtocolError, Refusal, Value};
 /// in which they do is the order on the wire.
 pub struct Outbox {
     state: Mutex<State>,
-    wake: Box<dyn Fn() + Send + Sync>,
+    wake: Box<dyn Fn(Notice) + Send + Sync>,
     bytes_max: usize,
+}
+
+/// What the driver of a connection is told when something is in its outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// It is to look now.
+    Now,
+    /// It may look now, and is told to when what else there is to be said has been said.
+    Soon,
 }
 
 #[derive(Default)]
@@ -28,7 +37,7 @@ struct State {
 }
 
 impl Outbox {
-    pub(super) fn new(bytes_max: usize, wake: Box<dyn Fn() + Send + Sync>) -> Self {
+    pub(super) fn new(bytes_max: usize, wake: Box<dyn Fn(Notice) + Send + Sync>) -> Self {
         Self {
             state: Mutex::default(),
             wake,
@@ -51,20 +60,26 @@ impl Outbox {
         if !condition() {
             return false;
         }
-        // Whoever was woken for what is there already has not taken it yet.
-        let was_empty = state.bytes.is_empty() && state.streams.is_empty();
-        state.append(self.bytes_max, write);
-        let is_news = was_empty || state.failure.is_some();
+        let is_news = state.append(self.bytes_max, write);
         drop(state);
         if is_news {
-            (self.wake)();
+            (self.wake)(Notice::Now);
         }
         true
     }
 
+    /// Appends frames for which the caller [wakes](Self::wake) the driver soon, if this says so.
+    pub(super) fn append_quietly(&self, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let is_news = self.state.lock().append(self.bytes_max, write);
+        if is_news {
+            (self.wake)(Notice::Soon);
+        }
+        is_news
+    }
+
     /// Has the driver look again: there may be something else than bytes.
     pub(super) fn wake(&self) {
-        (self.wake)();
+        (self.wake)(Notice::Now);
     }
 
     /// Appends a blob: all that is appended later goes out behind it.
@@ -75,7 +90,7 @@ impl Outbox {
             state.streams.push_back((Some(stream), Vec::new()));
         }
         drop(state);
-        (self.wake)();
+        (self.wake)(Notice::Now);
     }
 
     /// The blob that is to be sent now: to be asked for when there are no bytes to take. There are
@@ -99,7 +114,7 @@ impl Outbox {
     /// Ends the connection: what is not yet sent is dropped.
     pub(super) fn fail(&self, error: ProtocolError) {
         self.state.lock().failure.get_or_insert(error);
-        (self.wake)();
+        (self.wake)(Notice::Now);
     }
 
     /// Ends the connection because of who the client is.
@@ -137,7 +152,10 @@ impl Outbox {
 }
 
 impl State {
-    fn append(&mut self, bytes_max: usize, write: impl FnOnce(&mut Vec<u8>)) {
+    /// Whether the driver is to be woken for it.
+    fn append(&mut self, bytes_max: usize, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        // Whoever was woken for what is there already has not taken it yet.
+        let was_empty = self.bytes.is_empty() && self.streams.is_empty();
         if self.takes_more(bytes_max) {
             let Self { bytes, streams, .. } = self;
             let last = streams.back_mut().map_or(bytes, |(_, behind)| behind);
@@ -146,6 +164,7 @@ impl State {
             let written = last.len() - before;
             self.pending += written;
         }
+        was_empty || self.failure.is_some()
     }
 
     /// Whether more may be appended; the connection has failed where too much waits.

@@ -36,6 +36,10 @@ pub(super) struct Served {
 pub(super) struct Desk {
     pub(super) queue: InvalidationQueue,
     members: BTreeMap<u64, Member>,
+    /// How many transactions are published and not settled.
+    unsettled: usize,
+    /// Who is to be woken for what these said.
+    news: Vec<Arc<Outbox>>,
 }
 
 /// A registered connection.
@@ -75,6 +79,8 @@ impl Served {
             desk: Mutex::new(Desk {
                 queue: InvalidationQueue::new(recent, head, transactions_max),
                 members: BTreeMap::new(),
+                unsettled: 0,
+                news: Vec::new(),
             }),
             turns: Mutex::default(),
             votes_side_by_side: storage.votes_side_by_side(),
@@ -165,6 +171,9 @@ impl Served {
     ///
     /// The others come first: who hears of the commit from the committer and then asks the server
     /// (`ping`) finds the invalidation before the answer.
+    ///
+    /// Nobody is woken before the transaction is [settled](Self::settled): others that reached the
+    /// disk together with it are published first.
     pub(super) fn publish(
         &self,
         tid: Tid,
@@ -174,22 +183,42 @@ impl Served {
         ended: &Ended,
     ) {
         let info = size_info(self.storage.stats());
-        let mut desk = self.desk.lock();
+        let mut guard = self.desk.lock();
+        let desk = &mut *guard;
+        desk.unsettled += 1;
         self.head.store(tid.number(), Ordering::SeqCst);
         let mut frames = InvalidationFrames::new(tid, &oids);
         for (id, member) in &desk.members {
             if *id != committer {
                 let frame = frames.of(member.encoding);
-                member.outbox.append(|out| out.extend_from_slice(frame));
+                let outbox = &member.outbox;
+                if outbox.append_quietly(|out| out.extend_from_slice(frame)) {
+                    desk.news.push(outbox.clone());
+                }
             }
         }
         desk.queue.push(Changes { tid, oids });
         count(&self.counters.commits);
         self.end(ended);
-        to.outbox.append(|out| {
+        to.outbox.append_quietly(|out| {
             write_one_way(to.encoding, "info", Value::Tuple(vec![info]), out);
             to.write(Value::id(tid.to_bytes()), out);
         });
+        // In any case: the end of its turn is what a connection may wait for that is told to stop.
+        desk.news.push(to.outbox.clone());
+    }
+
+    /// A published transaction is settled. With the last of them everybody is woken who has news.
+    pub(super) fn settled(&self) {
+        let mut desk = self.desk.lock();
+        // One whose publishing failed was not counted.
+        desk.unsettled = desk.unsettled.saturating_sub(1);
+        if desk.unsettled > 0 {
+            return;
+        }
+        let news = std::mem::take(&mut desk.news);
+        drop(desk);
+        news.iter().for_each(|outbox| outbox.wake());
     }
 }
 
@@ -289,4 +318,73 @@ pub(super) fn get_info(storage: &dyn Storage, may_undo: bool) -> Value<'static> 
 /// A count as the wire has it.
 pub(super) fn number(value: u64) -> Value<'static> {
     Value::Int(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use storage::MemoryStorage;
+
+    use super::super::outbox::Notice;
+    use super::*;
+
+    /// Somebody who asks for something, and how often it is woken.
+    fn client() -> (ReplyTo, Arc<AtomicUsize>) {
+        let wakes = Arc::new(AtomicUsize::new(0));
+        let woken = wakes.clone();
+        let wake = Box::new(move |notice| {
+            let is_now = usize::from(notice == Notice::Now);
+            woken.fetch_add(is_now, Ordering::Relaxed);
+        });
+        let to = ReplyTo {
+            outbox: Arc::new(Outbox::new(1 << 20, wake)),
+            encoding: Encoding::Msgpack,
+            id: Some(Value::Int(1)),
+            method: "tpc_finish".to_owned(),
+        };
+        (to, wakes)
+    }
+
+    #[test]
+    fn who_hears_of_several_transactions_is_woken_once() {
+        let storage = Arc::new(MemoryStorage::new());
+        let served = Served::new("1".to_owned(), storage, 10).unwrap();
+        let clients = [1, 2, 3].map(|connection| {
+            let (to, wakes) = client();
+            served.register(connection, &to);
+            to.outbox.take(&mut Vec::new()).unwrap();
+            (to, wakes)
+        });
+        let woken = || {
+            clients
+                .each_ref()
+                .map(|(_, wakes)| wakes.load(Ordering::Relaxed))
+        };
+        let before = woken();
+        for (tid, committer) in [(8, 1), (9, 2)] {
+            let to = &clients[committer - 1].0;
+            let committer = committer as u64;
+            served.publish(
+                Tid::new(tid),
+                vec![Oid::ROOT],
+                committer,
+                to,
+                &Ended::default(),
+            );
+        }
+        assert_eq!(served.head(), Tid::new(9));
+        served.settled();
+        assert_eq!(woken(), before, "the second is not settled");
+        served.settled();
+        let news = woken().map(|woken| woken - before[0]);
+        assert_eq!(news[2], 1, "who only listens");
+        assert!(news[0] > 0 && news[1] > 0, "{news:?}");
+        for (to, _) in &clients {
+            let mut out = Vec::new();
+            assert!(to.outbox.take(&mut out).unwrap());
+        }
+        served.settled();
+        assert_eq!(woken().map(|woken| woken - before[0]), news, "nothing new");
+    }
 }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use storage::Tid;
-use zeo::{Connection, Done, Event, FRAME_BYTES_MAX, Hub, Job, Outbox, Reply, Request, Session};
+use zeo::{
+    Connection, Done, Event, FRAME_BYTES_MAX, Hub, Job, Outbox, Reply, Request, Rights, Session,
+};
 
 use super::history::History;
 use crate::pair::{epoch, register};
@@ -167,9 +169,9 @@ impl Line {
         };
         let wake = {
             let ether = ether.clone();
-            move || ether.noticed(number)
+            move |_: zeo::Notice| ether.noticed(number)
         };
-        let connection = hub.connect("simulated".to_owned(), wake);
+        let connection = hub.connect_noticing("simulated".to_owned(), Rights::ALL, wake);
         let mut said = ether.said.lock().unwrap();
         said.outboxes.insert(number, connection.outbox().clone());
         said.chunks.insert(number, VecDeque::new());
