@@ -1,10 +1,12 @@
 //! Schemas that are known here.
 
+mod databases;
 mod logging;
 mod runner;
 mod storages;
 mod zeo;
 
+pub use databases::{DATABASES, databases};
 pub use zeo::ZEO_SERVER;
 
 /// What the sections of storages implement.

@@ -30,7 +30,9 @@ mod clock;
 mod server;
 mod tls;
 
-pub use client::{BlobOptions, ClientOptions, ClientStatus, Loss, ZeoStorage};
+pub use client::{
+    BlobOptions, ClientOptions, ClientStatus, Loss, UriError, ZeoDatabase, ZeoStorage,
+};
 pub use server::{ListenAddress, Server, ServerOptions};
 pub use tls::{
     ClientName, ClientRights, ClientRule, Fingerprint, KeyPassword, TlsClientOptions, TlsError,

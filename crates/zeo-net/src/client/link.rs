@@ -122,6 +122,8 @@ impl<T: Clone> Slot<T> {
     }
 }
 
+/// How many loads may be under way for another one to be asked for in advance.
+const PREFETCHES_MAX: usize = 1000;
 /// What is written goes out in pieces of about this size.
 const WRITE_BYTES: usize = 256 << 10;
 /// Room that the write buffer keeps.
@@ -178,20 +180,34 @@ impl Link {
             slot.fill(Answer::Said(Ok(Some(revision))));
             return slot;
         }
-        calls.loads.insert((oid, before), slot.clone());
-        // Announced before it is asked: no invalidation slips in between.
-        let ticket = cache.begin_load(oid);
-        let id = calls.session.call(&Request::LoadBefore { oid, before });
-        let load = PendingLoad {
-            oid,
-            before,
-            ticket,
-            slot: slot.clone(),
-        };
-        calls.pending.insert(id, Pending::Load(load));
+        calls.ask_for(cache, oid, before, slot.clone());
         drop(calls);
         self.flush(deadline);
         slot
+    }
+
+    /// Asks for all of these that are not known, and waits for none. Who loads one of them meanwhile
+    /// joins. Beyond so many that are under way the rest is passed over.
+    pub(super) fn prefetch(
+        &self,
+        cache: &ClientCache,
+        oids: &[Oid],
+        before: Tid,
+        deadline: Instant,
+    ) {
+        let unknown = oids
+            .iter()
+            .filter(|oid| cache.lookup(**oid, before).is_none());
+        for &oid in unknown {
+            let mut calls = self.calls.lock();
+            if calls.dead || calls.loads.len() >= PREFETCHES_MAX {
+                break;
+            }
+            if !calls.loads.contains_key(&(oid, before)) {
+                calls.ask_for(cache, oid, before, Slot::new());
+            }
+        }
+        self.flush(deadline);
     }
 
     /// Makes a call.
@@ -370,6 +386,20 @@ fn write_until(stream: &Stream, mut rest: &[u8], deadline: Instant) -> io::Resul
 }
 
 impl Calls {
+    fn ask_for(&mut self, cache: &ClientCache, oid: Oid, before: Tid, slot: Arc<Slot<Loaded>>) {
+        self.loads.insert((oid, before), slot.clone());
+        // Announced before it is asked: no invalidation slips in between.
+        let ticket = cache.begin_load(oid);
+        let id = self.session.call(&Request::LoadBefore { oid, before });
+        let load = PendingLoad {
+            oid,
+            before,
+            ticket,
+            slot,
+        };
+        self.pending.insert(id, Pending::Load(load));
+    }
+
     /// Takes the call that a reply belongs to.
     pub(super) fn take(&mut self, id: CallId) -> Option<Pending> {
         self.pending.remove(&id)

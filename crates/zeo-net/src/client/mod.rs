@@ -16,6 +16,7 @@
 mod barrier;
 mod blobs;
 mod commit;
+mod config;
 mod dial;
 mod link;
 mod look;
@@ -45,6 +46,7 @@ use zeo::{ClientCache, Copied, Reply, Request};
 use self::barrier::Barrier;
 use self::blobs::BlobFiles;
 use self::commit::ZeoCommit;
+pub use self::config::{UriError, ZeoDatabase};
 use self::dial::Registered;
 use self::link::{Answer, Generation, Link};
 use self::oids::OidPool;
@@ -311,6 +313,13 @@ impl Storage for ZeoStorage {
         match self.shared.cache.lookup(oid, before) {
             Some(revision) => Ok(Some(revision)),
             None => self.shared.load(oid, before),
+        }
+    }
+
+    fn prefetch(&self, oids: &[Oid], before: Tid) {
+        let link = self.shared.state.lock().link.clone();
+        if let Some(link) = link {
+            link.prefetch(&self.shared.cache, oids, before, self.shared.deadline());
         }
     }
 

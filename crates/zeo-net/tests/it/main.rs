@@ -9,6 +9,7 @@ mod limits;
 mod outcomes;
 mod raw;
 mod reconnect;
+mod rules;
 mod server;
 mod servers;
 mod suite;
