@@ -434,3 +434,44 @@ enum Body {
 const PAGE_BYTES: usize = 1024;
 /// Records up to this length take no more memory than may be asked for by a wrong length.
 const UNCHECKED_BYTES: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of that length, of which nothing is read.
+    struct Long(u64);
+
+    impl File for Long {
+        fn len(&self) -> io::Result<u64> {
+            Ok(self.0)
+        }
+
+        fn read_at(&self, _: &mut [u8], _: u64) -> io::Result<usize> {
+            unreachable!("only its length is asked for")
+        }
+
+        fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
+            unreachable!("only its length is asked for")
+        }
+
+        fn set_len(&self, _: u64) -> io::Result<()> {
+            unreachable!("only its length is asked for")
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            unreachable!("only its length is asked for")
+        }
+    }
+
+    /// An index has six bytes for an offset.
+    #[test]
+    fn a_file_that_no_index_reaches_through_is_refused_in_words() {
+        let size = |bytes| Log::new(Arc::new(Long(bytes)), "Data.fs".into()).size();
+        assert_eq!(size(1 << 48).unwrap(), OFFSET_END);
+        let said = size((1 << 48) + 1).unwrap_err().to_string();
+        let told =
+            "the length of a Data.fs of 281474976710657 is over the limit of 281474976710656";
+        assert_eq!(said, told);
+    }
+}

@@ -446,9 +446,9 @@ fn variables() -> Result<Vec<(String, String)>> {
 fn in_plain_words(error: &toml::de::Error) -> String {
     const WORDS: [(&str, &str); 5] = [
         ("TOML parse error at ", ""),
-        ("expected usize", "expected a whole number"),
-        ("expected u32", "expected a whole number"),
-        ("expected u64", "expected a whole number"),
+        ("expected usize", "expected a whole number, not below 0"),
+        ("expected u32", "expected a whole number, not below 0"),
+        ("expected u64", "expected a whole number, not below 0"),
         (
             "invalid socket address syntax",
             "expected an address of the form IP:PORT",

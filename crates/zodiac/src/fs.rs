@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use fstools::{ToolError, Verdict};
+use storage::StorageError;
 
 mod arguments;
 mod backup;
@@ -130,11 +131,32 @@ pub(crate) fn run(arguments: &Fs) -> ExitCode {
         Ok(Verdict::Wrong) => ExitCode::from(WRONG),
         Err(error) => {
             if !is_unheard(&error) {
-                eprintln!("zodiac: {}", crate::explain(&error));
+                let text = crate::explain(&error);
+                eprintln!("zodiac: {text}");
+                if is_damage(&error) && !text.contains("zodiac fs ") {
+                    eprintln!("{DAMAGE_HINT}");
+                }
             }
             ExitCode::from(FAILED)
         }
     }
+}
+
+/// Whether a Data.fs is damaged, and not something else.
+fn is_damage(error: &anyhow::Error) -> bool {
+    let is_damage = |error: &StorageError| match error {
+        StorageError::Corrupt { what, .. } => !what.starts_with("not a Data.fs"),
+        _ => false,
+    };
+    error.chain().any(|cause| {
+        let of_tool = match cause.downcast_ref() {
+            Some(ToolError::Storage(error)) => Some(error),
+            _ => None,
+        };
+        of_tool
+            .or_else(|| cause.downcast_ref())
+            .is_some_and(is_damage)
+    })
 }
 
 /// Whether whoever read the output had enough of it.
@@ -145,5 +167,7 @@ fn is_unheard(error: &anyhow::Error) -> bool {
     )
 }
 
+const DAMAGE_HINT: &str = "zodiac: `zodiac fs verify FILE` says more; restore a backup, or let `zodiac fs \
+                           recover` copy what is sound";
 const WRONG: u8 = 1;
 const FAILED: u8 = 2;

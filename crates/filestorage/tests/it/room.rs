@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use filestorage::{Durability, FileStorage, Options};
-use sim::SimDisk;
+use sim::{Fault, SimDisk};
 use storage::{Commit, CommitError, Oid, Record, Storage, StorageError, Tid, TransactionMeta};
 
 use crate::{PATH, change, open, options, path};
@@ -173,4 +173,44 @@ fn what_is_not_synced_at_once_is_synced_after_the_interval() {
     disk.restart(3);
     drop(storage);
     assert_eq!(open(&disk).unwrap().last_tid(), tid);
+}
+
+const PLAIN: &[u8] = include_bytes!("../golden/plain.fs");
+const UNFINISHED: &[u8] = include_bytes!("../golden/unfinished.fs");
+
+/// Wherever an open meets the full disk: it goes on or says so, and the next one finds everything.
+#[test]
+fn an_open_on_a_full_disk_says_so_and_loses_nothing() {
+    let mut refused = 0;
+    for operation in 1.. {
+        let disk = SimDisk::new();
+        disk.put(path(), UNFINISHED);
+        disk.fail_at(operation, Fault::Full);
+        match open(&disk) {
+            Ok(storage) => drop(storage),
+            Err(error) => {
+                refused += 1;
+                assert!(
+                    matches!(&error, StorageError::Io { source, .. }
+                        if source.kind() == std::io::ErrorKind::StorageFull),
+                    "{error:?}"
+                );
+                assert!(error.to_string().starts_with("/db"), "{error}");
+            }
+        }
+        if !disk.is_faultless() {
+            break;
+        }
+        let left = disk.contents(path()).unwrap();
+        let tail = disk.contents(format!("{PATH}.tr0").as_ref());
+        assert!(left.starts_with(PLAIN), "operation {operation}");
+        // What is cut off is saved before.
+        let is_saved = tail.is_some_and(|tail| tail == UNFINISHED[PLAIN.len()..]);
+        assert!(left == UNFINISHED || is_saved, "operation {operation}");
+        disk.restart_process();
+        let storage = open(&disk).unwrap();
+        assert_eq!(storage.stats().objects, 7);
+        change(&storage, 1, b"there is room again");
+    }
+    assert!(refused > 2, "{refused}");
 }

@@ -117,6 +117,15 @@ fn values_that_cannot_work_are_refused() {
 fn errors_speak_of_numbers_and_addresses_not_of_types() {
     let refused = message("[publish]\nworkers = 'many'\n", &[]);
     assert!(refused.contains("a whole number"), "{refused}");
+    for refused in [
+        message("[storage]\nquota = -1\n", &[]),
+        message("", &[("ZODIAC_STORAGE_QUOTA", "-1")]),
+    ] {
+        assert!(
+            refused.contains("-1") && refused.contains("not below 0"),
+            "{refused}"
+        );
+    }
     let refused = message("[balance]\nlisten = 'localhost:80'\n", &[]);
     assert!(refused.contains("IP:PORT"), "{refused}");
 }

@@ -117,3 +117,31 @@ fn served(data: &Path) -> String {
     server.wait().expect("it ends");
     said
 }
+
+#[test]
+fn a_damaged_file_is_called_so_by_tools_that_need_a_sound_one() {
+    let directory = scratch("damaged");
+    let data = directory.join("Data.fs");
+    make_site(&data);
+    let mut bytes = fs::read(&data).expect("a file");
+    // The closing length of the last transaction.
+    let last = bytes.len() - 1;
+    bytes[last] ^= 0x10;
+    fs::write(&data, bytes).expect("it is written");
+    let output = Command::new(env!("CARGO_BIN_EXE_zodiac"))
+        .args(["fs", "undo"])
+        .arg(&data)
+        .output()
+        .expect("the binary starts");
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    for word in [
+        "damaged at offset",
+        "closing length",
+        "zodiac fs verify",
+        "recover",
+    ] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    fs::remove_dir_all(directory).expect("the directory goes");
+}

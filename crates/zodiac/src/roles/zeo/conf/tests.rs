@@ -98,6 +98,7 @@ fn what_cannot_be_done_is_refused_by_name_and_place() {
         (file("packer a:b"), 6, "packer"),
         (file("create yes"), 6, "create"),
         (file("quota 0"), 6, "quota"),
+        (file("quota -1"), 6, "a quota below 1"),
         (zeo("transaction-timeout 0"), 3, "transaction-timeout"),
         (zeo("invalidation-queue-size -1"), 3, "queue"),
         (
