@@ -144,9 +144,12 @@ pub(crate) fn keep_disbelieved(
 fn object_at(log: &Log, at: Offset) -> Result<Option<Oid>, StorageError> {
     let read = || {
         let record = DataHeader::decode(&log.read_array(at)?);
+        // The system refuses offsets that are no lengths of files.
+        if record.transaction >= at {
+            return Ok(None);
+        }
         let transaction = TransactionHeader::decode(&log.read_array(record.transaction)?);
-        let is_in = record.transaction < at && transaction.tid == record.tid;
-        Ok(Some(record.oid).filter(|_| is_in))
+        Ok(Some(record.oid).filter(|_| transaction.tid == record.tid))
     };
     match read() {
         Err(StorageError::Corrupt { .. }) => Ok(None),

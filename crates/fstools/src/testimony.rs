@@ -92,12 +92,16 @@ fn there(survey: &Survey, at: u64) -> Result<Option<Oid>, StorageError> {
         Err(StorageError::Corrupt { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
+    // The system refuses offsets that are no lengths of files.
+    if record.transaction >= at {
+        return Ok(None);
+    }
     match survey.read_exact(record.transaction, &mut transaction) {
         Ok(()) => {}
         Err(StorageError::Corrupt { .. }) => return Ok(None),
         Err(error) => return Err(error),
     }
-    let is_in = record.transaction < at && RawTransaction::decode(&transaction).tid == record.tid;
+    let is_in = RawTransaction::decode(&transaction).tid == record.tid;
     Ok(Some(record.oid).filter(|_| is_in))
 }
 
