@@ -328,10 +328,7 @@ impl Peer {
                     return Ok(None);
                 }
                 drop(desk);
-                let Some(max) = self.hub.look_back_max(tid, served.head()) else {
-                    to.reply(Value::None);
-                    return Ok(None);
-                };
+                let max = self.hub.look_back_max(tid, served.head());
                 Read::ChangedSince(tid, max)
             }
             Request::UndoLog {

@@ -171,13 +171,19 @@ impl Hub {
     }
 
     /// How many transactions of the storage may be looked through for a client that has seen `seen`;
-    /// `None` where it was away for too long.
-    pub(super) fn look_back_max(&self, seen: Tid, head: Tid) -> Option<usize> {
+    /// where there are more it was away for too long.
+    pub(super) fn look_back_max(&self, seen: Tid, head: Tid) -> usize {
+        // As many as the queue remembers: it did not see those of before the start.
+        let remembered = self.options.invalidations_max;
         let Some(age_max) = self.options.invalidation_age else {
-            return Some(LOOK_BACK_MAX);
+            return remembered.max(LOOK_BACK_MAX);
         };
         let age = head.to_unix_time().saturating_sub(seen.to_unix_time());
-        (age < age_max).then_some(LOOK_BACK_WITHIN_AGE_MAX)
+        if age < age_max {
+            remembered.max(LOOK_BACK_WITHIN_AGE_MAX)
+        } else {
+            remembered
+        }
     }
 
     pub(super) fn storage(&self, name: &str) -> Option<&Arc<Served>> {

@@ -59,6 +59,10 @@ pub(super) struct Counters {
     pub(super) active_transactions: AtomicU64,
 }
 
+/// How many transactions of before its start a server looks at: clients cannot be served before. Whoever
+/// was away for longer has the storage asked.
+const FIRST_TRANSACTIONS: usize = 100;
+
 /// Counts one up.
 pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
@@ -70,7 +74,7 @@ impl Served {
         storage: Arc<dyn Storage>,
         transactions_max: usize,
     ) -> Result<Self, StorageError> {
-        let recent = storage.recent_changes(transactions_max)?;
+        let recent = storage.recent_changes(transactions_max.min(FIRST_TRANSACTIONS))?;
         let head = storage.last_tid();
         Ok(Self {
             name,

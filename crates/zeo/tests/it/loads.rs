@@ -385,6 +385,29 @@ fn who_was_away_for_longer_than_the_age_has_to_drop_its_cache() {
     assert_eq!(missed(one_ago), all);
 }
 
+/// A server that starts looks at few of the transactions that its storage has. Who returns to it hears of
+/// as many as any other time, however old they are.
+#[test]
+fn what_was_committed_before_the_start_is_remembered() {
+    let storage = memory();
+    let tids: Vec<_> = (1..=300)
+        .map(|number| commit_into(&storage, Oid::new(number), Tid::ZERO, b"state"))
+        .collect();
+    let options = HubOptions {
+        invalidations_max: 250,
+        invalidation_age: Some(Duration::from_nanos(1)),
+        ..HubOptions::default()
+    };
+    let hub = hub_with(storage, options);
+    let mut client = Client::registered(&hub);
+    for (seen, is_remembered) in [(298, true), (150, true), (50, true), (48, false)] {
+        let oids = (seen as u64 + 1..=300).map(Oid::new).collect();
+        let expected = is_remembered.then(|| (tids[299], oids));
+        let missed = client.ask(&Request::GetInvalidations(tids[seen - 1]));
+        assert_eq!(missed, Ok(Reply::Invalidations(expected)), "{seen}");
+    }
+}
+
 #[test]
 fn a_client_that_does_not_read_is_dropped_rather_than_kept_in_the_dark() {
     let options = HubOptions {
