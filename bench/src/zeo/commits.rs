@@ -16,6 +16,8 @@ use super::{best, rounds_of};
 use crate::storage::{Better, worker};
 
 const CLIENTS: [u32; 3] = [1, 8, 32];
+/// How many commit side by side where late invalidations are counted.
+const WRITERS: u32 = 16;
 /// How many times better ours has to be.
 const TIMES: [f64; 3] = [2.0, 6.0, 15.0];
 const RECORD_BYTES: usize = 1_000;
@@ -34,16 +36,12 @@ pub(super) fn measure(
     size: Size,
     sheet: &mut Sheet,
 ) -> Result<()> {
-    let mut late = [0.0; 3];
     for (clients, times) in CLIENTS.into_iter().zip(TIMES) {
         eprintln!("bench: commits, {clients} client(s)");
         let syncs = worker::syncs_per_second(directory, size.seconds / 2.0)?;
         let runs = rounds_of(servers, size.rounds, |server| {
             run(server, clients, size.seconds)
         })?;
-        for (late, runs) in late.iter_mut().zip(&runs) {
-            *late += runs.iter().map(|run| run.late as f64).sum::<f64>();
-        }
         let found = runs.map(|runs| best(runs.into_iter().map(|run| run.found)));
         let subject = format!("commits of 1 KB, {clients} client(s)");
         let per_second = found.each_ref().map(|found| found.per_second);
@@ -61,8 +59,21 @@ pub(super) fn measure(
         let subject = format!("server's processor time for one, {clients} client(s)");
         sheet.add(&subject, "us", Better::Less, cpu);
     }
-    let subject = "invalidations after the answer to a later commit";
-    sheet.add(subject, "in all", Better::Less, late);
+    late(servers, size, sheet)
+}
+
+/// How often somebody hears that an object has changed after it was told of a later commit of its own:
+/// until then it took what it had for current.
+fn late(servers: &[Server; 3], size: Size, sheet: &mut Sheet) -> Result<()> {
+    eprintln!("bench: late invalidations, {WRITERS} clients");
+    let runs = rounds_of(servers, size.rounds, |server| {
+        run(server, WRITERS, size.seconds)
+    })?;
+    let late = runs.map(|runs| runs.iter().map(|run| run.late as f64).sum());
+    let subject = format!("invalidations after the answer to a later commit, {WRITERS} clients");
+    sheet.add(&subject, "in all", Better::Less, late);
+    let seconds = size.seconds * size.rounds as f64;
+    sheet.note(format!("in {seconds:.0} s each"));
     sheet.reach(late[0] == 0.0, "none");
     Ok(())
 }

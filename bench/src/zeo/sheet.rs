@@ -41,18 +41,17 @@ pub(super) struct Sheet {
 
 impl Sheet {
     pub(super) fn new(size: Size) -> Self {
-        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
         let title = format!(
             "Size {}: {} objects of {RECORD_BYTES} bytes, the file in the page cache. Commit {}, {} \
              cores, shared by servers and driver. All on loopback, msgpack, best of {} interleaved \
-             rounds of {} s. Load average at the start: {}.",
+             rounds of {} s. Load average at the start {}",
             size.name,
             size.objects,
             commit(),
             std::thread::available_parallelism().map_or(0, usize::from),
             size.rounds,
             size.seconds,
-            load.split(' ').next().unwrap_or_default(),
+            load_average(),
         );
         Self {
             title,
@@ -113,11 +112,12 @@ impl Sheet {
 
     fn markdown(&self) -> String {
         let mut table = format!(
-            "# `zodiac zeo` beside `runzeo` of ZEO 6.2\n\n{}\nThe ratios say how many times better \
+            "# `zodiac zeo` beside `runzeo` of ZEO 6.2\n\n{}, at the end {}.\nThe ratios say how many times better \
              ours is, whichever way is better: than runzeo with uvloop, and without.\n\n\
              | subject | to uvloop | to asyncio | ours | uvloop | asyncio | unit | notes |\n\
              |---|---|---|---|---|---|---|---|\n",
-            self.title
+            self.title,
+            load_average(),
         );
         for line in &self.lines {
             let [to_uvloop, to_asyncio] = line.times().map(ratio);
@@ -150,6 +150,12 @@ impl Sheet {
         });
         json!({ "title": self.title, "lines": lines.collect::<Vec<_>>() })
     }
+}
+
+/// How many programs wanted a processor in the last minute.
+fn load_average() -> String {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    load.split(' ').next().unwrap_or_default().to_owned()
 }
 
 /// Counts that are 0 have no ratio.
