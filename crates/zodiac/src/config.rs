@@ -12,6 +12,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Deserializer};
 use zeo_net::{ListenAddress, Rights};
 
+use self::also_serve::AlsoServe;
 use self::rights::{RightsList, TlsClient};
 
 /// The documented defaults, as `zodiac config --print-defaults` prints them.
@@ -55,6 +56,7 @@ pub(crate) struct Zeo {
     pub(crate) also_listen: Vec<ListenPlace>,
     pub(crate) pid_file: PathBuf,
     pub(crate) storage: String,
+    pub(crate) also_serve: Vec<AlsoServe>,
     pub(crate) read_only: bool,
     pub(crate) encoding: Encoding,
     pub(crate) client_conflict_resolution: bool,
@@ -196,6 +198,7 @@ impl Default for Zeo {
             also_listen: Vec::new(),
             pid_file: PathBuf::new(),
             storage: "1".to_owned(),
+            also_serve: Vec::new(),
             read_only: false,
             encoding: Encoding::Pickle,
             client_conflict_resolution: false,
@@ -357,6 +360,7 @@ impl Config {
             bail!("balance.members: name at least one publisher, as in [\"127.0.0.1:8081\"]");
         }
         tls::check(self)?;
+        also_serve::check(self)?;
         self.check_limits()?;
         crate::logging::filter(&self.log.level)?;
         Ok(())
@@ -629,6 +633,7 @@ impl<'de> Deserialize<'de> for ListenPlace {
     }
 }
 
+pub(crate) mod also_serve;
 mod rights;
 mod tls;
 

@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use zconfig::Machine;
 use zeo_net::{Encoding, ListenAddress, ServerOptions};
 
 use super::{conf, container, storages};
 use crate::cli::Zeo;
+use crate::config::also_serve::AlsoServe;
 use crate::config::{self, Config};
 use crate::event_log::HandlerPlan;
 use crate::roles::Misuse;
@@ -139,13 +140,21 @@ impl Plan {
         let blob_dir = Some(config.storage.blob_dir.as_path());
         let blob_dir = blob_dir.filter(|path| !path.as_os_str().is_empty());
         file.blob_dir = storages::blob_directory(&config.zeo.data, blob_dir)?;
+        let mut files = vec![file];
+        for storage in &config.zeo.also_serve {
+            let file = FilePlan::beside(&files, config, storage)?;
+            files.push(file);
+        }
+        let names = config.zeo.also_serve.iter().map(|storage| &storage.name);
+        let names = std::iter::once(&config.zeo.storage).chain(names).cloned();
+        let named = names.zip(files.into_iter().map(StoragePlan::File));
         Ok(Self {
             listen: Listen {
                 addresses,
                 is_anywhere: false,
             },
             server: server_options(&config.zeo),
-            storages: vec![(config.zeo.storage.clone(), StoragePlan::File(file))],
+            storages: named.collect(),
             merges: !config.zeo.client_conflict_resolution,
             pid_file: Some(config.zeo.pid_file.clone()).filter(|path| !path.as_os_str().is_empty()),
             event_log: None,
@@ -174,6 +183,42 @@ impl FilePlan {
             },
         }
     }
+}
+
+impl FilePlan {
+    /// One of several storages.
+    fn beside(others: &[Self], config: &Config, storage: &AlsoServe) -> Result<Self> {
+        let mut config = config.clone();
+        let shared = &mut config.storage;
+        shared.compress = storage.compress.unwrap_or(shared.compress);
+        shared.pack_gc = storage.pack_gc.unwrap_or(shared.pack_gc);
+        shared.pack_keep_old = storage.pack_keep_old.unwrap_or(shared.pack_keep_old);
+        shared.durability = storage.durability.unwrap_or(shared.durability);
+        shared.quota = storage.quota.unwrap_or(shared.quota);
+        let mut plan = Self::new(&config, &storage.data);
+        plan.read_only = storage.read_only || config.zeo.read_only;
+        // A pack would take away what another storage has there.
+        let is_taken = |directory: &PathBuf| {
+            let taken = others.iter().filter_map(|other| other.blob_dir.as_ref());
+            taken.clone().any(|taken| same_place(taken, directory))
+        };
+        plan.blob_dir = match &storage.blob_dir {
+            None => storages::blob_directory(&storage.data, None)?
+                .filter(|directory| !is_taken(directory)),
+            Some(named) if named.as_os_str().is_empty() => None,
+            Some(named) if is_taken(named) => {
+                let (name, directory) = (&storage.name, named.display());
+                bail!("zeo.also-serve: {directory}, the blob-dir of {name}, is another storage's");
+            }
+            Some(named) => Some(named.clone()),
+        };
+        Ok(plan)
+    }
+}
+
+fn same_place(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path));
+    one == other || matches!((real(one), real(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 impl Listen {
@@ -210,5 +255,53 @@ fn server_options(config: &config::Zeo) -> ServerOptions {
         transaction_bytes_max: config.transaction_bytes_max,
         blob_bytes_max: config.blob_bytes_max,
         ..ServerOptions::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn storages_share_settings_and_never_blobs() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().display();
+        std::fs::create_dir(folder.path().join("blobs")).unwrap();
+        let plan = |more: &str| {
+            let text = format!(
+                "[storage]\npack-gc = false\n[zeo]\ndata = '{place}/Data.fs'\n\
+                 [[zeo.also-serve]]\nname = 'catalog'\ndata = '{place}/Catalog.fs'\n{more}"
+            );
+            let config: Config = toml::from_str(&text).unwrap();
+            Plan::from_config(&config)
+        };
+        let files = |plan: Plan| -> Vec<FilePlan> {
+            let files = plan.storages.into_iter().map(|(_, storage)| match storage {
+                StoragePlan::File(file) => file,
+                other => panic!("{other:?}"),
+            });
+            files.collect()
+        };
+        let blobs = Some(folder.path().join("blobs"));
+        let found = plan("pack-keep-old = false\nquota = 5").unwrap();
+        let names: Vec<_> = found
+            .storages
+            .iter()
+            .map(|(name, _)| name.clone())
+            .collect();
+        assert_eq!(names, ["1", "catalog"]);
+        let found = files(found);
+        assert_eq!((&found[0].blob_dir, found[0].quota), (&blobs, None));
+        assert_eq!((&found[1].blob_dir, found[1].quota), (&None, Some(5)));
+        assert!(found[0].pack_keep_old && !found[1].pack_keep_old);
+        assert!(!found[0].pack_gc && !found[1].pack_gc);
+
+        let own = files(plan(&format!("blob-dir = '{place}/other'")).unwrap());
+        assert_eq!(own[1].blob_dir, Some(folder.path().join("other")));
+        let refused = plan(&format!("blob-dir = '{place}/./blobs'")).unwrap_err();
+        assert!(
+            refused.to_string().contains("another storage's"),
+            "{refused}"
+        );
     }
 }
