@@ -36,33 +36,42 @@ fn client_section() -> String {
 }
 
 /// A server with a `zeo.conf`; it is ended with it.
-struct Server {
+pub(crate) struct Server {
     child: Child,
-    address: String,
-    folder: tempfile::TempDir,
+    pub(crate) address: String,
+    pub(crate) folder: tempfile::TempDir,
 }
 
-fn zodiac() -> Command {
+pub(crate) fn zodiac() -> Command {
     let mut command = Command::new(zodiac_binary().unwrap());
     command.arg("zeo");
     command
 }
 
-fn runzeo() -> Command {
+pub(crate) fn runzeo() -> Command {
     let mut command = Command::new(judge::python().unwrap());
     command.args(["-B", "-m", "ZEO.runzeo"]);
     command
 }
 
 impl Server {
-    fn start(mut command: Command, ssl: &str) -> Self {
+    fn start(command: Command, ssl: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        Self::start_in(folder, command, ssl, "<mappingstorage 1/>")
+    }
+
+    /// A server whose directory may have files already.
+    pub(crate) fn start_in(
+        folder: tempfile::TempDir,
+        mut command: Command,
+        ssl: &str,
+        storage: &str,
+    ) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap().to_string();
         drop(free);
-        let configuration = format!(
-            "<zeo>\naddress {address}\n<ssl>\n{ssl}\n</ssl>\n</zeo>\n<mappingstorage 1/>\n"
-        );
+        let configuration =
+            format!("<zeo>\naddress {address}\n<ssl>\n{ssl}\n</ssl>\n</zeo>\n{storage}\n");
         fs::write(folder.path().join("zeo.conf"), configuration).unwrap();
         let said = File::create(folder.path().join("said")).unwrap();
         let child = command
@@ -90,12 +99,12 @@ impl Server {
         server
     }
 
-    fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         fs::read_to_string(self.folder.path().join("said")).unwrap()
     }
 
     /// What a genuine client finds.
-    fn visit(&self, ssl: Option<&str>, write: Option<&str>) -> Value {
+    pub(crate) fn visit(&self, ssl: Option<&str>, write: Option<&str>) -> Value {
         let wanted = json!({ "server": self.address, "ssl": ssl, "write": write });
         judge::run("zeo_tls.py", &wanted).unwrap()
     }

@@ -35,7 +35,7 @@ pub use client::{
 };
 pub use server::{ListenAddress, Server, ServerOptions};
 pub use tls::{
-    ClientName, ClientRights, ClientRule, Fingerprint, KeyPassword, TlsClientOptions, TlsError,
-    TlsServerOptions,
+    Authority, COMMON_NAME_CHARS_MAX, Certified, ClientName, ClientRights, ClientRule, Fingerprint,
+    Holder, KeyPassword, TlsClientOptions, TlsError, TlsServerOptions, TlsStream, is_host_name,
 };
 pub use zeo::{Encoding, Rights};

@@ -10,6 +10,7 @@ use crate::beside_zeo::nagios::ZeoNagios;
 use crate::beside_zeo::pack::Zeopack;
 use crate::beside_zeo::zeoctl::Zeoctl;
 use crate::config::{Config, Count, LogFormat, ServerAddress};
+use crate::roles::zeo::certs::Certs;
 
 /// Runs a Zope site as a cluster: a load balancer that users see, publishers that compute pages,
 /// and a storage server that keeps the object database (Data.fs).
@@ -129,6 +130,7 @@ impl Up {
 
 /// `zodiac zeo`
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 #[command(after_help = "\
 Examples:
   zodiac zeo --data Data.fs --listen 10.0.0.1:8100
@@ -171,6 +173,15 @@ pub(crate) struct Zeo {
     pub(crate) container: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) instead: Option<BesideZeo>,
+}
+
+/// What can be done in the place of serving.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BesideZeo {
+    /// Make certificates for servers and clients, and an authority that signs them
+    Certs(Certs),
 }
 
 impl Zeo {

@@ -14,6 +14,7 @@ mod portal;
 mod roles;
 mod shutdown;
 mod supervise;
+mod tls_arguments;
 
 use std::process::ExitCode;
 

@@ -54,6 +54,14 @@ pub enum TlsError {
         /// What the TLS library says.
         source: rustls::Error,
     },
+    /// A certificate cannot be made.
+    #[error("no certificate can be made for {name:?}: {what}")]
+    Certify {
+        /// Whom it should have been for.
+        name: String,
+        /// What is wrong.
+        what: String,
+    },
     /// The server's host name is no name.
     #[error("{name:?} is neither a host name nor an address that a certificate could have")]
     Name {

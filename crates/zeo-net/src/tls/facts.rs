@@ -21,8 +21,8 @@ pub(super) enum Purpose {
 /// What counts of a certificate.
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
-    not_before: Duration,
-    not_after: Duration,
+    pub(super) not_before: Duration,
+    pub(super) not_after: Duration,
     /// Whether it may sign others.
     pub(super) is_authority: bool,
     for_clients: bool,

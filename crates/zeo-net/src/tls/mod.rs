@@ -1,5 +1,6 @@
 //! TLS between a server and its clients: certificates on both sides, as the original configures it.
 
+mod authority;
 mod client;
 mod error;
 mod explain;
@@ -9,6 +10,7 @@ mod key;
 mod pem;
 mod rights;
 mod server;
+mod stream;
 mod trust;
 mod verifier;
 
@@ -21,6 +23,7 @@ use std::sync::{Arc, LazyLock};
 use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
 
+pub use self::authority::{Authority, COMMON_NAME_CHARS_MAX, Certified, Holder, is_host_name};
 pub use self::client::TlsClientOptions;
 pub(crate) use self::client::{TlsLink, handshake};
 pub use self::error::TlsError;
@@ -28,6 +31,7 @@ pub use self::key::KeyPassword;
 pub use self::rights::{ClientName, ClientRights, ClientRule, Fingerprint};
 pub use self::server::TlsServerOptions;
 pub(crate) use self::server::{Guest, TlsServer};
+pub use self::stream::TlsStream;
 
 /// The cryptography: one for the whole process, whatever others install as their default.
 fn provider() -> &'static Arc<CryptoProvider> {

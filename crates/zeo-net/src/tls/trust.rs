@@ -68,6 +68,13 @@ impl Trust {
         trust
     }
 
+    /// This one alone.
+    pub(super) fn of(certificate: &CertificateDer<'static>) -> Result<Self, String> {
+        let mut trust = Self::empty();
+        trust.add(certificate)?;
+        Ok(trust)
+    }
+
     fn empty() -> Self {
         Self {
             listed: HashMap::new(),

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use zeo_net::{TlsClientOptions, TlsStream};
+
 use super::python;
+use crate::clock;
 
 /// The address of a ZEO server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,9 +27,32 @@ pub(super) enum ServerAddress {
 pub(super) enum Stream {
     Inet(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream>),
 }
 
 impl ServerAddress {
+    /// Connects, and shakes hands if TLS is to be spoken.
+    pub(super) fn connect_with(
+        &self,
+        timeout: Duration,
+        tls: Option<&TlsClientOptions>,
+    ) -> io::Result<Stream> {
+        let stream = self.connect(timeout)?;
+        let Some(tls) = tls else {
+            return Ok(stream);
+        };
+        let deadline = clock::now() + timeout;
+        let shaken = match (self, stream) {
+            (Self::Inet(host, port), Stream::Inet(socket)) => {
+                tls.connect(&format!("{host}:{port}"), socket, deadline)?
+            }
+            (Self::Unix(path), Stream::Unix(socket)) => tls.connect(path, socket, deadline)?,
+            // Never without, where it is asked for.
+            _ => return Err(io::ErrorKind::Unsupported.into()),
+        };
+        Ok(Stream::Tls(Box::new(shaken)))
+    }
+
     /// Connects, waiting for each of the name's addresses up to `timeout`.
     pub(super) fn connect(&self, timeout: Duration) -> io::Result<Stream> {
         let (host, port) = match self {
@@ -69,6 +95,7 @@ impl Read for Stream {
         match self {
             Self::Inet(stream) => stream.read(buffer),
             Self::Unix(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
         }
     }
 }
@@ -78,6 +105,7 @@ impl Write for Stream {
         match self {
             Self::Inet(stream) => stream.write(bytes),
             Self::Unix(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
         }
     }
 

@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
 use zeo::{Event, FRAME_BYTES_MAX, ProtocolError, Refusal, Reply, Request, Session};
+use zeo_net::TlsClientOptions;
 
 use super::address::{ServerAddress, Stream};
 use crate::clock;
@@ -38,9 +39,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const READ_BYTES: usize = 16 << 10;
 
 impl Caller {
-    pub(super) fn connect(address: &ServerAddress, storage: &str) -> Result<Self, CallError> {
+    pub(super) fn connect(
+        address: &ServerAddress,
+        tls: Option<&TlsClientOptions>,
+        storage: &str,
+    ) -> Result<Self, CallError> {
         let mut caller = Self {
-            stream: address.connect(CONNECT_TIMEOUT)?,
+            stream: address.connect_with(CONNECT_TIMEOUT, tls)?,
             session: Session::new(clock::now(), FRAME_BYTES_MAX),
             buffer: vec![0; READ_BYTES],
             out: Vec::new(),

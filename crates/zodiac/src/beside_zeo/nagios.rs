@@ -12,9 +12,12 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value};
 
+use zeo_net::TlsClientOptions;
+
 use super::address::ServerAddress;
 use super::python;
 use crate::clock;
+use crate::tls_arguments::TlsArguments;
 
 /// `zodiac zeo-nagios`
 #[derive(Debug, Args)]
@@ -32,6 +35,8 @@ pub(crate) struct ZeoNagios {
     /// The unit of time of the rates
     #[arg(short = 'u', long, value_name = "UNIT", value_enum, default_value_t = Unit::Minutes)]
     time_units: Unit,
+    #[command(flatten)]
+    tls: TlsArguments,
 }
 
 const HELP: &str = "\
@@ -92,7 +97,10 @@ const UNKNOWN: u8 = 3;
 
 /// Looks, and says what it found.
 pub(crate) fn run(arguments: &ZeoNagios) -> io::Result<ExitCode> {
-    let found = match ask(&address(&arguments.address)) {
+    let found = match ask(
+        &address(&arguments.address),
+        arguments.tls.options().as_ref(),
+    ) {
         Ok(figures) => look(figures, arguments)
             .unwrap_or_else(|error| Finding::new(UNKNOWN, format!("{error:#}"))),
         Err(message) => Finding::new(CRITICAL, message),
@@ -232,9 +240,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// What the server says, or why it says nothing.
-fn ask(address: &ServerAddress) -> Result<Figures, String> {
+fn ask(address: &ServerAddress, tls: Option<&TlsClientOptions>) -> Result<Figures, String> {
     let mut stream = address
-        .connect(PATIENCE)
+        .connect_with(PATIENCE, tls)
         .map_err(|error| format!("Can't connect {}", in_pythons_words(&error)))?;
     let mut figures = || -> Result<Figures> {
         stream.write_all(b"\0\0\0\x04ruok")?;

@@ -7,12 +7,14 @@ use std::time::Duration;
 use clap::{ArgAction, Args, CommandFactory};
 use storage::Tid;
 use zeo::Request;
+use zeo_net::TlsClientOptions;
 
 use super::address::ServerAddress;
 use super::caller::{CallError, Caller};
 use super::python;
 use crate::cli::Cli;
 use crate::clock;
+use crate::tls_arguments::TlsArguments;
 
 /// `zodiac zeopack`
 #[derive(Debug, Args)]
@@ -45,6 +47,8 @@ pub(crate) struct Zeopack {
     /// Deprecated: a Unix socket, with -S
     #[arg(short = 'U', value_name = "PATH")]
     socket: Option<String>,
+    #[command(flatten)]
+    tls: TlsArguments,
     /// Print help
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
@@ -75,7 +79,7 @@ pub(crate) fn run(arguments: &Zeopack) -> io::Result<ExitCode> {
     }
     match arguments
         .plan()
-        .and_then(|(to, targets)| pack_all(to, &targets, arguments.wait))
+        .and_then(|(to, targets)| pack_all(to, &targets, arguments))
     {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(message) => {
@@ -88,10 +92,11 @@ pub(crate) fn run(arguments: &Zeopack) -> io::Result<ExitCode> {
 /// How long to wait before a server that cannot be reached is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-fn pack_all(to: Tid, targets: &[Target], wait: u32) -> Result<(), String> {
+fn pack_all(to: Tid, targets: &[Target], arguments: &Zeopack) -> Result<(), String> {
+    let (wait, tls) = (arguments.wait, arguments.tls.options());
     let mut is_found = false;
     for (address, name) in targets {
-        let mut caller = match connect(address, name, wait) {
+        let mut caller = match connect(address, tls.as_ref(), name, wait) {
             Ok(caller) => caller,
             Err(error) => {
                 let shown = python::quoted(name);
@@ -114,10 +119,15 @@ fn pack_all(to: Tid, targets: &[Target], wait: u32) -> Result<(), String> {
 }
 
 /// Tries for so many seconds; what a server refuses, it would refuse again.
-fn connect(address: &ServerAddress, name: &str, wait: u32) -> Result<Caller, CallError> {
+fn connect(
+    address: &ServerAddress,
+    tls: Option<&TlsClientOptions>,
+    name: &str,
+    wait: u32,
+) -> Result<Caller, CallError> {
     let deadline = clock::now() + Duration::from_secs(wait.into());
     loop {
-        match Caller::connect(address, name) {
+        match Caller::connect(address, tls, name) {
             Err(error)
                 if !matches!(error, CallError::Refused { .. }) && clock::now() < deadline =>
             {

@@ -9,6 +9,7 @@ use vfs::RealDisk;
 
 use super::arguments::Output;
 use super::storages::{self, Name, Opened};
+use crate::tls_arguments::TlsArguments;
 
 /// `zodiac fs copy`
 #[derive(Debug, Args)]
@@ -38,6 +39,8 @@ pub(super) struct Copy {
     fast: bool,
     #[command(flatten)]
     output: Output,
+    #[command(flatten)]
+    tls: TlsArguments,
 }
 
 const HELP: &str = "\
@@ -101,8 +104,9 @@ impl Copy {
             Name::Zeo { .. } => None,
         };
         let to = self.blob_target(from.as_deref())?;
-        let source = Opened::source(&self.source, from)?;
-        let target = Opened::target(&self.target, to, self.fast)?;
+        let tls = self.tls.options();
+        let source = Opened::source(&self.source, from, tls.clone())?;
+        let target = Opened::target(&self.target, to, self.fast, tls)?;
         let options = CopyOptions {
             resume: self.resume,
             without_blobs: self.no_blobs,

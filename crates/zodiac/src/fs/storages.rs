@@ -12,7 +12,7 @@ use filestorage::{Durability, FileStorage, Options};
 use fstools::ToolError;
 use storage::{Storage, StorageError};
 use vfs::{Disk, RealDisk};
-use zeo_net::{ClientOptions, ZeoStorage};
+use zeo_net::{ClientOptions, TlsClientOptions, ZeoStorage};
 
 use crate::merging::LoggedMerger;
 
@@ -106,10 +106,15 @@ pub(super) enum Opened {
 }
 
 impl Opened {
-    pub(super) fn source(name: &Name, blobs: Option<PathBuf>) -> anyhow::Result<Self> {
+    /// A server is spoken TLS with where that is configured.
+    pub(super) fn source(
+        name: &Name,
+        blobs: Option<PathBuf>,
+        tls: Option<TlsClientOptions>,
+    ) -> anyhow::Result<Self> {
         Ok(match name {
             Name::File(path) => Self::File(open_for_reading(path, blobs)?),
-            Name::Zeo { server, storage } => Self::Zeo(connect(server, storage, true)?),
+            Name::Zeo { server, storage } => Self::Zeo(connect(server, storage, true, tls)?),
         })
     }
 
@@ -118,6 +123,7 @@ impl Opened {
         name: &Name,
         blobs: Option<PathBuf>,
         is_fast: bool,
+        tls: Option<TlsClientOptions>,
     ) -> anyhow::Result<Self> {
         Ok(match name {
             Name::File(path) => {
@@ -133,7 +139,7 @@ impl Opened {
                 }
                 Self::File(FileStorage::open(path, options)?)
             }
-            Name::Zeo { server, storage } => Self::Zeo(connect(server, storage, false)?),
+            Name::Zeo { server, storage } => Self::Zeo(connect(server, storage, false, tls)?),
         })
     }
 
@@ -152,7 +158,12 @@ impl Opened {
     }
 }
 
-fn connect(server: &str, storage: &str, read_only: bool) -> anyhow::Result<Arc<ZeoStorage>> {
+fn connect(
+    server: &str,
+    storage: &str,
+    read_only: bool,
+    tls: Option<TlsClientOptions>,
+) -> anyhow::Result<Arc<ZeoStorage>> {
     // Dropped when there is an answer.
     let (_answered, silence) = mpsc::channel::<()>();
     let name = format!("{ZEO}{server}/{storage}");
@@ -167,6 +178,7 @@ fn connect(server: &str, storage: &str, read_only: bool) -> anyhow::Result<Arc<Z
         read_only,
         cache_bytes: CACHE_BYTES,
         label: Some("zodiac fs".to_owned()),
+        tls,
         ..ClientOptions::default()
     });
     connected.with_context(|| format!("{ZEO}{server}/{storage}"))

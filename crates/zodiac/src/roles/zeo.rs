@@ -1,5 +1,6 @@
 //! `zodiac zeo`: storages for ZEO clients, in the place of runzeo.
 
+pub(crate) mod certs;
 mod conf;
 mod container;
 mod pid_file;
@@ -19,7 +20,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use zeo_net::{ListenAddress, Server};
 
-use crate::cli::Zeo;
+use crate::cli::{BesideZeo, Zeo};
 use crate::config::Config;
 use crate::event_log::EventLog;
 use crate::logging;
@@ -32,6 +33,9 @@ use storages::OpenStorages;
 
 /// Runs the storage server until it is told to stop.
 pub(crate) fn run(arguments: &Zeo) -> Result<ExitCode> {
+    if let Some(BesideZeo::Certs(certs)) = &arguments.instead {
+        return certs::run(certs).map(|()| ExitCode::SUCCESS);
+    }
     let plan = Plan::new(arguments)?;
     let event_log = start_logging(arguments, &plan)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
