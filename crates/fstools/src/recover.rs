@@ -304,7 +304,8 @@ impl<'a> Recovery<'a> {
             self.tell_mended(candidate, reading, &measure)?;
             return self.copy(candidate, reading.tid, status, &measure);
         };
-        let is_copied = self.partial && measure.records > 0;
+        // One of two contested records is sound, and so is the transaction it is in.
+        let is_copied = (self.partial || measure.is_contested) && measure.records > 0;
         let lost = if is_copied {
             for &at in &measure.lost {
                 self.lose_records(candidate, at, at + 1)?;
@@ -345,6 +346,7 @@ impl<'a> Recovery<'a> {
             bytes: 0,
             lost: Vec::new(),
             broken: reading.broken.clone(),
+            is_contested: reading.broken.is_none(),
         };
         // Where a transaction is broken, data beside the damage may be as well.
         let is_suspect = reading.is_suspect || reading.broken.is_some();
@@ -353,8 +355,13 @@ impl<'a> Recovery<'a> {
             let Some(record) = self.record(at, at.wrapping_add(self.gap))? else {
                 break;
             };
-            if let Some(Finding::Doubtful(likely)) = self.doubts.finding(at.wrapping_add(self.gap))
-            {
+            let finding = self.doubts.finding(at.wrapping_add(self.gap));
+            if let Some(Finding::Doubtful(_) | Finding::Contested) = finding {
+                let likely = match finding {
+                    Some(Finding::Doubtful(likely)) => likely,
+                    _ => None,
+                };
+                measure.is_contested &= finding == Some(Finding::Contested);
                 self.tell_doubtful(at, reading.tid, record.oid, likely)?;
                 let what = format!("nobody can say whose the record at {at} is");
                 measure.broken.get_or_insert(what);
@@ -385,6 +392,7 @@ impl<'a> Recovery<'a> {
                 None => {
                     let what = format!("the data of object {} at {at} are lost", record.oid);
                     measure.broken.get_or_insert(what);
+                    measure.is_contested = false;
                     measure.lost.push(at);
                 }
             }
@@ -657,6 +665,8 @@ struct Measure {
     /// Records before the end that cannot, in order.
     lost: Vec<u64>,
     broken: Option<String>,
+    /// Whether records of which two contradict one another are all that is wrong.
+    is_contested: bool,
 }
 
 /// A transaction that is being written.

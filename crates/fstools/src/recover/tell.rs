@@ -68,7 +68,7 @@ impl Recovery<'_> {
                     let what = format!("its previous record is not at {found}");
                     Some((record.oid, what))
                 }
-                Some(Finding::Doubtful(_)) | None => None,
+                Some(Finding::Doubtful(_) | Finding::Contested) | None => None,
             };
             told.extend(what.map(|(oid, what)| (at, Some(oid), what)));
             at += record.bytes();

@@ -41,6 +41,8 @@ pub(super) enum Finding {
     Previous,
     /// Nobody can tell. The likeliest other object.
     Doubtful(Option<Oid>),
+    /// It and another one both say that they are the first of one object, and no witness decides.
+    Contested,
 }
 
 /// What is known of the neighbourhood.
@@ -76,6 +78,10 @@ pub(super) fn judge(mut all: Neighbours<'_>) -> BTreeMap<u64, Finding> {
     }
     contradicted.retain(|(at, _)| !findings.contains_key(at));
     all.set_aside(contradicted, &mut findings);
+    for at in all.contested() {
+        findings.insert(at, Finding::Contested);
+        all.nodes.remove(&at);
+    }
     // Without an impostor others may be seen to be one.
     for _ in 0..ROUNDS_MAX {
         let doubtful = all.each(|at, weighed| match weighed.finding() {
@@ -133,6 +139,11 @@ struct Weighed {
 }
 
 impl Weighed {
+    /// Whether a witness says that it is another object's.
+    fn is_claimed(&self) -> bool {
+        self.other.is_some_and(|other| other.support > 0)
+    }
+
     fn finding(&self) -> Option<Finding> {
         let own = self.own;
         if own.against == 0 {
@@ -200,6 +211,40 @@ impl Neighbours<'_> {
         }
         let rest = all.into_iter().filter(|(at, _)| !claims.contains_key(at));
         rest.map(|(at, (_, said))| (at, Some(said))).collect()
+    }
+
+    /// Records that say that there was none before them, though there is one of which nothing else
+    /// says that it is that object's: one of the two has another's id, or the later one has lost
+    /// its pointer. If a witness speaks for the later one, only the other is in question, and that only
+    /// where no index could have told of the wrong id.
+    fn contested(&self) -> BTreeSet<u64> {
+        let links = Links::new(self);
+        let mut contested = BTreeSet::new();
+        for (&at, node) in &self.nodes {
+            let before = links.of(node.oid).range(..at).next_back();
+            let before = before.filter(|before| **before < node.transaction);
+            let Some((before, rival)) =
+                before.and_then(|before| Some((*before, self.nodes.get(before)?)))
+            else {
+                continue;
+            };
+            let weighed = self.weigh(&links, at, node);
+            let denies = node.previous == 0 && weighed.own.previous == Link::Wrong;
+            if !denies || weighed.is_claimed() {
+                continue;
+            }
+            let rival = self.weigh(&links, before, rival);
+            let has_witness = weighed.own.support > 0;
+            if rival.own.support > 0 || rival.is_claimed() || (has_witness && self.index.is_some())
+            {
+                continue;
+            }
+            contested.insert(before);
+            if !has_witness {
+                contested.insert(at);
+            }
+        }
+        contested
     }
 
     fn set_aside(

@@ -73,33 +73,16 @@ fn sound() -> Sound {
     undo(&storage, &[second, first]);
     commit(&storage, &[(2, user("TwoC")), (7, user("Seven"))]);
     commit(&storage, &[(1, user("OneD"))]);
-    storage.close().unwrap();
-    let bytes = disk.contents(Path::new(PATH)).unwrap();
-    let index = disk.contents(Path::new(INDEX)).unwrap();
-    let survey = Survey::open(PATH, disk.clone()).unwrap();
-    let mut walk = survey.walk();
-    let (mut transactions, mut records) = (Vec::new(), Vec::new());
-    while let Some(Step::Transaction(found)) = walk.next_step().unwrap() {
-        let start = usize::try_from(found.offset).unwrap();
-        let end = start + usize::try_from(found.bytes).unwrap();
-        let first = records.len();
-        while let Some(record) = walk.next_record().unwrap() {
-            let at = usize::try_from(record.offset).unwrap();
-            let header = bytes[at..].first_chunk().unwrap();
-            records.push((at, RawRecord::decode(header)));
-        }
-        transactions.push((start, records[first].0, end));
-    }
-    let twice = records.iter().map(|(_, record)| (record.tid, record.oid));
-    assert_eq!(twice.collect::<BTreeSet<_>>().len(), records.len() - 1);
-    let content = content(&disk, PATH);
-    Sound {
-        bytes,
-        index,
-        content,
-        transactions,
-        records,
-    }
+    let sound = Sound::of(&disk, &storage);
+    let twice = sound
+        .records
+        .iter()
+        .map(|(_, record)| (record.tid, record.oid));
+    assert_eq!(
+        twice.collect::<BTreeSet<_>>().len(),
+        sound.records.len() - 1
+    );
+    sound
 }
 
 struct Recovered {
@@ -110,6 +93,35 @@ struct Recovered {
 }
 
 impl Sound {
+    /// What was committed, and closed now.
+    fn of(disk: &Arc<SimDisk>, storage: &Arc<filestorage::FileStorage>) -> Self {
+        storage.close().unwrap();
+        let bytes = disk.contents(Path::new(PATH)).unwrap();
+        let index = disk.contents(Path::new(INDEX)).unwrap();
+        let survey = Survey::open(PATH, disk.clone()).unwrap();
+        let mut walk = survey.walk();
+        let (mut transactions, mut records) = (Vec::new(), Vec::new());
+        while let Some(Step::Transaction(found)) = walk.next_step().unwrap() {
+            let start = usize::try_from(found.offset).unwrap();
+            let end = start + usize::try_from(found.bytes).unwrap();
+            let first = records.len();
+            while let Some(record) = walk.next_record().unwrap() {
+                let at = usize::try_from(record.offset).unwrap();
+                let header = bytes[at..].first_chunk().unwrap();
+                records.push((at, RawRecord::decode(header)));
+            }
+            transactions.push((start, records[first].0, end));
+        }
+        let content = content(disk, PATH);
+        Self {
+            bytes,
+            index,
+            content,
+            transactions,
+            records,
+        }
+    }
+
     fn recover(&self, broken: &[u8], with_index: bool, partial: bool) -> Recovered {
         let disk = disk(broken);
         if with_index {
@@ -286,4 +298,79 @@ fn values_from_elsewhere_in_the_file_are_noticed() {
             }
         }
     }
+}
+
+/// Of two objects with one record each, one has the other's id: without an index nobody can say which.
+/// Both are set aside, and what else their transactions hold is copied.
+#[test]
+fn of_two_records_that_claim_to_be_the_first_both_are_set_aside_and_nothing_else() {
+    let disk = disk(b"FS30");
+    let storage = open(&disk);
+    let user = |name: &str| record(name, &[]);
+    commit(&storage, &[(0, user("Root")), (1, user("One"))]);
+    commit(&storage, &[(0, user("RootB")), (5, user("Five"))]);
+    commit(&storage, &[(1, user("OneB")), (7, user("Seven"))]);
+    commit(&storage, &[(0, user("RootC")), (1, user("OneC"))]);
+    let sound = Sound::of(&disk, &storage);
+    let alone: Vec<_> = sound
+        .records
+        .iter()
+        .filter(|(_, one)| one.oid > Oid::new(1))
+        .collect();
+    let [(five, first), (seven, second)] = alone[..] else {
+        panic!("{alone:?}");
+    };
+    for (at, other) in [(*five, second), (*seven, first)] {
+        let oid = other.oid.to_bytes();
+        for partial in [false, true] {
+            let mut broken = sound.bytes.clone();
+            broken[at..at + 8].copy_from_slice(&oid);
+            let recovered = sound.recover(&broken, false, partial);
+            sound.check_told(&recovered, at);
+            let doubtful = recovered.lines.iter().filter_map(|line| match line {
+                Line::Doubtful(line) => Some(usize::try_from(line.offset).unwrap()),
+                _ => None,
+            });
+            assert_eq!(
+                doubtful.collect::<Vec<_>>(),
+                [*five, *seven],
+                "{:?}",
+                recovered.lines
+            );
+            let mut expected = sound.content.clone();
+            expected.remove(&(first.tid, first.oid));
+            expected.remove(&(second.tid, second.oid));
+            assert_eq!(recovered.content, expected);
+            assert_eq!((recovered.line.partial, recovered.line.mended), (2, 0));
+        }
+        let with_index = sound.check(at, &oid, true);
+        assert_eq!(with_index.content, sound.content);
+    }
+}
+
+/// Where the next record speaks for the later one of both, it stays.
+#[test]
+fn a_record_with_a_witness_stays_and_one_without_does_not() {
+    let disk = disk(b"FS30");
+    let storage = open(&disk);
+    let user = |name: &str| record(name, &[]);
+    commit(&storage, &[(0, user("Root")), (5, user("Five"))]);
+    commit(&storage, &[(0, user("RootB")), (7, user("Seven"))]);
+    commit(&storage, &[(7, user("SevenB"))]);
+    let sound = Sound::of(&disk, &storage);
+    let find = |oid| {
+        sound
+            .records
+            .iter()
+            .find(|(_, one)| one.oid == Oid::new(oid))
+    };
+    let &(at, five) = find(5).unwrap();
+    let mut broken = sound.bytes.clone();
+    broken[at..at + 8].copy_from_slice(&Oid::new(7).to_bytes());
+    let recovered = sound.recover(&broken, false, false);
+    sound.check_told(&recovered, at);
+    let mut expected = sound.content.clone();
+    expected.remove(&(five.tid, five.oid));
+    assert_eq!(recovered.content, expected, "{:?}", recovered.lines);
+    assert_eq!((recovered.line.doubtful, recovered.line.mended), (1, 0));
 }

@@ -135,7 +135,9 @@ impl History {
             4 => {
                 put(&mut bytes, one, oid(other));
                 let what = format!("{one} is of {:x}", oid(other));
-                (bytes, what, !self.is_alone(one))
+                // Of two that are alone neither is copied.
+                let is_decidable = !self.is_alone(one) || self.is_alone(other);
+                (bytes, what, is_decidable)
             }
             _ => {
                 put(&mut bytes, one, 0x1234);
