@@ -173,11 +173,13 @@ impl Placed {
                 PlannedBody::Data(data) => data.len(),
                 PlannedBody::BackPointer(_) => 0,
             };
+            let previous = generation.index.get(record.oid);
+            let previous = previous.map_err(|error| OutError::Read(io::Error::other(error)))?;
             let record_header = DataHeader {
                 oid: record.oid,
                 tid: self.tid,
                 // Nobody changes it: the batch in flight has no object of this transaction.
-                previous: generation.index.get(record.oid).unwrap_or_default(),
+                previous: previous.unwrap_or_default(),
                 transaction: self.start,
                 version_length: 0,
                 data_length,

@@ -62,6 +62,7 @@ pub struct FileStorage {
     pub(crate) housekeeper: Mutex<Option<Sender<()>>>,
     pub(crate) pack_gc: bool,
     pub(crate) pack_keep_old: bool,
+    pub(crate) pack_sorts_at_once: usize,
     /// Held by a pack from its beginning to its end.
     pub(crate) pack_lock: Mutex<()>,
     /// Why nothing is written any more.
@@ -133,7 +134,7 @@ impl FileStorage {
     /// Saves the index as it was when the log ended there. Commits may go on meanwhile.
     pub(crate) fn save_index_until(&self, end: Offset) -> Result<(), StorageError> {
         let generation = self.generation.load();
-        let (log, index) = (&generation.log, &generation.index);
+        let (log, index) = (&generation.log, generation.index.whole()?);
         let past = Past { log, end };
         let entries = index.iter().map(|(oid, now)| past.offset(oid, now));
         let has_entries = entries.filter_map(Result::transpose).next().transpose()?;

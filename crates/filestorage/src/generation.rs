@@ -15,13 +15,13 @@ use storage::{Oid, Record, StorageError, Tid};
 
 use crate::checkpoint::Checkpointer;
 use crate::format::Offset;
-use crate::index::Index;
+use crate::index::LazyIndex;
 use crate::log::{Log, Page};
 
 /// The log, and what is known about it.
 pub(crate) struct Generation {
     pub(crate) log: Log,
-    pub(crate) index: Index,
+    pub(crate) index: LazyIndex,
     pub(crate) checkpointer: Checkpointer,
     /// Nothing that the index names reaches beyond.
     limit: AtomicU64,
@@ -35,7 +35,7 @@ pub(crate) struct Generation {
 impl Generation {
     pub(crate) fn new(
         log: Log,
-        index: Index,
+        index: LazyIndex,
         checkpointer: Checkpointer,
         end: Offset,
         last_tid: Tid,
@@ -64,7 +64,7 @@ impl Generation {
     /// Where the current record of the object is, and an offset that this record and all before it
     /// end by.
     pub(crate) fn locate(&self, oid: Oid) -> Result<(Offset, Offset), StorageError> {
-        let at = self.index.get(oid).ok_or(StorageError::NotFound { oid })?;
+        let at = self.index.get(oid)?.ok_or(StorageError::NotFound { oid })?;
         // Read in this order, because they are written in the other.
         let limit = Offset::new(self.limit.load(Ordering::Acquire));
         Ok((at, limit))
@@ -112,7 +112,9 @@ impl Generation {
         self.limit.store(end.number(), Ordering::Release);
         for &(oid, at) in places {
             assert!(start < at && at < end, "records lie in their transaction");
-            self.index.insert(oid, at);
+            self.index
+                .insert(oid, at)
+                .expect("it was looked for when the record was written");
         }
         self.end.store(end.number(), Ordering::Release);
         self.last_tid.store(tid.number(), Ordering::Release);

@@ -18,11 +18,13 @@ use storage::Oid;
 use crate::format::Offset;
 
 mod directory;
+mod lazy;
 mod page;
 mod saved;
 mod sparse;
 
 use directory::Directory;
+pub(crate) use lazy::{LazyIndex, PageWriter};
 pub(crate) use saved::oid_at;
 pub(crate) use sparse::CHUNK_ENTRIES_MAX;
 use sparse::Sparse;

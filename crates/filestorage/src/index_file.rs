@@ -287,7 +287,7 @@ fn insert(index: &Index, oid: Oid, offset: Offset, end: Offset) -> Result<(), Br
 const PROTOCOL_3: &[u8] = b"\x80\x03";
 /// A number, with what stands around it.
 const FIRST_PICKLE_BYTES_MAX: usize = 32;
-const BUFFER_BYTES: usize = 1 << 20;
+const BUFFER_BYTES: usize = 128 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -48,7 +48,7 @@ impl Iterate for FileStorage {
     fn current_record(&self, from: Oid) -> Result<Option<CurrentRecord>, StorageError> {
         let (oid, next) = {
             let generation = self.generation.load();
-            let index = &generation.index;
+            let index = generation.index.whole()?;
             let Some((oid, _)) = index.first_from(from) else {
                 return Ok(None);
             };

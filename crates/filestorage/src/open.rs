@@ -74,6 +74,8 @@ pub struct Options {
     pub pack_gc: bool,
     /// Whether packs keep the file as it was before, where nothing else is said.
     pub pack_keep_old: bool,
+    /// How many entries of the new index a pack holds in memory at least, to sort them.
+    pub pack_sorts_at_once: usize,
     /// Called once when a write or sync has failed, so that nothing is written any more until the
     /// file is reopened. It must not call the storage.
     pub on_poison: Alarm,
@@ -90,6 +92,7 @@ impl Default for Options {
             compress: Compression::None,
             pack_gc: true,
             pack_keep_old: true,
+            pack_sorts_at_once: PACK_SORTS_AT_ONCE,
             disk: Arc::new(RealDisk),
             durability: Durability::Strict,
             checkpoint_every: Some(CHECKPOINT_EVERY_BYTES),
@@ -228,7 +231,7 @@ impl FileStorage {
             resolver: options.resolver,
             generation: ArcSwap::from_pointee(Generation::new(
                 log,
-                checked.index,
+                checked.index.into(),
                 checkpointer,
                 checked.end,
                 checked.last_tid,
@@ -243,6 +246,7 @@ impl FileStorage {
             housekeeper: Mutex::new(None),
             pack_gc: options.pack_gc,
             pack_keep_old: options.pack_keep_old,
+            pack_sorts_at_once: options.pack_sorts_at_once,
             pack_lock: Mutex::new(()),
             poison: OnceLock::new(),
             on_poison: options.on_poison,
@@ -496,6 +500,7 @@ fn warn_of_the_future(log: &Log, last_tid: Tid, now: Duration) {
     }
 }
 
+const PACK_SORTS_AT_ONCE: usize = 8 << 10;
 const TAIL_FILES_MAX: u64 = 10_000;
 const COPY_BYTES: usize = 1 << 20;
 const FUTURE_MAX: Duration = Duration::from_secs(30 * 60);

@@ -21,7 +21,7 @@ pub(crate) struct Out<'a> {
 
 /// What went wrong.
 pub(crate) enum OutError {
-    /// A record that had been spilled could not be read.
+    /// What is to be written could not be read: a record that had been spilled, or the index.
     Read(io::Error),
     /// The log could not be written.
     Write(io::Error),
@@ -38,7 +38,7 @@ impl OutError {
 
     pub(crate) fn into_storage_error(self, log: &Log) -> StorageError {
         match self {
-            Self::Read(error) => log.io("read the spilled records of", error),
+            Self::Read(error) => log.io("read the spilled records or the index of", error),
             Self::Write(error) => log.io("write", error),
         }
     }

@@ -16,7 +16,9 @@
 //!
 //! # Memory
 //!
-//! Some six bytes an object, a few bits more, and buffers; see `mark`.
+//! A few bits an object, and buffers: see `mark` for which records are kept, `current` for where they are, `sorter`
+//! for the new index. Only a file whose pointers do not prove themselves, and objects that changed since
+//! the pack time, cost some six bytes each, and with those the pages of the new index that they are in.
 
 use std::cell::Cell;
 use std::io;
@@ -36,11 +38,14 @@ use crate::open::{sync_parent, with_suffix};
 
 mod check;
 mod copy;
+mod current;
 mod draft;
 mod follow;
+mod ledger;
 mod mark;
 mod oid_set;
 mod read;
+mod sorter;
 
 use copy::Copier;
 use mark::mark;
@@ -153,10 +158,24 @@ impl Pack<'_> {
             Err(error) => Err(error),
         };
         match &mut switched {
-            Ok(report) => report.blobs_removed = self.remove_blobs(),
+            Ok(report) => {
+                // Its index makes room for the new one.
+                drop(before);
+                self.fetch_index();
+                report.blobs_removed = self.remove_blobs();
+            }
             Err(_) => before.checkpointer.resume(),
         }
         switched
+    }
+
+    /// Brings the new index into memory, of which only those parts are there that somebody asked for.
+    fn fetch_index(&self) {
+        let storage = self.storage;
+        if let Err(error) = storage.generation().index.whole() {
+            // The new file is sound and in its place; whoever opens it makes the index anew.
+            storage.poison(&error.to_string());
+        }
     }
 
     /// Prepares the list of blobs that the pack drops, where blobs are kept.

@@ -275,7 +275,7 @@ impl<'a> Plan<'a> {
             .newest
             .get(&oid)
             .map(|index| &self.records[*index].body);
-        let committed = self.generation.index.get(oid);
+        let committed = self.generation.index.get(oid)?;
         if planned.is_some() || committed != Some(at) {
             let current = match (planned, committed) {
                 (Some(body), _) => body.clone(),

@@ -345,8 +345,8 @@ impl<'a> Window<'a> {
 
     /// From now on larger pieces are read, for somebody who looks at all bytes and not only at
     /// headers.
-    pub(crate) fn read_ahead(&mut self) {
-        self.step = READ_AHEAD_BYTES;
+    pub(crate) fn read_ahead(&mut self, step: usize) {
+        self.step = step;
     }
 
     /// The bytes at that offset; none where the file ends before the last of them.
@@ -430,7 +430,7 @@ impl<'a> Window<'a> {
 }
 
 const WINDOW_BYTES: usize = 64 * 1024;
-const READ_AHEAD_BYTES: usize = 256 << 10;
+pub(crate) const READ_AHEAD_BYTES: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests;

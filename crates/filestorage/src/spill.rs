@@ -71,7 +71,7 @@ impl Spill {
 
 /// A file beside the Data.fs. It has a name for a moment; one that a crash leaves is emptied by the next
 /// that has the same name.
-fn nameless(storage: &FileStorage) -> Result<Arc<dyn File>, StorageError> {
+pub(crate) fn nameless(storage: &FileStorage) -> Result<Arc<dyn File>, StorageError> {
     let number = storage.spills.fetch_add(1, Ordering::Relaxed);
     let path = with_suffix(&storage.path, &format!(".spill{number}"));
     let file = storage

@@ -50,12 +50,10 @@ impl FileStorage {
 impl Moment {
     fn write_checkpoint(&self) {
         let generation = &self.generation;
-        let written = generation.checkpointer.write(
-            &generation.log,
-            &generation.index,
-            self.end,
-            self.last_tid,
-        );
+        let (log, checkpointer) = (&generation.log, &generation.checkpointer);
+        let index = generation.index.whole();
+        let written =
+            index.and_then(|index| checkpointer.write(log, index, self.end, self.last_tid));
         if let Err(error) = written {
             tracing::warn!(%error, "no checkpoint is written; an open after a crash takes longer");
         }

@@ -40,7 +40,7 @@ fn an_index_is_saved_as_it_was_at_its_end() {
     store(&storage, &[1]);
     let generation = storage.generation();
     let end = generation.end();
-    let then: Vec<_> = generation.index.iter().collect();
+    let then: Vec<_> = generation.index.whole().unwrap().iter().collect();
     store(&storage, &[1, 1, 3]);
     store(&storage, &[0, 1, 4]);
     storage.save_index_until(end).unwrap();

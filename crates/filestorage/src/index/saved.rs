@@ -42,8 +42,7 @@ impl Index {
     /// not fit to what is there.
     pub(crate) fn restore_chunk(&self, bound: Oid, entries: &[(Oid, Offset)]) -> Option<u64> {
         let is_sorted = entries.is_sorted_by(|one, other| one.0 < other.0);
-        let has_page = |oid| self.directory.with_page(split(oid).0, |_| ()).is_some();
-        if !is_sorted || entries.iter().any(|entry| has_page(entry.0)) {
+        if !is_sorted || entries.iter().any(|entry| self.has_page(split(entry.0).0)) {
             return None;
         }
         let version = self.sparse.write().restore(bound, entries)?;
@@ -52,13 +51,32 @@ impl Index {
         Some(version)
     }
 
+    /// Puts a page into an index that others use, unless it is there; its entries were
+    /// [announced](Index::announce).
+    pub(super) fn admit_page(&self, number: u64, page: Page) {
+        let _writer = self.writer.lock();
+        if !self.has_page(number) {
+            self.directory.publish(number, page);
+        }
+    }
+
+    pub(super) fn has_page(&self, number: u64) -> bool {
+        self.directory.with_page(number, |_| ()).is_some()
+    }
+
+    /// Counts entries whose pages come later.
+    pub(super) fn announce(&self, count: u64) {
+        self.len
+            .fetch_add(count, std::sync::atomic::Ordering::Release);
+    }
+
     /// Puts a page into an index that nobody else uses yet; its version, or nothing where the page
     /// is there already.
     ///
     /// The positions lie below [`OFFSET_END`].
     pub(crate) fn restore_page(&self, number: u64, positions: &[u64; PAGE_SLOTS]) -> Option<u64> {
         assert!(positions.iter().all(|at| *at < OFFSET_END.number()));
-        if self.directory.with_page(number, |_| ()).is_some() {
+        if self.has_page(number) {
             return None;
         }
         let page = Page::default();

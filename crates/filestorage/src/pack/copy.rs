@@ -4,8 +4,7 @@
 //! back pointers and without pointers to previous records. Later transactions are copied as they
 //! are and keep their lengths, so that everything behind the pack time moves by the same distance.
 //!
-//! The index of the new file takes the place of the one that the marks are made of, entry by entry:
-//! both together would cost the memory twice.
+//! The index of the new file waits in a file of its own until that of the old one is gone: see `sorter`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,10 +16,11 @@ use super::draft::Draft;
 use super::mark::Marks;
 use super::oid_set::OidSet;
 use super::read::{Reader, Records};
+use super::sorter::Sorter;
 use super::{Pack, check};
 use crate::blobs::RemovedList;
 use crate::format::{DataHeader, LOG_START, MAGIC_NEW, Offset, Status, TransactionHeader};
-use crate::index::Index;
+use crate::index::{Index, LazyIndex};
 use crate::log::Log;
 use crate::references::References;
 use crate::votes::Vote;
@@ -29,10 +29,11 @@ use crate::votes::Vote;
 pub(super) struct Copier<'a> {
     pack: &'a Pack<'a>,
     log: &'a Log,
-    /// Its `current` says of the objects in `copied` where they are in the new file; and of the
-    /// others too, once the packed part is copied.
     marks: Marks,
-    copied: OidSet,
+    /// Where the copies are, until the packed part is copied.
+    sorter: Sorter<'a>,
+    /// Where the current records are in the new file, from then on.
+    index: LazyIndex,
     /// Objects that existed at the pack time and are left out.
     garbage: OidSet,
     out: Draft,
@@ -65,7 +66,8 @@ impl<'a> Copier<'a> {
             pack,
             log,
             marks,
-            copied: OidSet::default(),
+            sorter: Sorter::new(pack.storage),
+            index: LazyIndex::from(Index::default()),
             garbage: OidSet::default(),
             out,
             data: Vec::new(),
@@ -95,12 +97,8 @@ impl<'a> Copier<'a> {
                 .moved(header.length + (self.out.position() - written));
         }
         self.later_start = self.out.position();
-        for (oid, _) in self.marks.current.iter() {
-            if !self.copied.contains(oid) {
-                self.garbage.insert(oid);
-                self.marks.current.remove(oid);
-            }
-        }
+        self.garbage = self.marks.take_garbage()?;
+        self.index = self.sorter.finish()?;
         Ok(self.later_start != end)
     }
 
@@ -118,7 +116,7 @@ impl<'a> Copier<'a> {
             if header.status != Status::UNDONE {
                 check::transaction(self.log, header, at, &record)?;
             }
-            if header.status == Status::UNDONE || !self.keeps(record.oid, at) {
+            if header.status == Status::UNDONE || !self.keeps(record.oid, at)? {
                 self.records_dropped += 1;
                 if self.removed.is_some() && self.is_blob(reader, at, &record)? {
                     blobs.insert(record.oid);
@@ -152,10 +150,9 @@ impl<'a> Copier<'a> {
         Ok(())
     }
 
-    /// Whether the record is to be copied. It was not so far.
-    fn keeps(&self, oid: Oid, at: Offset) -> bool {
-        let is_only_one = || !self.copied.contains(oid) && self.marks.kept(oid) == Some(at);
-        self.marks.copies.contains_key(&at) || is_only_one()
+    /// Whether the record is to be copied.
+    fn keeps(&self, oid: Oid, at: Offset) -> Result<bool, StorageError> {
+        Ok(self.marks.copies.contains_key(&at) || self.marks.kept(oid)? == Some(at))
     }
 
     fn is_blob(
@@ -217,8 +214,7 @@ impl<'a> Copier<'a> {
         } else {
             self.out.write(data)?;
         }
-        self.marks.current.insert(oid, new_at);
-        self.copied.insert(oid);
+        self.sorter.push(oid, new_at)?;
         if let Some(copy) = self.marks.copies.get_mut(&at) {
             *copy = new_at;
         }
@@ -286,7 +282,7 @@ impl<'a> Copier<'a> {
             return Ok(());
         }
         for &(oid, _, new_at) in &found {
-            self.marks.current.insert(oid, new_at);
+            self.index.insert(oid, new_at)?;
         }
         if start >= self.marks.looked_to {
             let end = start + header.length;
@@ -305,7 +301,7 @@ impl<'a> Copier<'a> {
         new_start: Offset,
     ) -> Result<(), PackError> {
         let header = DataHeader {
-            previous: self.marks.current.get(record.oid).unwrap_or_default(),
+            previous: self.index.get(record.oid)?.unwrap_or_default(),
             transaction: new_start,
             ..*record
         };
@@ -337,7 +333,7 @@ impl<'a> Copier<'a> {
         record: &DataHeader,
     ) -> Result<(), PackError> {
         let pack_end = self.marks.pack_end;
-        let found = match self.marks.current.get(record.oid) {
+        let found = match self.index.get(record.oid)? {
             // Which one it was before the pack time is not known any more.
             Some(new_at) if new_at < self.later_start => match record.previous {
                 Offset::NONE => LOG_START,
@@ -374,7 +370,7 @@ impl<'a> Copier<'a> {
     /// at `target`. Only an undo that was committed during the pack asks: the marks do not know it.
     fn only_copy(&mut self, oid: Oid, target: Offset) -> Result<Option<Offset>, PackError> {
         let original = DataHeader::decode(&self.log.read_array(target)?);
-        let mut at = self.marks.current.get(oid);
+        let mut at = self.index.get(oid)?;
         while let Some(new_at) = at {
             let copy = DataHeader::decode(&self.out.read_array(new_at)?);
             if copy.oid != oid || copy.previous >= new_at {
@@ -423,7 +419,7 @@ impl<'a> Copier<'a> {
             })?;
         for &needed in found {
             // It may have been stored again since.
-            if self.garbage.contains(needed) && self.marks.current.get(needed).is_none() {
+            if self.garbage.contains(needed) && self.index.get(needed)?.is_none() {
                 return Err(PackError::Overtaken { parent, needed });
             }
         }
@@ -446,9 +442,9 @@ impl<'a> Copier<'a> {
     }
 
     /// The new file, its index and its end.
-    pub(super) fn finish(self) -> Result<(Arc<dyn File>, Index, Offset), StorageError> {
+    pub(super) fn finish(self) -> Result<(Arc<dyn File>, LazyIndex, Offset), StorageError> {
         let end = self.out.position();
-        Ok((self.out.finish()?, self.marks.current, end))
+        Ok((self.out.finish()?, self.index, end))
     }
 }
 

@@ -25,7 +25,9 @@ pub(super) struct Draft {
     buffer: AlignedBuffer,
     orders: Option<SyncSender<Order>>,
     thread: Option<JoinHandle<()>>,
-    /// Buffers that were written, to be filled again.
+    /// Whether there is a second buffer, which is here or there.
+    has_second: bool,
+    /// Gets the buffer that was written, to be filled again.
     spare: Receiver<AlignedBuffer>,
 }
 
@@ -50,7 +52,7 @@ impl Draft {
     /// Begins to write an empty file.
     pub(super) fn begin(disk: &dyn Disk, file: Arc<dyn File>, path: PathBuf) -> Self {
         let (orders, taken) = sync_channel(ORDERS_WAITING_MAX);
-        let (give_back, spare) = sync_channel(ORDERS_WAITING_MAX + 1);
+        let (give_back, spare) = sync_channel(1);
         let uncached = disk.open_uncached(&path).unwrap_or_else(|error| {
             tracing::debug!(%error, "the packed file is written through the cache");
             None
@@ -70,6 +72,7 @@ impl Draft {
             buffer: AlignedBuffer::new(BUFFER_BYTES),
             orders: Some(orders),
             thread: Some(thread),
+            has_second: false,
             spare,
         }
     }
@@ -160,8 +163,13 @@ impl Draft {
         }
         let at = self.start.number();
         let start = self.position();
-        let next = self.spare.try_recv();
-        let next = next.unwrap_or_else(|_| AlignedBuffer::new(BUFFER_BYTES));
+        let next = match self.has_second {
+            // The one before this is being written, and comes back in any case.
+            true => self.spare.recv().ok(),
+            false => None,
+        };
+        self.has_second = true;
+        let next = next.unwrap_or_else(|| AlignedBuffer::new(BUFFER_BYTES));
         let bytes = std::mem::replace(&mut self.buffer, next);
         self.start = start;
         self.order(Order::Write { at, bytes });
@@ -270,8 +278,8 @@ impl Writer {
     }
 }
 
-/// Large enough for a disk to be quick, and small enough that several are at hand.
-const BUFFER_BYTES: usize = 512 << 10;
+/// Large enough for a disk to be quick. There are two: one is filled while the other is written.
+const BUFFER_BYTES: usize = 192 << 10;
 const _: () = assert!(BUFFER_BYTES.is_multiple_of(UNCACHED_ALIGNMENT));
 const ORDERS_WAITING_MAX: usize = 1;
 /// A commit that syncs its own file may have to wait for these.

@@ -119,7 +119,7 @@ impl Worker<'_> {
 /// Fewer records are not worth a second thread.
 const FOR_TWO_MIN: usize = 256;
 /// What one long record needed is given back.
-const DATA_KEPT_BYTES: usize = 1 << 20;
+const DATA_KEPT_BYTES: usize = 64 << 10;
 /// So many records within so many bytes are read with one call.
 const CROWD: usize = 8;
 const CROWD_BYTES: u64 = 32 << 10;

@@ -10,18 +10,19 @@
 //!
 //! # Memory
 //!
-//! Six bytes an object for where its record is, one bit for whether it is reached, and one for whether
-//! it is yet to be looked at. Besides, some bytes for each back pointer across the pack time.
+//! One bit an object for whether it is reached, and one for whether it is yet to be looked at. Besides,
+//! some bytes for each back pointer across the pack time, and what [`Current`] takes.
 
 use std::collections::BTreeMap;
 
-use storage::{Oid, PackError, Stage, Tid};
+use storage::{Oid, PackError, Stage, StorageError, Tid};
 
+use super::Pack;
+use super::current::{Current, each_record, survey};
 use super::follow::{Follower, Reference};
 use super::oid_set::OidSet;
-use super::read::{Reader, Records};
-use super::{Pack, check};
-use crate::format::{DataHeader, LOG_START, Offset, Status};
+use super::read::Reader;
+use crate::format::{DataHeader, LOG_START, Offset};
 use crate::index::Index;
 use crate::log::Log;
 use crate::references::References;
@@ -36,7 +37,7 @@ pub(super) struct Marks {
     /// Whether these transactions were packed before and nothing was committed since.
     pub(super) redundant: bool,
     /// The current record of each object at the pack time.
-    pub(super) current: Index,
+    pub(super) current: Current,
     reached: OidSet,
     /// Objects of which back pointers name a record: the one that stands for the object where
     /// nothing else keeps it.
@@ -48,15 +49,16 @@ pub(super) struct Marks {
 
 impl Marks {
     /// The record that stands for the object; nothing where it is garbage.
-    pub(super) fn kept(&self, oid: Oid) -> Option<Offset> {
-        self.kept_current(oid)
-            .or_else(|| self.replaced.get(&oid).copied())
+    pub(super) fn kept(&self, oid: Oid) -> Result<Option<Offset>, StorageError> {
+        let current = self.kept_current(oid)?;
+        Ok(current.or_else(|| self.replaced.get(&oid).copied()))
     }
 
-    fn kept_current(&self, oid: Oid) -> Option<Offset> {
-        self.current
-            .get(oid)
-            .filter(|_| !self.gc || self.reached.contains(oid))
+    fn kept_current(&self, oid: Oid) -> Result<Option<Offset>, StorageError> {
+        if self.gc && !self.reached.contains(oid) {
+            return Ok(None);
+        }
+        self.current.get(oid)
     }
 
     /// Whether references to the object were seen, or need not be looked at.
@@ -65,32 +67,61 @@ impl Marks {
     }
 
     /// Keeps the object's current record. False where it has none.
-    fn reach(&mut self, oid: Oid) -> bool {
-        let Some(current) = self.current.get(oid) else {
-            return false;
+    fn reach(&mut self, oid: Oid) -> Result<bool, StorageError> {
+        let Some(current) = self.current.get(oid)? else {
+            return Ok(false);
         };
         if self.reached.insert(oid) && self.replaced.contains_key(&oid) {
             self.copies.insert(current, Offset::NONE);
         }
-        true
+        Ok(true)
     }
 
     /// Keeps a record that is not the current one, or may not be.
-    fn keep_target(&mut self, oid: Oid, target: Offset) {
-        if let Some(current) = self.kept_current(oid) {
+    fn keep_target(&mut self, oid: Oid, target: Offset) -> Result<(), StorageError> {
+        if let Some(current) = self.kept_current(oid)? {
             self.copies.insert(current, Offset::NONE);
         }
         self.replaced.entry(oid).or_insert(target);
         self.copies.insert(target, Offset::NONE);
+        Ok(())
+    }
+
+    /// The objects that existed at the pack time and are left out. What only the packed transactions
+    /// need is forgotten.
+    pub(super) fn take_garbage(&mut self) -> Result<OidSet, StorageError> {
+        let mut garbage = OidSet::default();
+        if self.gc {
+            self.current.each(|oid| {
+                if !self.reached.contains(oid) && !self.replaced.contains_key(&oid) {
+                    garbage.insert(oid);
+                }
+            })?;
+        }
+        self.reached = OidSet::default();
+        self.replaced = BTreeMap::new();
+        self.current = Current::Listed(Index::default());
+        Ok(garbage)
     }
 }
 
 /// Finds out what has to be kept.
 pub(super) fn mark(pack: &Pack<'_>, log: &Log, end: Offset) -> Result<Marks, PackError> {
-    let mut marks = survey(pack, log, end)?;
+    let packed = survey(pack, log, end)?;
+    let mut marks = Marks {
+        gc: pack.gc,
+        pack_end: packed.end,
+        looked_to: end,
+        redundant: packed.redundant,
+        current: Current::Listed(Index::default()),
+        reached: OidSet::default(),
+        replaced: BTreeMap::new(),
+        copies: BTreeMap::new(),
+    };
     if marks.redundant || marks.pack_end == LOG_START {
         return Ok(marks);
     }
+    marks.current = Current::find(pack, log, packed, end)?;
     let mut marker = Marker {
         pack,
         log,
@@ -107,53 +138,6 @@ pub(super) fn mark(pack: &Pack<'_>, log: &Log, end: Offset) -> Result<Marks, Pac
     }
     marker.mark_from_later()?;
     Ok(marks)
-}
-
-/// Reads the headers of what is to be packed.
-fn survey(pack: &Pack<'_>, log: &Log, end: Offset) -> Result<Marks, PackError> {
-    let current = Index::default();
-    let mut reader = Reader::new(log, end);
-    let mut at = LOG_START;
-    let mut unpacked = false;
-    // As in the original, this is the first transaction behind the pack time, or else the last one.
-    let mut last_status = None;
-    while at < end {
-        pack.tick(Stage::Surveying, at.number(), end.number())?;
-        let header = reader.transaction(at)?;
-        last_status = Some(header.status);
-        if header.tid > pack.to {
-            break;
-        }
-        unpacked |= header.status != Status::PACKED;
-        if header.status != Status::UNDONE {
-            let mut records = Records::of(at, &header);
-            let previous = check::Previous {
-                log,
-                start: at,
-                status: header.status,
-            };
-            while let Some((at, record)) = reader.next(&mut records)? {
-                previous.check(&current, at, &record)?;
-                if reader.back_pointer(at, &record)? == Some(Offset::NONE) {
-                    current.remove(record.oid);
-                } else {
-                    current.insert(record.oid, at);
-                }
-            }
-        }
-        at = reader.close(at, &header)?;
-        pack.moved(header.length);
-    }
-    Ok(Marks {
-        gc: pack.gc,
-        pack_end: at,
-        looked_to: end,
-        redundant: !unpacked && last_status == Some(Status::PACKED),
-        current,
-        reached: OidSet::default(),
-        replaced: BTreeMap::new(),
-        copies: BTreeMap::new(),
-    })
 }
 
 struct Marker<'a> {
@@ -174,7 +158,7 @@ struct Marker<'a> {
 
 impl Marker<'_> {
     fn mark_from_the_root(&mut self) -> Result<(), PackError> {
-        if !self.marks.reach(Oid::ROOT) {
+        if !self.marks.reach(Oid::ROOT)? {
             // A file whose objects were all removed again has nothing to reach.
             return match self.marks.current.len() {
                 0 => Ok(()),
@@ -191,11 +175,10 @@ impl Marker<'_> {
             // Ids that lie together are often records that do.
             let oids = self.unfollowed.take_from(self.next, FOLLOWED_AT_ONCE);
             self.next = oids.last().map_or(Oid::ROOT, |last| last.next());
-            let current = &self.marks.current;
-            let places = oids
-                .iter()
-                .filter_map(|&oid| Some((current.get(oid)?, oid)));
-            let mut records: Vec<(Offset, Oid)> = places.collect();
+            let mut records = Vec::with_capacity(oids.len());
+            for &oid in &oids {
+                records.extend(self.marks.current.get(oid)?.map(|at| (at, oid)));
+            }
             drop(oids);
             records.sort_unstable();
             for records in records.chunks(FOUND_AT_ONCE) {
@@ -217,7 +200,7 @@ impl Marker<'_> {
         if self.marks.is_reached(oid) {
             return Ok(());
         }
-        if self.marks.reach(oid) {
+        if self.marks.reach(oid)? {
             self.unfollowed.insert(oid);
             return Ok(());
         }
@@ -247,8 +230,8 @@ impl Marker<'_> {
                 && !marker.marks.copies.contains_key(&target)
             {
                 // As the original, not strict where only this keeps the object.
-                roots.push((target, record.oid, marker.marks.kept(record.oid).is_some()));
-                marker.marks.keep_target(record.oid, target);
+                roots.push((target, record.oid, marker.marks.kept(record.oid)?.is_some()));
+                marker.marks.keep_target(record.oid, target)?;
             }
             Ok(())
         })?;
@@ -310,23 +293,14 @@ impl Marker<'_> {
         reader: &mut Reader<'_>,
         mut visit: impl FnMut(&mut Self, &mut Reader<'_>, Offset, &DataHeader) -> Result<(), PackError>,
     ) -> Result<(), PackError> {
-        let mut at = self.marks.pack_end;
-        while at < self.end {
-            self.pack
-                .tick(Stage::Surveying, at.number(), self.end.number())?;
-            let header = reader.transaction(at)?;
-            let mut records = Records::of(at, &header);
-            while let Some((at, record)) = reader.next(&mut records)? {
-                visit(self, reader, at, &record)?;
-            }
-            at = reader.close(at, &header)?;
-            self.pack.moved(header.length);
-        }
-        Ok(())
+        let (from, to) = (self.marks.pack_end, self.end);
+        each_record(self.pack, reader, from, to, |reader, place, record| {
+            visit(self, reader, place.at, record)
+        })
     }
 }
 
 /// Enough that records of a batch, in the order of the file, lie close together.
-const FOLLOWED_AT_ONCE: usize = 32 << 10;
+const FOLLOWED_AT_ONCE: usize = 4 << 10;
 /// What is found in so many is kept for a moment.
-const FOUND_AT_ONCE: usize = 2 << 10;
+const FOUND_AT_ONCE: usize = 1 << 10;

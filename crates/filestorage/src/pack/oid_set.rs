@@ -20,6 +20,14 @@ impl OidSet {
         is_new
     }
 
+    pub(super) fn remove(&mut self, oid: Oid) {
+        let (page, word, bit) = split(oid);
+        if let Some(words) = self.pages.get_mut(&page) {
+            words[word] &= !bit;
+        }
+    }
+
+    /// Whether nothing was put in, or everything [taken](Self::take_from).
     pub(super) fn is_empty(&self) -> bool {
         self.pages.is_empty()
     }

@@ -39,7 +39,7 @@ impl<'a> Reader<'a> {
     /// For somebody who looks at everything.
     pub(super) fn of_all(log: &'a Log, end: Offset) -> Self {
         let mut this = Self::new(log, end);
-        this.window.read_ahead();
+        this.window.read_ahead(PIECE_BYTES);
         this
     }
 
@@ -154,3 +154,6 @@ impl<'a> Reader<'a> {
         }
     }
 }
+
+/// Reading more at a time is no quicker.
+const PIECE_BYTES: usize = 128 << 10;

@@ -5,7 +5,7 @@ use storage::{StorageError, Tid, TransactionMeta};
 use super::{Damage, SurveyedRecord, SurveyedTransaction, UnfinishedTail};
 use crate::format::{DataHeader, LENGTH_LEN, Offset, RECORD_BYTES_MAX, Status, TransactionHeader};
 use crate::log::Log;
-use crate::scan::Window;
+use crate::scan::{READ_AHEAD_BYTES, Window};
 
 /// A place in the file that moves on. One transaction's texts are in memory at a time.
 pub struct Walk<'a> {
@@ -201,7 +201,7 @@ impl<'a> Walk<'a> {
                 max: RECORD_BYTES_MAX,
             });
         }
-        self.window.read_ahead();
+        self.window.read_ahead(READ_AHEAD_BYTES);
         let (log, at) = (self.window.log, Offset::new(record.offset));
         match self.window.slice(at + DataHeader::LEN as u64, length)? {
             Some(data) => Ok(Some(data)),

@@ -116,6 +116,8 @@ fn options(disk: &SimDisk) -> Options {
     Options {
         clock: steady_clock(),
         disk: Arc::new(disk.clone()),
+        // So that the index of a packed file of a few objects waits in a file too.
+        pack_sorts_at_once: 2,
         ..Options::default()
     }
 }
