@@ -34,3 +34,8 @@ pub use cluster::{Cluster, Member};
 pub use process::{Process, kill, terminate};
 pub use site::Site;
 pub use zope::{Database, Zope};
+
+/// The guide for Rust programs: its examples are run as the tests of this.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide/rust-api.md")]
+struct RustApi;

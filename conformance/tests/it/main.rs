@@ -8,6 +8,7 @@ mod bad_input;
 mod beside_zeo;
 mod blobs;
 mod btrees;
+mod by_turns;
 mod certs;
 mod committers;
 mod conflicts;

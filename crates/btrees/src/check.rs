@@ -1,5 +1,6 @@
 //! Looking for damage in a tree, as `_check` and `BTrees.check` do together.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use storage::Oid;
@@ -40,6 +41,7 @@ pub fn check(connection: &Connection, oid: Oid) -> Result<Vec<Flaw>, TreeError> 
         tree,
         flaws: Vec::new(),
         buckets: Vec::new(),
+        seen: HashSet::from([oid]),
     };
     checker.node(&checker.tree.root().clone(), oid, [None, None], 0)?;
     checker.chain();
@@ -51,6 +53,8 @@ struct Checker<'c> {
     flaws: Vec<Flaw>,
     /// The buckets in the order of their keys, each with the one behind it.
     buckets: Vec<(Oid, Option<Oid>)>,
+    /// Every node that was reached: none is twice in a tree.
+    seen: HashSet<Oid>,
 }
 
 /// The keys between which those of a node have to be: the first may be among them.
@@ -111,6 +115,10 @@ impl Checker<'_> {
             let low = at.checked_sub(1).map_or(bounds[0], |at| keys.get(at));
             let high = keys.get(at).or(bounds[1]);
             let child_oid = inner.child(at)?;
+            if !self.seen.insert(child_oid) {
+                self.flaw(child_oid, "it is in the tree more than once".to_owned());
+                continue;
+            }
             let child = match self.tree.child(inner, at) {
                 Ok(child) => child,
                 Err(TreeError::Damaged { oid, what }) => {

@@ -347,6 +347,8 @@ fn damage_is_found_and_never_fatal() {
     damaged(tree.get(key).unwrap_err());
     damaged(tree.iter().find_map(Result::err).unwrap());
     damaged(tree.len().unwrap_err());
+    let flaws = check(&connection, oid).unwrap();
+    assert_eq!(flaws[0].what, "it is in the tree more than once");
     let mut tree = TreeMut::open(&mut connection, oid).unwrap();
     damaged(tree.set(key, 1).unwrap_err());
     damaged(tree.remove(key).unwrap_err());
