@@ -31,7 +31,7 @@ mod server;
 mod tls;
 
 pub use client::{
-    BlobOptions, ClientOptions, ClientStatus, Loss, UriError, ZeoDatabase, ZeoStorage,
+    BlobOptions, ClientOptions, ClientStatus, DiskCache, Loss, UriError, ZeoDatabase, ZeoStorage,
 };
 pub use server::{ListenAddress, Server, ServerOptions};
 pub use tls::{

@@ -6,13 +6,26 @@
 //!
 //! Replies and invalidations of a connection are applied by one thread in the order in which they
 //! arrived; any number of threads look up meanwhile.
+//!
+//! The second tier, on disk, holds bytes and a journal of what was applied (see `disk`). Which revision
+//! is current is known here alone, for both tiers.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+mod disk;
+mod journal;
+mod shard;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use storage::{Changes, Oid, Record, Revision, Tid};
+use storage::{Changes, Oid, Record, Revision, StorageError, Tid};
+use vfs::Disk;
 
+pub use self::disk::DiskCacheOptions;
+use self::disk::DiskTier;
+use self::journal::Event;
+use self::shard::{Known, Shard};
 use crate::queue::InvalidationQueue;
 
 /// Revisions known to a client, bounded in bytes.
@@ -23,28 +36,13 @@ pub struct ClientCache {
     loading: Mutex<HashMap<Oid, Loading>>,
     /// What was applied, for those who ask what changed.
     changes: Mutex<InvalidationQueue>,
+    disk: Option<DiskTier>,
 }
 
 #[derive(Default)]
 struct Loading {
     calls: usize,
     crossed_by: Vec<Tid>,
-}
-
-struct Shard {
-    objects: HashMap<Oid, Vec<Entry>>,
-    /// All entries in the order in which they came, for the clock that evicts.
-    clock: VecDeque<(Oid, Tid)>,
-    bytes: usize,
-    bytes_max: usize,
-}
-
-struct Entry {
-    start: Tid,
-    end: Option<Tid>,
-    record: Record,
-    /// Whether it was looked up since the clock last came by.
-    used: AtomicBool,
 }
 
 /// A load that was announced to the cache; give it back with [`ClientCache::finish_load`].
@@ -54,8 +52,6 @@ pub struct LoadTicket {
     oid: Oid,
 }
 
-/// What an entry takes beside its record: keys, end, counters, and room in the tables.
-const ENTRY_BYTES: usize = 128;
 const SHARDS: usize = 16;
 /// How many transactions are remembered for those who ask what changed.
 const CHANGES_MAX: usize = 10_000;
@@ -67,19 +63,96 @@ fn changes_from(tid: Tid) -> InvalidationQueue {
 impl ClientCache {
     /// A cache that holds `bytes_max` at most, what it needs for itself included.
     pub fn new(bytes_max: usize) -> Self {
-        let shard = || {
-            RwLock::new(Shard {
-                objects: HashMap::new(),
-                clock: VecDeque::new(),
-                bytes: 0,
-                bytes_max: bytes_max / SHARDS,
-            })
-        };
+        let shard = || RwLock::new(Shard::new(bytes_max / SHARDS));
         Self {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             last_tid: AtomicU64::new(Tid::ZERO.number()),
             loading: Mutex::default(),
             changes: Mutex::new(changes_from(Tid::ZERO)),
+            disk: None,
+        }
+    }
+
+    /// A cache that goes on where one with the same directory ended, in whatever way it did: what is in
+    /// it is valid as of [`ClientCache::last_tid`].
+    ///
+    /// # Errors
+    /// [`StorageError::Locked`] when another process has the directory, [`StorageError::Io`] when it
+    /// cannot be used. Whatever is damaged in it is but missing.
+    pub fn open(
+        bytes_max: usize,
+        disk: Arc<dyn Disk>,
+        options: &DiskCacheOptions,
+    ) -> Result<Self, StorageError> {
+        let (tier, events) = DiskTier::open(disk, options)?;
+        let mut cache = Self::new(bytes_max);
+        let mut last_tid = Tid::ZERO;
+        for event in events {
+            cache.replay(event, &mut last_tid, &tier);
+        }
+        cache.last_tid.store(last_tid.number(), Ordering::Release);
+        *cache.changes.lock() = changes_from(last_tid);
+        cache.disk = Some(tier);
+        cache.compact();
+        Ok(cache)
+    }
+
+    /// Brings what the disk is to know to the disk, as far as a crash of this process is concerned.
+    pub fn flush(&self) {
+        if let Some(disk) = &self.disk {
+            disk.flush();
+        }
+    }
+
+    fn replay(&self, event: Event, last_tid: &mut Tid, tier: &DiskTier) {
+        match event {
+            Event::Put {
+                oid,
+                start,
+                end,
+                place,
+            } => {
+                let place = Some(place).filter(|place| tier.has(*place));
+                self.shard(oid).write().put(oid, start, end, None, place);
+            }
+            Event::Closed { tid, oids } => {
+                for oid in oids {
+                    self.shard(oid).write().close_current(oid, tid);
+                }
+            }
+            Event::Dropped(oids) => {
+                for oid in oids {
+                    self.shard(oid).write().drop_current(oid);
+                }
+            }
+            Event::Raised(tid) => *last_tid = tid.max(*last_tid),
+            Event::Restarted(tid) => {
+                for shard in &self.shards {
+                    shard.write().clear();
+                }
+                *last_tid = tid;
+            }
+        }
+    }
+
+    /// Writes the journal anew, when it has grown too long. Only the thread that applies does that.
+    fn compact(&self) {
+        let Some(disk) = &self.disk else {
+            return;
+        };
+        let mut events = vec![Event::Restarted(self.last_tid())];
+        for shard in &self.shards {
+            shard.read().describe(&mut events);
+        }
+        disk.rewrite(&events);
+    }
+
+    fn note(&self, event: impl FnOnce() -> Event) {
+        let Some(disk) = &self.disk else {
+            return;
+        };
+        if disk.note(&event()) {
+            self.compact();
         }
     }
 
@@ -90,15 +163,31 @@ impl ClientCache {
 
     /// The revision that a snapshot just before `before` sees, if it is known.
     pub fn lookup(&self, oid: Oid, before: Tid) -> Option<Revision> {
-        let shard = self.shard(oid).read();
-        let entries = shard.objects.get(&oid)?;
-        let entry = entries
-            .iter()
-            .find(|entry| entry.start < before && entry.end.is_none_or(|end| before <= end))?;
-        if !entry.used.load(Ordering::Relaxed) {
-            entry.used.store(true, Ordering::Relaxed);
+        let known = self.shard(oid).read().find(oid, before)?;
+        self.complete(oid, known)
+    }
+
+    /// The revision with its bytes, wherever they are.
+    fn complete(&self, oid: Oid, known: Known) -> Option<Revision> {
+        let Known {
+            start,
+            end,
+            record,
+            place,
+        } = known;
+        let (disk, place) = match (record, &self.disk, place) {
+            (Some(record), ..) => return Some(revision(start, end, record)),
+            (None, Some(disk), Some(place)) => (disk, place),
+            _ => return None,
+        };
+        let record = disk.read(oid, start, place);
+        // Which end it has by now, the entry knows.
+        let mut shard = self.shard(oid).write();
+        match &record {
+            Some(record) => shard.refill(oid, start, record),
+            None => shard.misplace(oid, start, place),
         }
-        Some(entry.revision())
+        Some(revision(start, end, record?))
     }
 
     /// Announces a load, before it is asked of the server: an invalidation that crosses it will be
@@ -172,6 +261,7 @@ impl ClientCache {
         for &oid in &changed {
             self.shard(oid).write().drop_current(oid);
         }
+        self.note(|| Event::Dropped(changed.clone()));
         self.raise(tid, changed);
     }
 
@@ -180,6 +270,10 @@ impl ClientCache {
         for shard in &self.shards {
             shard.write().clear();
         }
+        if let Some(disk) = &self.disk {
+            disk.clear();
+        }
+        self.note(|| Event::Restarted(tid));
         let mut changes = self.changes.lock();
         // Going back, the server lost what lies between: whoever has seen a transaction up to the
         // newest of those cannot be told what came after it in the history that is valid now. That
@@ -202,11 +296,16 @@ impl ClientCache {
         self.changes.lock().newest(transactions_max)
     }
 
-    /// The revision that was written last, of all that are known.
+    /// The revision that was written last, of all whose bytes are known.
     pub fn newest(&self) -> Option<(Oid, Revision)> {
-        let newest = |shard: &RwLock<Shard>| shard.read().newest();
-        let all = self.shards.iter().filter_map(newest);
-        all.max_by_key(|(oid, revision)| (revision.tid, *oid))
+        loop {
+            let all = self.shards.iter().filter_map(|shard| shard.read().newest());
+            let (oid, known) = all.max_by_key(|(oid, known)| (known.start, *oid))?;
+            // One whose bytes are lost is out of the cache then.
+            if let Some(revision) = self.complete(oid, known) {
+                return Some((oid, revision));
+            }
+        }
     }
 
     /// How many bytes are in use.
@@ -218,6 +317,7 @@ impl ClientCache {
     fn raise(&self, tid: Tid, oids: Vec<Oid>) {
         self.changes.lock().push(Changes { tid, oids });
         self.last_tid.fetch_max(tid.number(), Ordering::AcqRel);
+        self.note(|| Event::Raised(tid));
     }
 
     fn close(&self, tid: Tid, oids: &[Oid]) {
@@ -225,6 +325,10 @@ impl ClientCache {
         for &oid in oids {
             self.shard(oid).write().close_current(oid, tid);
         }
+        self.note(|| Event::Closed {
+            tid,
+            oids: oids.to_vec(),
+        });
     }
 
     fn cross(&self, tid: Tid, oids: &[Oid]) {
@@ -240,7 +344,25 @@ impl ClientCache {
     }
 
     fn insert(&self, oid: Oid, revision: &Revision) {
-        self.shard(oid).write().insert(oid, revision);
+        let (start, end) = (revision.tid, revision.next);
+        let known = self.shard(oid).read().place(oid, start);
+        let place = match (&self.disk, known) {
+            (Some(_), Some(place)) => Some(place),
+            (Some(disk), None) => disk.write(oid, start, &revision.record),
+            (None, _) => None,
+        };
+        let record = Some(revision.record.clone());
+        let mut shard = self.shard(oid).write();
+        let end = shard.put(oid, start, end, record, place);
+        drop(shard);
+        if let Some(place) = place {
+            self.note(|| Event::Put {
+                oid,
+                start,
+                end,
+                place,
+            });
+        }
     }
 
     fn shard(&self, oid: Oid) -> &RwLock<Shard> {
@@ -250,133 +372,11 @@ impl ClientCache {
     }
 }
 
-impl Entry {
-    fn revision(&self) -> Revision {
-        Revision {
-            tid: self.start,
-            next: self.end,
-            record: self.record.clone(),
-        }
-    }
-}
-
-impl Shard {
-    fn insert(&mut self, oid: Oid, revision: &Revision) {
-        let cost = cost(&revision.record);
-        if cost > self.bytes_max {
-            return;
-        }
-        let entries = self.objects.get_mut(&oid);
-        let known = entries.and_then(|all| all.iter_mut().find(|at| at.start == revision.tid));
-        if let Some(known) = known {
-            // A revision ends once: an end that is known is never taken back.
-            known.end = known.end.or(revision.next);
-            return;
-        }
-        if revision.next.is_none() {
-            // The server calls this one current, so any other has ended. When is not known: there
-            // may have been one in between.
-            let stale = |entry: &Entry| entry.end.is_none() && entry.start < revision.tid;
-            if self.remove(oid, stale) {
-                self.forget_removed();
-            }
-        }
-        self.objects.entry(oid).or_default().push(Entry {
-            start: revision.tid,
-            end: revision.next,
-            record: revision.record.clone(),
-            used: AtomicBool::new(false),
-        });
-        self.clock.push_back((oid, revision.tid));
-        self.bytes += cost;
-        self.evict();
-    }
-
-    /// Second chance: the oldest entry goes, unless it was used since it was last considered.
-    fn evict(&mut self) {
-        while self.bytes > self.bytes_max {
-            let Some((oid, start)) = self.clock.pop_front() else {
-                break;
-            };
-            let entries = self.objects.get(&oid);
-            let entry = entries.and_then(|all| all.iter().find(|entry| entry.start == start));
-            match entry {
-                Some(entry) if entry.used.swap(false, Ordering::Relaxed) => {
-                    self.clock.push_back((oid, start));
-                }
-                _ => {
-                    self.remove(oid, |entry| entry.start == start);
-                }
-            }
-        }
-    }
-
-    /// Whether there was anything to remove.
-    fn remove(&mut self, oid: Oid, which: impl Fn(&Entry) -> bool) -> bool {
-        let Some(entries) = self.objects.get_mut(&oid) else {
-            return false;
-        };
-        let mut freed = 0;
-        entries.retain(|entry| {
-            let goes = which(entry);
-            freed += if goes { cost(&entry.record) } else { 0 };
-            !goes
-        });
-        if entries.is_empty() {
-            self.objects.remove(&oid);
-        }
-        self.bytes -= freed;
-        freed > 0
-    }
-
-    fn newest(&self) -> Option<(Oid, Revision)> {
-        let entries = |(oid, entries): (&Oid, &Vec<Entry>)| {
-            let newest = entries.iter().max_by_key(|entry| entry.start)?;
-            Some((*oid, newest.revision()))
-        };
-        let all = self.objects.iter().filter_map(entries);
-        all.max_by_key(|(oid, revision)| (revision.tid, *oid))
-    }
-
-    fn close_current(&mut self, oid: Oid, tid: Tid) {
-        let Some(entries) = self.objects.get_mut(&oid) else {
-            return;
-        };
-        for entry in entries.iter_mut() {
-            if entry.end.is_none() && entry.start < tid {
-                entry.end = Some(tid);
-            }
-        }
-    }
-
-    fn drop_current(&mut self, oid: Oid) {
-        if self.remove(oid, |entry| entry.end.is_none()) {
-            self.forget_removed();
-        }
-    }
-
-    /// Removed entries leave their place in the clock; it is swept before they outnumber the rest.
-    fn forget_removed(&mut self) {
-        if self.clock.len() < 64 || self.clock.len() / 2 < self.objects.len() {
-            return;
-        }
-        let objects = &self.objects;
-        self.clock.retain(|(oid, start)| {
-            let entries = objects.get(oid);
-            entries.is_some_and(|all| all.iter().any(|entry| entry.start == *start))
-        });
-    }
-
-    fn clear(&mut self) {
-        self.objects.clear();
-        self.clock.clear();
-        self.bytes = 0;
-    }
-}
-
-fn cost(record: &Record) -> usize {
-    record.len() + ENTRY_BYTES
+fn revision(tid: Tid, next: Option<Tid>, record: Record) -> Revision {
+    Revision { tid, next, record }
 }
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod warm_tests;

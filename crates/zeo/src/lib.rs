@@ -62,7 +62,7 @@ mod server;
 mod session;
 mod wire;
 
-pub use cache::{ClientCache, LoadTicket};
+pub use cache::{ClientCache, DiskCacheOptions, LoadTicket};
 pub use error::ProtocolError;
 pub use frame::{FRAME_BYTES_MAX, FrameReader, write_frame};
 pub use looking::{UndoLog, WalkedTransaction};

@@ -1,11 +1,11 @@
 //! Options as the originals spell them: sections of a `zope.conf`, and the URIs of zodburi.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use zconfig::{ConfigError, Document, Section, SocketAddress, Value, World, schemas};
 
-use super::options::{BlobOptions, ClientOptions};
+use super::options::{BlobOptions, ClientOptions, DiskCache};
 use crate::tls::{KeyPassword, TlsClientOptions};
 
 /// A database of a `zope.conf` that is in a ZEO server.
@@ -93,7 +93,14 @@ impl ClientOptions {
             .map_err(|_| section.error("cache-size", "it is larger than the memory"))?;
         if section.kind() == ZEO_CLIENT {
             options.wait_at_start = keys.is("wait");
+            if let Some(client) = keys.text("client") {
+                let var = keys.text("var").unwrap_or_default();
+                options.keep_cache(&cache_file(&var, &client, &options.storage));
+            }
             return Ok(options);
+        }
+        if let Some(file) = keys.text("cache-path") {
+            options.keep_cache(Path::new(&file));
         }
         options.server_sync = keys.is("server-sync");
         match keys.size("wait-timeout")? {
@@ -141,10 +148,17 @@ impl ClientOptions {
             }
         }
         let mut rest = Vec::new();
+        let (mut client, mut var) = (None, String::new());
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            if !options.set(&name, &value)? {
-                rest.push((name.into_owned(), value.into_owned()));
+            match &*name {
+                "client" => client = Some(value.into_owned()),
+                "var" => var = value.into_owned(),
+                _ if options.set(&name, &value)? => {}
+                _ => rest.push((name.into_owned(), value.into_owned())),
             }
+        }
+        if let Some(client) = client {
+            options.keep_cache(&cache_file(&var, &client, &options.storage));
         }
         Ok((options, rest))
     }
@@ -183,6 +197,16 @@ impl ClientOptions {
             _ => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// A cache on disk, as large as that in memory, in a directory beside where the original has a file.
+    fn keep_cache(&mut self, file: &Path) {
+        let mut directory = file.as_os_str().to_owned();
+        directory.push(".zodiac");
+        self.disk_cache = Some(DiskCache {
+            directory: directory.into(),
+            bytes_max: self.cache_bytes as u64,
+        });
     }
 
     fn blobs_mut(&mut self) -> &mut BlobOptions {
@@ -229,6 +253,11 @@ fn uri_server(text: &str) -> Result<String, UriError> {
     }
     let port = address.port.or(Some(URI_PORT));
     Ok(zconfig::InetAddress { port, ..address }.to_string())
+}
+
+/// Where the original keeps its cache.
+fn cache_file(var: &str, client: &str, storage: &str) -> PathBuf {
+    Path::new(var).join(format!("{client}-{storage}.zec"))
 }
 
 fn flag(text: &str) -> Option<bool> {
@@ -325,14 +354,12 @@ const SCHEME: &str = "zeo://";
 /// The port of a URI that names none.
 const URI_PORT: u16 = 9991;
 /// Parameters of URIs that ZEO 6 takes and ignores, or that name what has no name here.
-const WITHOUT_EFFECT: [&str; 10] = [
+const WITHOUT_EFFECT: [&str; 8] = [
     "debug",
     "min_disconnect_poll",
     "max_disconnect_poll",
     "drop_cache_rather_verify",
     "name",
-    "client",
-    "var",
     "username",
     "password",
     "realm",

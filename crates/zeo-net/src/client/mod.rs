@@ -30,6 +30,7 @@ mod status;
 mod stream;
 mod upgrade;
 mod upload;
+mod warm;
 
 use std::io;
 use std::sync::Arc;
@@ -50,7 +51,7 @@ pub use self::config::{UriError, ZeoDatabase};
 use self::dial::Registered;
 use self::link::{Answer, Generation, Link};
 use self::oids::OidPool;
-pub use self::options::{BlobOptions, ClientOptions};
+pub use self::options::{BlobOptions, ClientOptions, DiskCache};
 pub use self::status::{ClientStatus, Loss};
 use crate::clock;
 
@@ -105,7 +106,7 @@ impl ZeoStorage {
     /// # Errors
     /// [`StorageError::Disconnected`] when no server could be reached in time,
     /// [`StorageError::Remote`] at once when every server says that it has no such storage, an I/O
-    /// error at once when a certificate, a key or the directory for blobs cannot be used.
+    /// error at once when a certificate, a key or a directory cannot be used.
     pub fn connect(options: ClientOptions) -> Result<Arc<Self>, StorageError> {
         if let Some(tls) = &options.tls {
             tls.check().map_err(|error| {
@@ -115,7 +116,7 @@ impl ZeoStorage {
         }
         let blobs = options.blobs.as_ref().map(BlobFiles::open).transpose()?;
         let shared = Arc::new(Shared {
-            cache: ClientCache::new(options.cache_bytes),
+            cache: warm::open(&options)?,
             options: Arc::new(options),
             state: Mutex::default(),
             changed: Condvar::new(),
@@ -149,6 +150,7 @@ impl ZeoStorage {
             link.kill();
         }
         self.shared.changed.notify_all();
+        self.shared.cache.flush();
     }
 
     /// How it stands with its servers.

@@ -33,6 +33,9 @@ pub struct ClientOptions {
     pub server_sync: bool,
     /// How much the cache holds.
     pub cache_bytes: usize,
+    /// Where the cache goes on after a restart; without it, it begins empty. One client at a time has it:
+    /// another one with the same directory does without.
+    pub disk_cache: Option<DiskCache>,
     /// A name for the server's log.
     pub label: Option<String>,
     /// The largest frame that is taken.
@@ -47,6 +50,15 @@ pub struct ClientOptions {
     pub tls: Option<TlsClientOptions>,
     /// Where files of blobs are kept; without it there are no blobs.
     pub blobs: Option<BlobOptions>,
+}
+
+/// A cache on disk, behind that in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskCache {
+    /// The directory, which nobody else uses.
+    pub directory: PathBuf,
+    /// How much it holds, about.
+    pub bytes_max: u64,
 }
 
 /// Where a client keeps the files of blobs.
@@ -93,6 +105,7 @@ impl Default for ClientOptions {
             wait_at_start: true,
             server_sync: false,
             cache_bytes: 256 << 20,
+            disk_cache: None,
             label: None,
             frame_bytes_max: FRAME_BYTES_MAX,
             connect_timeout: Duration::from_secs(5),

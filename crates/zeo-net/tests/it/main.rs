@@ -14,5 +14,6 @@ mod server;
 mod servers;
 mod suite;
 mod tls;
+mod warm;
 mod world;
 mod writers;

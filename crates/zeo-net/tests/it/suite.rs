@@ -36,6 +36,26 @@ mod memory_in_msgpack {
     sim::capabilities! { make: iterate yes, undo yes, delete yes, copy yes, pack far }
 }
 
+mod cached_on_disk {
+    fn make() -> sim::World {
+        let folder = tempfile::tempdir().unwrap();
+        let server = super::TestServer::start(super::Arc::new(super::MemoryStorage::new()));
+        let options = zeo_net::ClientOptions {
+            // Next to nothing in memory.
+            cache_bytes: 64 << 10,
+            disk_cache: Some(zeo_net::DiskCache {
+                directory: folder.path().join("cache"),
+                bytes_max: 4 << 20,
+            }),
+            ..crate::world::options(server.address)
+        };
+        let client = zeo_net::ZeoStorage::connect(options).unwrap();
+        sim::World::with(client, (server, folder))
+    }
+    sim::storage_suite!(make);
+    sim::capabilities! { make: iterate yes, undo yes, delete yes, copy yes, pack far }
+}
+
 mod file {
     fn make() -> sim::World {
         let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,6 @@
 //! Each rule of the cache, and that breaking it shows.
 
+use super::shard::{ENTRY_BYTES, cost};
 use super::*;
 
 const OID: Oid = Oid::new(1);

@@ -61,7 +61,11 @@ fn a_zope_conf_of_today_is_understood() {
     assert_eq!(client.cache_bytes, 128 << 20);
     assert_eq!(client.label.as_deref(), Some("here"));
     assert_eq!(client.blobs, Some(BlobOptions::shared("/srv/zope/blobs")));
-    assert!(client.tls.is_none());
+    assert!(client.tls.is_none() && client.disk_cache.is_none());
+    let lasting = ZOPE.replace("    wait off\n", "    wait off\n    client zeo1\n");
+    let cache = read(&lasting).unwrap().remove(0).client.disk_cache.unwrap();
+    let expected = PathBuf::from("/srv/zope/var/zeo1-main.zec.zodiac");
+    assert_eq!((cache.directory, cache.bytes_max), (expected, 128 << 20));
 }
 
 #[test]
@@ -132,6 +136,9 @@ fn uris_are_read_as_zodburi_reads_them() {
     assert_eq!(rest, ["connection_cache_size", "database_name"]);
     let (options, _) = read("zeo:///run/zeo.sock?storage=main");
     assert_eq!(options.servers, ["/run/zeo.sock"]);
+    let (options, _) = read("zeo://a?client=one&var=/var");
+    let cache = options.disk_cache.unwrap();
+    assert_eq!(cache.directory, PathBuf::from("/var/one-1.zec.zodiac"));
     let (options, _) = read("zeo://a:1,b:2/main");
     assert_eq!(
         (options.servers.len(), options.storage.as_str()),
