@@ -292,14 +292,14 @@ impl FileStorage {
             return None;
         }
         let log = in_flight.as_ref().or(batch.as_ref())?.log();
-        if let Err(error) = log.file.sync_data() {
+        if let Err(error) = self.counters.sync(log) {
             let error = CommitError::from(self.poison_with("sync", error));
             let landing = in_flight.into_iter().flat_map(|batch| batch.transactions);
             landing.for_each(|placed| placed.seat.settle(Err(unknown(placed.tid))));
             batch.into_iter().for_each(|batch| batch.settle(&error));
             return None;
         }
-        in_flight.into_iter().for_each(publish);
+        in_flight.into_iter().for_each(|batch| self.publish(batch));
         batch
     }
 
@@ -389,12 +389,24 @@ impl FileStorage {
             self.unsynced_blobs.lock().extend(blobs);
         }
         self.unsynced.store(true, Ordering::Release);
-        publish(batch);
+        self.publish(batch);
+    }
+
+    /// Shows the transactions of a batch that counts. Only then are those told who wait for them: they
+    /// are many, and all that they are told of goes to each of them in one piece.
+    fn publish(&self, batch: Batch) {
+        self.counters.count_transactions(batch.transactions.len());
+        let (generation, transactions) = (batch.generation, batch.transactions);
+        let published = transactions
+            .into_iter()
+            .map(|placed| placed.publish(&generation));
+        let published: Vec<_> = published.collect();
+        published.into_iter().for_each(Published::settle);
     }
 
     fn sync(&self, log: &Log) -> Result<(), StorageError> {
-        log.file
-            .sync_data()
+        self.counters
+            .sync(log)
             .map_err(|error| self.poison_with("sync", error))
     }
 
@@ -430,17 +442,6 @@ impl FileStorage {
         }
         true
     }
-}
-
-/// Shows the transactions of a batch that counts. Only then are those told who wait for them: they are
-/// many, and all that they are told of goes to each of them in one piece.
-fn publish(batch: Batch) {
-    let (generation, transactions) = (batch.generation, batch.transactions);
-    let published = transactions
-        .into_iter()
-        .map(|placed| placed.publish(&generation));
-    let published: Vec<_> = published.collect();
-    published.into_iter().for_each(Published::settle);
 }
 
 fn unknown(tid: Tid) -> CommitError {

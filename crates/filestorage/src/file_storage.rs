@@ -18,6 +18,7 @@ use crate::blobs::{BlobDirectory, StagedBlobs};
 use crate::checkpoint::Checkpointer;
 use crate::commit::FileCommit;
 use crate::compress::Compression;
+use crate::figures::Counters;
 use crate::format::{LOG_START, Offset, Status};
 use crate::generation::Generation;
 use crate::index_file;
@@ -70,6 +71,7 @@ pub struct FileStorage {
     pub(crate) on_poison: Alarm,
     pub(crate) disk_lock: Mutex<Option<Box<dyn DiskLock>>>,
     pub(crate) blobs: Option<Arc<BlobDirectory>>,
+    pub(crate) counters: Counters,
 }
 
 impl FileStorage {

@@ -15,6 +15,7 @@ use vfs::{Disk, DiskLock, File, LockError, OpenMode, RealDisk};
 use crate::blobs::BlobDirectory;
 use crate::checkpoint::{CHECKPOINT_EVERY_BYTES, Checkpointer};
 use crate::compress::Compression;
+use crate::figures::Counters;
 use crate::file_storage::FileStorage;
 use crate::format::{LOG_START, MAGIC_NEW, MAGICS, Offset};
 use crate::generation::Generation;
@@ -252,6 +253,7 @@ impl FileStorage {
             on_poison: options.on_poison,
             disk_lock: Mutex::new(disk_lock),
             blobs,
+            counters: Counters::default(),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use storage::StorageError;
@@ -17,6 +17,14 @@ use crate::index::OFFSET_END;
 #[derive(Default)]
 pub(crate) struct Room {
     pub(crate) reserved: Mutex<u64>,
+    /// Whether the last one who wanted room was refused.
+    refused: AtomicBool,
+}
+
+impl Room {
+    pub(crate) fn was_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
+    }
 }
 
 /// Room that a transaction has, until this is dropped.
@@ -43,7 +51,23 @@ impl FileStorage {
         bytes: u64,
     ) -> Result<Reservation, StorageError> {
         let mut reserved = self.room.reserved.lock();
-        let length = generation.end().number() + *reserved + bytes;
+        let taken = self.take_room(generation, *reserved, bytes);
+        self.room.refused.store(taken.is_err(), Ordering::Relaxed);
+        taken?;
+        *reserved += bytes;
+        Ok(Reservation {
+            room: Arc::clone(&self.room),
+            bytes,
+        })
+    }
+
+    fn take_room(
+        &self,
+        generation: &Generation,
+        reserved: u64,
+        bytes: u64,
+    ) -> Result<(), StorageError> {
+        let length = generation.end().number() + reserved + bytes;
         let limits = [
             (Some(OFFSET_END.number()), "the length of a Data.fs"),
             (self.quota, "the length of the Data.fs, which has a quota,"),
@@ -54,12 +78,7 @@ impl FileStorage {
                 return Err(StorageError::Limit { what, found, max });
             }
         }
-        generation.take_room(length)?;
-        *reserved += bytes;
-        Ok(Reservation {
-            room: Arc::clone(&self.room),
-            bytes,
-        })
+        generation.take_room(length)
     }
 
     /// Whether room for so many bytes is taken already, and nobody is about to take more.

@@ -26,6 +26,7 @@ mod blob;
 mod claims;
 mod draft;
 mod error;
+mod histogram;
 mod ids;
 mod iterate;
 mod memory;
@@ -39,6 +40,7 @@ mod undo;
 
 pub use blob::{Blobs, is_blob_record};
 pub use error::{CommitError, Conflict, Severity, StorageError};
+pub use histogram::{Histogram, Spans};
 pub use ids::{Oid, Tid};
 pub use iterate::{
     CurrentRecord, DataRecord, HistoryEntry, Iterate, RecordStream, TransactionEntry,

@@ -32,6 +32,6 @@ mod sequential;
 mod uncached;
 
 pub use disk::{DirectoryEntry, Disk, DiskLock, File, LockError, OpenMode};
-pub use real::{RealDisk, unix_time};
+pub use real::{RealDisk, instant, unix_time};
 pub use sequential::{SequentialReader, SequentialWriter};
 pub use uncached::{AlignedBuffer, UNCACHED_ALIGNMENT};

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{FallocateFlags, OFlags, fallocate};
 use rustix::io::Errno;
@@ -193,6 +193,15 @@ pub fn unix_time() -> Duration {
     SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default()
+}
+
+/// A clock that never goes back, to see how long something takes.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the real world is this module's purpose; it decides nothing, it is told to people"
+)]
+pub fn instant() -> Instant {
+    Instant::now()
 }
 
 /// How much of a lock file is read to find the owner's process id.

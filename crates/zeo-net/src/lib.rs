@@ -33,9 +33,12 @@ mod tls;
 pub use client::{
     BlobOptions, ClientOptions, ClientStatus, DiskCache, Loss, UriError, ZeoDatabase, ZeoStorage,
 };
-pub use server::{ListenAddress, Server, ServerOptions};
+pub use server::{ListenAddress, Monitor, Server, ServerFigures, ServerOptions};
 pub use tls::{
     Authority, COMMON_NAME_CHARS_MAX, Certified, ClientName, ClientRights, ClientRule, Fingerprint,
     Holder, KeyPassword, TlsClientOptions, TlsError, TlsServerOptions, TlsStream, is_host_name,
 };
-pub use zeo::{Encoding, Rights};
+pub use zeo::{
+    ClientFigures, Encoding, HubFigures, MethodFigures, PackFigures, Rights, StorageFigures, Traffic,
+    Verifications,
+};

@@ -68,6 +68,9 @@ pub use frame::{FRAME_BYTES_MAX, FrameReader, write_frame};
 pub use looking::{UndoLog, WalkedTransaction};
 pub use refusal::Refusal;
 pub use request::{Copied, Request, extension_travels};
-pub use server::{BlobStream, Connection, Done, Hub, HubOptions, Job, Notice, Outbox, Rights};
+pub use server::{
+    BlobStream, ClientFigures, Connection, Done, Hub, HubFigures, HubOptions, Job, MethodFigures,
+    Notice, Outbox, PackFigures, Rights, StorageFigures, Traffic, Verifications,
+};
 pub use session::{BlobPart, CallId, Event, Reply, Session};
 pub use wire::{Encoding, Value, WIRE_DEPTH_MAX, WIRE_VALUES_MAX};

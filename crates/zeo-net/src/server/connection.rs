@@ -198,6 +198,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             written = write => written?,
             failure = failed(outbox, wake, was_noticed) => return Err(failure.into()),
         }
+        self.connection.sent(self.out.len());
         self.out.clear();
         self.out.shrink_to(KEEP_BYTES);
         Ok(())

@@ -2,6 +2,7 @@
 
 mod connection;
 mod listen;
+mod monitor;
 
 use std::future::Future;
 use std::io;
@@ -20,6 +21,7 @@ use crate::tls::{TlsServer, TlsServerOptions};
 use listen::{Bound, Listeners, Stream};
 
 pub use listen::ListenAddress;
+pub use monitor::{Monitor, ServerFigures};
 
 /// How a server behaves.
 #[derive(Clone, Debug)]
@@ -49,6 +51,8 @@ pub struct ServerOptions {
     pub transaction_timeout: Option<Duration>,
     /// How long connections may take to end when the server stops; then they are cut off.
     pub drain: Duration,
+    /// Calls that take that long are told of in the log, with what they waited for.
+    pub slow_request: Option<Duration>,
     /// Certificates, for a server that speaks TLS, and nothing else then.
     pub tls: Option<TlsServerOptions>,
 }
@@ -68,6 +72,7 @@ impl Default for ServerOptions {
             blob_bytes_max: hub.blob_bytes_max,
             transaction_timeout: hub.transaction_timeout,
             drain: Duration::from_secs(5),
+            slow_request: None,
             tls: None,
         }
     }
@@ -78,6 +83,7 @@ pub struct Server {
     bound: Vec<Bound>,
     options: ServerOptions,
     tls: Option<Arc<TlsServer>>,
+    monitor: Monitor,
 }
 
 impl Server {
@@ -104,6 +110,7 @@ impl Server {
         Ok(Self {
             bound: bound.collect::<io::Result<_>>()?,
             options,
+            monitor: Monitor::new(tls.clone()),
             tls,
         })
     }
@@ -131,6 +138,11 @@ impl Server {
         self.bound.iter().map(Bound::address).collect()
     }
 
+    /// What tells how the server is, from anywhere.
+    pub fn monitor(&self) -> Monitor {
+        self.monitor.clone()
+    }
+
     /// Serves these storages until `shutdown` is done. Then no more connections and calls are
     /// taken, transactions that are voted may finish, and the connections close.
     ///
@@ -156,8 +168,11 @@ impl Server {
             blob_bytes_max: options.blob_bytes_max,
             transaction_timeout: options.transaction_timeout,
             started: clock::since_1970(),
+            clock: Some(clock::now),
+            slow_request: options.slow_request,
         };
         let hub = Hub::new(storages, hub_options).map_err(io::Error::other)?;
+        self.monitor.begin(&hub);
         for bound in &self.bound {
             tracing::info!(address = %bound.address()?, "listening");
         }
@@ -167,6 +182,7 @@ impl Server {
         let mut acceptor = Acceptor {
             hub: hub.clone(),
             tls: self.tls,
+            monitor: self.monitor,
             connections: JoinSet::new(),
             connections_max: options.connections_max,
             stopping,
@@ -207,6 +223,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 struct Acceptor {
     hub: Arc<Hub>,
     tls: Option<Arc<TlsServer>>,
+    monitor: Monitor,
     connections: JoinSet<()>,
     connections_max: usize,
     stopping: watch::Receiver<bool>,
@@ -230,6 +247,7 @@ impl Acceptor {
         if self.connections.len() >= self.connections_max {
             let max = self.connections_max;
             tracing::warn!(%peer, max, "too many connections, refused one");
+            self.monitor.refused_for_room();
             return;
         }
         let (hub, stopping) = (self.hub.clone(), self.stopping.clone());
@@ -238,6 +256,7 @@ impl Acceptor {
             self.connections.spawn(served);
             return;
         };
+        let monitor = self.monitor.clone();
         self.connections.spawn(async move {
             let mut stopped = stopping.clone();
             let stream = tokio::select! {
@@ -248,7 +267,10 @@ impl Acceptor {
                 Ok((stream, guest)) => {
                     connection::serve(hub, stream, peer, Some(guest), stopping).await;
                 }
-                Err(Some(reason)) => tracing::warn!(%peer, reason, "refused a connection"),
+                Err(Some(reason)) => {
+                    monitor.refused_by_tls();
+                    tracing::warn!(%peer, reason, "refused a connection");
+                }
                 Err(None) => tracing::debug!(%peer, "came and went"),
             }
         });

@@ -47,6 +47,11 @@ impl Facts {
         read(der).map_err(|error| format!("it is no certificate that we understand ({error})"))
     }
 
+    /// Since 1970.
+    pub(super) fn not_after(&self) -> Duration {
+        self.not_after
+    }
+
     pub(super) fn age(&self, now: UnixTime) -> Age {
         let now = Duration::from_secs(now.as_secs());
         if now < self.not_before {

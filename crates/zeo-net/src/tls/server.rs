@@ -20,7 +20,7 @@ use zeo::{Outbox, Rights};
 
 use super::error::TlsError;
 use super::explain::explain;
-use super::facts::Purpose;
+use super::facts::{Facts, Purpose};
 use super::files::Stamp;
 use super::key::KeyPassword;
 use super::rights::ClientRights;
@@ -85,6 +85,8 @@ impl TlsServerOptions {
     fn build(&self) -> Result<Arc<Certificates>, TlsError> {
         let trust = Arc::new(read_trust(&self.authenticate)?);
         let own = own_certificate(&self.certificate, self.key.as_ref(), self.password.as_ref())?;
+        let expires = own.cert.first().and_then(|own| Facts::read(own).ok());
+        let expires = expires.map(|facts| facts.not_after());
         let unusable = |source| TlsError::Unusable {
             path: self.certificate.clone(),
             source,
@@ -100,6 +102,7 @@ impl TlsServerOptions {
         Ok(Arc::new(Certificates {
             config: Arc::new(config),
             trust,
+            expires,
         }))
     }
 
@@ -153,6 +156,8 @@ pub(crate) struct TlsServer {
 struct Certificates {
     config: Arc<ServerConfig>,
     trust: Arc<Trust>,
+    /// When our own certificate expires, since 1970.
+    expires: Option<Duration>,
 }
 
 struct State {
@@ -198,6 +203,11 @@ impl TlsServer {
             let _looked = tokio::task::spawn_blocking(move || server.look()).await;
         }
         self.state.lock().certificates.clone()
+    }
+
+    /// When the certificate expires that counts now, since 1970.
+    pub(crate) fn expires(&self) -> Option<Duration> {
+        self.state.lock().certificates.expires
     }
 
     /// Reads the files again if they changed. What is wrong with them is said once.

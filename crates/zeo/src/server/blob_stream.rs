@@ -5,6 +5,7 @@ use std::sync::Arc;
 use storage::{Oid, StorageError, Tid};
 use vfs::{Disk, File, OpenMode, RealDisk};
 
+use super::calls::Part;
 use super::outbox::ReplyTo;
 use super::served::Served;
 use crate::message::{write_error, write_one_way};
@@ -55,6 +56,7 @@ impl BlobStream {
                         let (class, data) = (refusal.class(), refusal.data());
                         write_error(self.to.encoding, id, class, data, out);
                     }
+                    self.to.watch.refuse(0);
                     return Ok(false);
                 }
             }
@@ -70,12 +72,15 @@ impl BlobStream {
                 reason: error.to_string(),
             })?;
             open.offset += length as u64;
+            let sent = open.offset;
             if length > 0 {
                 self.push("receiveBlobChunk", Some(&buffer[..length]), out);
             }
             if length < CHUNK_BYTES {
                 self.push("receiveBlobStop", None, out);
+                let bytes = usize::try_from(sent).unwrap_or(usize::MAX);
                 self.to.write(Value::None, out);
+                self.to.watch.end(Part::Storage, bytes);
                 return Ok(false);
             }
         }

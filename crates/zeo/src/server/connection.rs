@@ -7,6 +7,8 @@ use std::sync::atomic::Ordering;
 use storage::TransactionMeta;
 
 use super::blob_stream::BlobStream;
+use super::caller::Caller;
+use super::calls::{Method, Watch};
 use super::desk::{Aborted, Vote};
 use super::facts::UndoQuery;
 use super::finish::Finish;
@@ -41,8 +43,7 @@ pub struct Connection {
 struct Peer {
     hub: Arc<Hub>,
     id: u64,
-    address: String,
-    label: Option<String>,
+    caller: Arc<Caller>,
     rights: Rights,
     /// Whether the log tells already that it tries what it may not.
     is_noted: bool,
@@ -72,22 +73,16 @@ const HANDSHAKE_BYTES_MAX: usize = 64;
 const STRANGER_BYTES_MAX: usize = 64 << 10;
 
 impl Connection {
-    pub(super) fn new(
-        hub: Arc<Hub>,
-        id: u64,
-        address: String,
-        rights: Rights,
-        outbox: Arc<Outbox>,
-    ) -> Self {
+    pub(super) fn new(hub: Arc<Hub>, caller: Arc<Caller>, rights: Rights) -> Self {
+        let outbox = Arc::clone(&caller.outbox);
         let announcement = hub.options().encoding.announcement();
         outbox.append(|out| write_frame(out, |out| out.extend_from_slice(announcement)));
         Self {
             frames: FrameReader::new(HANDSHAKE_BYTES_MAX),
             peer: Peer {
                 hub,
-                id,
-                address,
-                label: None,
+                id: caller.id,
+                caller,
                 rights,
                 is_noted: false,
                 outbox,
@@ -100,6 +95,7 @@ impl Connection {
 
     /// Takes bytes from the client.
     pub fn receive(&mut self, bytes: &[u8]) {
+        self.peer.caller.count_received(bytes.len());
         self.frames.push(bytes);
     }
 
@@ -169,6 +165,7 @@ impl Connection {
             calls,
             encoding: *encoding,
             outbox: self.peer.outbox.clone(),
+            watch: Watch::begin(self.peer.caller.clone(), Method::LOAD, 0),
         };
         Some(Job::loads(served.clone(), loads))
     }
@@ -192,6 +189,11 @@ impl Connection {
         }
     }
 
+    /// Counts bytes that were sent to the client.
+    pub fn sent(&self, bytes: usize) {
+        self.peer.caller.count_sent(bytes);
+    }
+
     /// The client's name for log lines.
     pub fn label(&self) -> String {
         self.peer.label()
@@ -209,15 +211,13 @@ impl Drop for Connection {
         if let Some(job) = self.disconnect() {
             job.run();
         }
+        self.peer.hub.leave(&self.peer.caller);
     }
 }
 
 impl Peer {
     fn label(&self) -> String {
-        match &self.label {
-            Some(label) => format!("{label} {}", self.address),
-            None => self.address.clone(),
-        }
+        self.caller.name()
     }
 
     fn handle(&mut self, frame: &[u8]) -> Result<Option<Job>, ProtocolError> {
@@ -231,13 +231,16 @@ impl Peer {
                 Ok(None)
             }
             Phase::Handshake => {
-                self.phase = Phase::Stranger(Encoding::from_handshake(frame)?);
+                let encoding = Encoding::from_handshake(frame)?;
+                self.hub.count_encoding(encoding);
+                self.caller.set_encoding(encoding);
+                self.phase = Phase::Stranger(encoding);
                 Ok(None)
             }
             Phase::Stranger(encoding) | Phase::Registered { encoding, .. } => {
                 let encoding = *encoding;
                 let message = Message::decode(encoding, frame)?;
-                self.call(encoding, message)
+                self.call(encoding, message, frame.len())
             }
         }
     }
@@ -246,6 +249,7 @@ impl Peer {
         &mut self,
         encoding: Encoding,
         message: Message<'_>,
+        bytes: usize,
     ) -> Result<Option<Job>, ProtocolError> {
         if message.is_heartbeat() {
             return Ok(None);
@@ -255,6 +259,7 @@ impl Peer {
             encoding,
             id: (!message.flag).then(|| message.id.into_owned()),
             method: message.name.clone().into_owned(),
+            watch: Watch::begin(self.caller.clone(), Method::named(&message.name), bytes),
         };
         let request = match Request::decode(&message.name, &message.args) {
             Ok(request) => request,
@@ -323,6 +328,7 @@ impl Peer {
             Request::GetInvalidations(tid) => {
                 let desk = served.desk();
                 if let Some(oids) = desk.queue.changed_since(tid) {
+                    count(&served.counters.verified_from_queue);
                     let newest = Value::id(served.head().to_bytes());
                     to.reply(Value::Tuple(vec![newest, oid_list(&oids)]));
                     return Ok(None);
@@ -374,7 +380,7 @@ impl Peer {
             Request::LastTransaction => to.reply(Value::id(served.head().to_bytes())),
             Request::ServerStatus => to.reply(self.hub.status(served)),
             Request::SetClientLabel(label) => {
-                self.label = Some(label.chars().take(LABEL_CHARS_MAX).collect());
+                self.caller.set_label(&label);
                 to.reply(Value::None);
             }
             Request::NotOffered { method } => return Err(Refusal::not_offered(method)),
@@ -479,6 +485,7 @@ impl Peer {
             };
         }
         count(&served.counters.active_transactions);
+        self.caller.set_transaction(&meta.user, &meta.description);
         let (log, failed) = match copied {
             None => (Log::new(meta), None),
             Some(Copied {
@@ -647,7 +654,10 @@ impl Peer {
             return None;
         };
         served.unregister(self.id);
-        self.open_transaction();
+        let key = self.open_transaction().map(|open| open.key);
+        if key.is_some_and(|key| !served.turns().is_ending(key)) {
+            count(&served.counters.aborts);
+        }
         self.give_up(&served, None)
     }
 
@@ -685,6 +695,3 @@ impl Peer {
         }
     }
 }
-
-/// How much of a client's label goes into the log.
-const LABEL_CHARS_MAX: usize = 100;

@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use storage::Voted;
+use storage::{Histogram, Spans, Voted};
 
+use super::calls::Part;
 use super::claims::{Claim, Claims};
 use super::outbox::{Outbox, ReplyTo};
 use super::transaction::{Ended, Log, TransactionKey};
@@ -30,11 +31,16 @@ pub(super) struct Vote {
 pub(super) struct Turns {
     claims: Claims,
     turns: BTreeMap<TransactionKey, Turn>,
+    clock: Option<fn() -> Instant>,
+    held: Histogram,
+    lock_waits: Histogram,
 }
 
 struct Turn {
     stage: Stage,
     client: Client,
+    /// When it was granted.
+    granted: Option<Instant>,
     /// When a look at the clock first found it having what it claims.
     seen: Option<Instant>,
     /// It was told to go.
@@ -67,7 +73,7 @@ pub(super) enum Aborted {
     /// No turn involved.
     Nothing,
     /// The vote was waiting; it is owed an answer.
-    Waiting(Vote, Granted),
+    Waiting(Box<Vote>, Granted),
     /// The vote is running and will be given up as soon as it is done.
     Voting,
     /// The transaction has to be released in the storage.
@@ -86,6 +92,29 @@ impl Granted {
 }
 
 impl Turns {
+    /// With a clock, to see how long turns last.
+    pub(super) fn with_clock(clock: Option<fn() -> Instant>) -> Self {
+        Self {
+            clock,
+            ..Self::default()
+        }
+    }
+
+    /// How long turns lasted.
+    pub(super) fn held(&self) -> Spans {
+        self.held.spans()
+    }
+
+    /// How long votes waited for their turns.
+    pub(super) fn lock_waits(&self) -> Spans {
+        self.lock_waits.spans()
+    }
+
+    /// Since when the oldest turn lasts.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.turns.values().filter_map(|turn| turn.granted).min()
+    }
+
     /// Asks for a turn: the vote comes back if it may run now, else it waits, and its connection is
     /// woken when it may.
     pub(super) fn request(&mut self, vote: Vote, claim: Claim) -> Option<Vote> {
@@ -94,7 +123,10 @@ impl Turns {
             name: vote.client.clone(),
             outbox: vote.to.outbox.clone(),
         };
+        let mut since = None;
         let (stage, granted) = if self.claims.claim(key, claim) {
+            since = self.clock.map(|clock| clock());
+            self.lock_waits.record(Duration::ZERO);
             (Stage::Voting { abandoned: false }, Some(vote))
         } else {
             (Stage::Waiting(vote), None)
@@ -104,6 +136,7 @@ impl Turns {
             Turn {
                 stage,
                 client,
+                granted: since,
                 seen: None,
                 is_overdue: false,
             },
@@ -127,6 +160,12 @@ impl Turns {
     pub(super) fn is_under_way(&self, key: TransactionKey) -> bool {
         let turn = self.turns.get(&key);
         turn.is_some_and(|turn| !matches!(turn.stage, Stage::Waiting(_)))
+    }
+
+    /// Whether the storage is finishing the transaction.
+    pub(super) fn is_ending(&self, key: TransactionKey) -> bool {
+        let turn = self.turns.get(&key);
+        turn.is_some_and(|turn| matches!(turn.stage, Stage::Ending))
     }
 
     /// Whether this transaction has its turn, and whether it waits for it.
@@ -179,7 +218,7 @@ impl Turns {
         match std::mem::replace(&mut turn.stage, Stage::Ending) {
             Stage::Waiting(vote) | Stage::Granted(vote) => {
                 let granted = self.release(key);
-                Aborted::Waiting(vote, granted)
+                Aborted::Waiting(Box::new(vote), granted)
             }
             Stage::Voting { .. } => {
                 turn.stage = Stage::Voting { abandoned: true };
@@ -194,13 +233,22 @@ impl Turns {
     pub(super) fn release(&mut self, key: TransactionKey) -> Granted {
         let ended = self.turns.remove(&key);
         debug_assert!(ended.is_some(), "a turn ends once");
+        let now = self.clock.map(|clock| clock());
+        let since = ended.and_then(|turn| turn.granted);
+        if let Some((since, now)) = since.zip(now) {
+            self.held.record(now.saturating_duration_since(since));
+        }
         let mut granted = Vec::new();
         for key in self.claims.release(key) {
             let turn = self.turns.get_mut(&key);
             let turn = turn.expect("who waits for a claim is here");
+            turn.granted = now;
             // The stage in between is never seen.
             turn.stage = match std::mem::replace(&mut turn.stage, Stage::Ending) {
-                Stage::Waiting(vote) => Stage::Granted(vote),
+                Stage::Waiting(mut vote) => {
+                    self.lock_waits.record(vote.to.watch.mark(Part::Lock));
+                    Stage::Granted(vote)
+                }
                 other => other,
             };
             granted.push(turn.client.outbox.clone());

@@ -1,15 +1,19 @@
 //! The hub: the storages of a server and the connections to them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use storage::{Storage, StorageError, Tid};
 
+use super::caller::{Caller, Traffic};
 use super::connection::Connection;
 use super::outbox::{Notice, Outbox};
 use super::rights::Rights;
-use super::served::Served;
+use super::served::{Served, count};
+use super::slow::SlowLog;
 use super::status::{status, write_json};
 use super::transaction::TransactionKey;
 use crate::{Encoding, FRAME_BYTES_MAX, ProtocolError, Value};
@@ -41,6 +45,10 @@ pub struct HubOptions {
     pub transaction_timeout: Option<Duration>,
     /// When the server started, since 1970: shown in its status.
     pub started: Duration,
+    /// Tells how long things take; without it they take no time.
+    pub clock: Option<fn() -> Instant>,
+    /// Calls that take that long are told of in the log, with what they waited for.
+    pub slow_request: Option<Duration>,
 }
 
 impl Default for HubOptions {
@@ -56,6 +64,8 @@ impl Default for HubOptions {
             blob_bytes_max: 1 << 40,
             transaction_timeout: Some(TRANSACTION_TIMEOUT),
             started: Duration::ZERO,
+            clock: None,
+            slow_request: None,
         }
     }
 }
@@ -79,7 +89,19 @@ pub struct Hub {
     storages: Vec<Arc<Served>>,
     options: HubOptions,
     next_connection: AtomicU64,
+    callers: Mutex<Callers>,
+    by_encoding: [AtomicU64; 2],
+    slow: Arc<SlowLog>,
+    /// When it was made.
+    epoch: Option<Instant>,
     next_transaction: AtomicU64,
+}
+
+/// Those who are connected, and what went over the connections that have ended.
+#[derive(Default)]
+struct Callers {
+    here: BTreeMap<u64, Arc<Caller>>,
+    gone: Traffic,
 }
 
 impl Hub {
@@ -92,12 +114,16 @@ impl Hub {
         options: HubOptions,
     ) -> Result<Arc<Self>, StorageError> {
         let storages = storages.into_iter().map(|(name, storage)| {
-            Served::new(name, storage, options.invalidations_max).map(Arc::new)
+            Served::new(name, storage, options.invalidations_max, options.clock).map(Arc::new)
         });
         Ok(Arc::new(Self {
             storages: storages.collect::<Result<_, _>>()?,
+            epoch: options.clock.map(|clock| clock()),
+            slow: Arc::new(SlowLog::new(options.slow_request)),
             options,
             next_connection: AtomicU64::new(1),
+            callers: Mutex::default(),
+            by_encoding: Default::default(),
             next_transaction: AtomicU64::new(1),
         }))
     }
@@ -140,7 +166,43 @@ impl Hub {
     ) -> Connection {
         let id = self.next_connection.fetch_add(1, Ordering::Relaxed);
         let outbox = Arc::new(Outbox::new(self.options.output_bytes_max, Box::new(wake)));
-        Connection::new(self.clone(), id, peer, rights, outbox)
+        let (clock, slow) = (self.options.clock, Arc::clone(&self.slow));
+        let caller = Arc::new(Caller::new(id, peer, outbox, clock, slow));
+        self.callers.lock().here.insert(id, Arc::clone(&caller));
+        Connection::new(self.clone(), caller, rights)
+    }
+
+    /// A connection has ended.
+    pub(super) fn leave(&self, caller: &Caller) {
+        let mut callers = self.callers.lock();
+        if callers.here.remove(&caller.id).is_some() {
+            let Traffic { received, sent } = caller.traffic();
+            callers.gone.received += received;
+            callers.gone.sent += sent;
+        }
+    }
+
+    /// Those who are connected, and what went over all connections that there were.
+    pub(super) fn callers(&self) -> (Vec<Arc<Caller>>, Traffic) {
+        let callers = self.callers.lock();
+        let mut all = callers.gone;
+        for caller in callers.here.values() {
+            let Traffic { received, sent } = caller.traffic();
+            all.received += received;
+            all.sent += sent;
+        }
+        (callers.here.values().cloned().collect(), all)
+    }
+
+    pub(super) fn count_encoding(&self, encoding: Encoding) {
+        count(&self.by_encoding[encoding as usize]);
+    }
+
+    pub(super) fn connection_counts(&self) -> [(Encoding, u64); 2] {
+        [Encoding::Pickle, Encoding::Msgpack].map(|encoding| {
+            let counter = &self.by_encoding[encoding as usize];
+            (encoding, counter.load(Ordering::Relaxed))
+        })
     }
 
     /// Gives up the clients whose turn to commit takes too long: their connections fail, and end
@@ -154,6 +216,7 @@ impl Hub {
         for served in &self.storages {
             let overdue = served.turns().overdue(allowed, now);
             for client in overdue {
+                count(&served.counters.timeouts);
                 let error = ProtocolError::TransactionTimeout {
                     seconds: allowed.as_secs(),
                 };
@@ -186,6 +249,10 @@ impl Hub {
         }
     }
 
+    pub(super) fn storages(&self) -> &[Arc<Served>] {
+        &self.storages
+    }
+
     pub(super) fn storage(&self, name: &str) -> Option<&Arc<Served>> {
         self.storages.iter().find(|served| served.name == name)
     }
@@ -195,7 +262,7 @@ impl Hub {
     }
 
     pub(super) fn status(&self, served: &Served) -> Value<'static> {
-        status(served, &self.options)
+        status(served, &self.options, self.epoch)
     }
 
     /// The answer to `ruok`.

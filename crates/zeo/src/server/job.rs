@@ -3,10 +3,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use storage::{CommitError, Oid, Revision, Storage, StorageError, Tid, Voted, Work};
 
 use super::blob_file::BlobFile;
+use super::calls::Part;
 use super::desk::Vote;
 use super::facts::{UndoQuery, describe_revision, next_record, seconds};
 use super::iterators::{Iterators, Step};
@@ -183,8 +185,22 @@ impl Job {
         }
     }
 
+    /// Notes how long it has waited for others and for a thread.
+    fn note_wait(&mut self) {
+        // A vote that was thought to be quick has waited for none.
+        let may_wait = matches!(self.kind, Kind::Vote(_)) || self.is_blocking();
+        let (Kind::Read(_, to) | Kind::Vote(Vote { to, .. })) = &mut self.kind else {
+            return;
+        };
+        if may_wait {
+            let queued = to.watch.mark(Part::Queue);
+            self.served.queue_waits.record(queued);
+        }
+    }
+
     /// Does the work in the storage.
-    pub fn perform(self) -> Done {
+    pub fn perform(mut self) -> Done {
+        self.note_wait();
         let served = self.served;
         let outcome = match self.kind {
             Kind::Loads(loads) => Outcome::ManyLoaded(loads.perform(&served)),
@@ -290,15 +306,20 @@ pub(super) fn deliver_load(
         }
     };
     let is_unchanged = || revision.next.is_some() || served.head() == head;
-    let write = |out: &mut Vec<u8>| write_revision(&revision, &to, out);
+    let mut bytes = 0;
+    let write = |out: &mut Vec<u8>| bytes = write_revision(&revision, &to, out);
     if to.outbox.append_if(is_unchanged, write) {
+        to.watch.end(Part::Storage, bytes);
         return None;
     }
     let desk = served.desk();
     match desk.queue.next_change(oid, revision.tid, head) {
         Ok(next) => {
             revision.next = next;
-            to.outbox.append(|out| write_revision(&revision, &to, out));
+            to.outbox
+                .append(|out| bytes = write_revision(&revision, &to, out));
+            drop(desk);
+            to.watch.end(Part::Storage, bytes);
             None
         }
         Err(_) => {
@@ -308,7 +329,7 @@ pub(super) fn deliver_load(
     }
 }
 
-fn write_revision(revision: &Revision, to: &ReplyTo, out: &mut Vec<u8>) {
+fn write_revision(revision: &Revision, to: &ReplyTo, out: &mut Vec<u8>) -> usize {
     let start = revision.tid.to_bytes();
     let next = revision.next.map(Tid::to_bytes);
     let value = Value::Tuple(vec![
@@ -316,7 +337,7 @@ fn write_revision(revision: &Revision, to: &ReplyTo, out: &mut Vec<u8>) {
         Value::bytes(&start),
         next.as_ref().map_or(Value::None, |next| Value::bytes(next)),
     ]);
-    to.write(value, out);
+    to.write(value, out)
 }
 
 fn deliver_vote(
@@ -333,6 +354,13 @@ fn deliver_vote(
     } = vote;
     match result {
         Ok(voted) => {
+            if !log.undoes() {
+                let merged = voted.resolved().len() as u64;
+                served
+                    .counters
+                    .resolved
+                    .fetch_add(merged, Ordering::Relaxed);
+            }
             let resolved = oid_list(voted.resolved());
             let kept = served.turns().voted(key, voted, log);
             if let Err(voted) = kept {
@@ -472,8 +500,10 @@ fn changed_since(served: &Served, tid: Tid, max: usize) -> Result<Value<'static>
     let head = served.head();
     let found = served.storage.changes_since(tid, max)?;
     let Some(changes) = found else {
+        count(&served.counters.not_verified);
         return Ok(Value::None);
     };
+    count(&served.counters.verified_from_storage);
     let published = changes.iter().filter(|changes| changes.tid <= head);
     let mut oids: Vec<_> = published
         .flat_map(|changes| &changes.oids)

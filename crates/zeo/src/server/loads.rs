@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use storage::{Revision, StorageError, Tid};
 
+use super::calls::Watch;
 use super::job::{Job, deliver_load};
 use super::outbox::{Outbox, ReplyTo};
 use super::served::Served;
@@ -16,6 +17,7 @@ pub(super) struct Loads {
     pub(super) calls: VecDeque<LoadCall>,
     pub(super) encoding: Encoding,
     pub(super) outbox: Arc<Outbox>,
+    pub(super) watch: Watch,
 }
 
 /// What was found for the first of them.
@@ -70,6 +72,7 @@ impl Loaded {
                 encoding: self.rest.encoding,
                 id: Some(Value::Int(call.id.into())),
                 method: "loadBefore".to_owned(),
+                watch: self.rest.watch.clone(),
             };
             let (oid, before) = (call.oid, call.before);
             let again = deliver_load(served.clone(), oid, before, self.head, result, to);
@@ -88,14 +91,19 @@ impl Loaded {
             return; // Nobody is to be woken for nothing.
         }
         let (found, head, encoding) = (&mut self.found, self.head, self.rest.encoding);
+        let (mut count, mut bytes) = (0, 0);
         self.rest.outbox.append(|out| {
+            let before = out.len();
             while let Some((call, Ok(Some(revision)))) = found.front() {
                 if revision.next.is_none() && served.head() != head {
                     break;
                 }
                 call.write_answer(encoding, revision, out);
                 found.pop_front();
+                count += 1;
             }
+            bytes = out.len() - before;
         });
+        self.rest.watch.end_many(count, bytes);
     }
 }

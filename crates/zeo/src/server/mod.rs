@@ -6,10 +6,13 @@
 
 mod blob_file;
 mod blob_stream;
+mod caller;
+mod calls;
 mod claims;
 mod connection;
 mod desk;
 mod facts;
+mod figures;
 mod finish;
 mod hub;
 mod iterators;
@@ -19,11 +22,15 @@ mod outbox;
 mod pack;
 mod rights;
 mod served;
+mod slow;
 mod status;
 mod transaction;
 
 pub use blob_stream::BlobStream;
+pub use caller::{ClientFigures, Traffic};
+pub use calls::MethodFigures;
 pub use connection::Connection;
+pub use figures::{HubFigures, PackFigures, StorageFigures, Verifications};
 pub use hub::{Hub, HubOptions};
 pub use job::{Done, Job};
 pub use outbox::{Notice, Outbox};

@@ -6,6 +6,7 @@ use std::mem;
 use parking_lot::Mutex;
 
 use super::blob_stream::BlobStream;
+use super::calls::{Part, Watch};
 use crate::message::{write_error, write_reply};
 use crate::{Encoding, ProtocolError, Refusal, Value};
 
@@ -194,6 +195,7 @@ pub(super) struct ReplyTo {
     pub(super) id: Option<Value<'static>>,
     /// For messages.
     pub(super) method: String,
+    pub(super) watch: Watch,
 }
 
 impl ReplyTo {
@@ -205,16 +207,21 @@ impl ReplyTo {
     }
 
     pub(super) fn reply(&self, value: Value<'_>) {
+        let mut bytes = 0;
         if self.id.is_some() {
-            self.outbox.append(|out| self.write(value, out));
+            self.outbox.append(|out| bytes = self.write(value, out));
         }
+        self.watch.end(Part::Storage, bytes);
     }
 
-    /// Writes the reply where the caller holds the outbox.
-    pub(super) fn write(&self, value: Value<'_>, out: &mut Vec<u8>) {
+    /// Writes the reply where the caller holds the outbox, who ends the [`watch`](Self::watch). How
+    /// long it is.
+    pub(super) fn write(&self, value: Value<'_>, out: &mut Vec<u8>) -> usize {
+        let before = out.len();
         if let Some(id) = &self.id {
             write_reply(self.encoding, id, value, out);
         }
+        out.len() - before
     }
 
     /// An error reply; a one-way call that fails costs the connection, as nothing else would tell
@@ -228,14 +235,18 @@ impl ReplyTo {
                 "a call was refused"
             );
         }
+        let mut bytes = 0;
         match &self.id {
             Some(id) => self.outbox.append(|out| {
+                let before = out.len();
                 write_error(self.encoding, id, refusal.class(), refusal.data(), out);
+                bytes = out.len() - before;
             }),
             None => self.outbox.fail(ProtocolError::OneWay {
                 name: self.method.clone(),
                 reason: format!("{}: {:?}", refusal.class(), refusal.data()),
             }),
         }
+        self.watch.refuse(bytes);
     }
 }

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use parking_lot::{Mutex, MutexGuard};
-use storage::{Changes, Oid, Storage, StorageError, StorageStats, Tid};
+use storage::{Changes, Histogram, Oid, Storage, StorageError, StorageStats, Tid};
 
+use super::calls::{Calls, Part};
 use super::claims::Claim;
 use super::desk::{Aborted, Turns, Vote};
 use super::outbox::{Outbox, ReplyTo};
+use super::pack::Packs;
 use super::transaction::{Ended, TransactionKey};
 use crate::message::write_one_way;
 use crate::queue::InvalidationQueue;
@@ -20,6 +23,11 @@ pub(super) struct Served {
     pub(super) name: String,
     pub(super) storage: Arc<dyn Storage>,
     pub(super) counters: Counters,
+    pub(super) calls: Calls,
+    /// How long jobs that may take long waited for a thread.
+    pub(super) queue_waits: Histogram,
+    pub(super) packs: Packs,
+    clock: Option<fn() -> Instant>,
     /// The newest transaction whose invalidations are in every outbox. It rises, with the desk
     /// locked, *before* they are put there: whoever sees it unchanged while holding an outbox
     /// knows that no newer invalidation is in that outbox.
@@ -48,7 +56,7 @@ struct Member {
     encoding: Encoding,
 }
 
-/// Counts for `server_status`.
+/// Counts for `server_status` and for those who watch.
 #[derive(Default)]
 pub(super) struct Counters {
     pub(super) loads: AtomicU64,
@@ -57,6 +65,14 @@ pub(super) struct Counters {
     pub(super) aborts: AtomicU64,
     pub(super) conflicts: AtomicU64,
     pub(super) active_transactions: AtomicU64,
+    pub(super) timeouts: AtomicU64,
+    /// Objects whose conflicts were merged.
+    pub(super) resolved: AtomicU64,
+    pub(super) invalidations: AtomicU64,
+    pub(super) invalidated: AtomicU64,
+    pub(super) verified_from_queue: AtomicU64,
+    pub(super) verified_from_storage: AtomicU64,
+    pub(super) not_verified: AtomicU64,
 }
 
 /// How many transactions of before its start a server looks at: clients cannot be served before. Whoever
@@ -73,12 +89,17 @@ impl Served {
         name: String,
         storage: Arc<dyn Storage>,
         transactions_max: usize,
+        clock: Option<fn() -> Instant>,
     ) -> Result<Self, StorageError> {
         let recent = storage.recent_changes(transactions_max.min(FIRST_TRANSACTIONS))?;
         let head = storage.last_tid();
         Ok(Self {
             name,
             counters: Counters::default(),
+            calls: Calls::default(),
+            queue_waits: Histogram::default(),
+            packs: Packs::default(),
+            clock,
             head: AtomicU64::new(head.number()),
             desk: Mutex::new(Desk {
                 queue: InvalidationQueue::new(recent, head, transactions_max),
@@ -86,11 +107,15 @@ impl Served {
                 unsettled: 0,
                 news: Vec::new(),
             }),
-            turns: Mutex::default(),
+            turns: Mutex::new(Turns::with_clock(clock)),
             votes_side_by_side: storage.votes_side_by_side(),
             storage,
             stop_packs: Arc::default(),
         })
+    }
+
+    pub(super) fn now(&self) -> Option<Instant> {
+        self.clock.map(|clock| clock())
     }
 
     pub(super) fn head(&self) -> Tid {
@@ -192,6 +217,7 @@ impl Served {
         desk.unsettled += 1;
         self.head.store(tid.number(), Ordering::SeqCst);
         let mut frames = InvalidationFrames::new(tid, &oids);
+        let mut others = 0;
         for (id, member) in &desk.members {
             if *id != committer {
                 let frame = frames.of(member.encoding);
@@ -199,17 +225,25 @@ impl Served {
                 if outbox.append_quietly(|out| out.extend_from_slice(frame)) {
                     desk.news.push(outbox.clone());
                 }
+                others += 1;
             }
         }
+        let counters = &self.counters;
+        counters.invalidations.fetch_add(others, Ordering::Relaxed);
+        let objects = oids.len() as u64;
+        counters.invalidated.fetch_add(objects, Ordering::Relaxed);
         desk.queue.push(Changes { tid, oids });
         count(&self.counters.commits);
         self.end(ended);
+        let mut bytes = 0;
         to.outbox.append_quietly(|out| {
             write_one_way(to.encoding, "info", Value::Tuple(vec![info]), out);
-            to.write(Value::id(tid.to_bytes()), out);
+            bytes = to.write(Value::id(tid.to_bytes()), out);
         });
         // In any case: the end of its turn is what a connection may wait for that is told to stop.
         desk.news.push(to.outbox.clone());
+        drop(guard);
+        to.watch.end(Part::Sync, bytes);
     }
 
     /// A published transaction is settled. With the last of them everybody is woken who has news.
@@ -330,7 +364,10 @@ mod tests {
 
     use storage::MemoryStorage;
 
+    use super::super::caller::Caller;
+    use super::super::calls::{Method, Watch};
     use super::super::outbox::Notice;
+    use super::super::slow::SlowLog;
     use super::*;
 
     /// Somebody who asks for something, and how often it is woken.
@@ -341,11 +378,16 @@ mod tests {
             let is_now = usize::from(notice == Notice::Now);
             woken.fetch_add(is_now, Ordering::Relaxed);
         });
+        let outbox = Arc::new(Outbox::new(1 << 20, wake));
+        let slow = Arc::new(SlowLog::new(None));
+        let caller = Caller::new(1, "test".to_owned(), outbox.clone(), None, slow);
+        let method = "tpc_finish";
         let to = ReplyTo {
-            outbox: Arc::new(Outbox::new(1 << 20, wake)),
+            outbox,
             encoding: Encoding::Msgpack,
             id: Some(Value::Int(1)),
-            method: "tpc_finish".to_owned(),
+            method: method.to_owned(),
+            watch: Watch::begin(Arc::new(caller), Method::named(method), 0),
         };
         (to, wakes)
     }
@@ -353,7 +395,7 @@ mod tests {
     #[test]
     fn who_hears_of_several_transactions_is_woken_once() {
         let storage = Arc::new(MemoryStorage::new());
-        let served = Served::new("1".to_owned(), storage, 10).unwrap();
+        let served = Served::new("1".to_owned(), storage, 10, None).unwrap();
         let clients = [1, 2, 3].map(|connection| {
             let (to, wakes) = client();
             served.register(connection, &to);

@@ -2,18 +2,30 @@
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::hub::HubOptions;
 use super::served::{Served, number};
 use crate::Value;
 
-/// The dict of `server_status`.
-pub(super) fn status(served: &Served, options: &HubOptions) -> Value<'static> {
+/// The dict of `server_status`, of a hub that was made at `epoch`.
+pub(super) fn status(
+    served: &Served,
+    options: &HubOptions,
+    epoch: Option<Instant>,
+) -> Value<'static> {
     let counters = &served.counters;
     let counted = |counter: &AtomicU64| number(counter.load(Ordering::Relaxed));
     let length = |count: usize| number(count.try_into().unwrap_or(u64::MAX));
-    let waiting = served.turns().waiting();
+    let (waiting, oldest) = {
+        let turns = served.turns();
+        (turns.waiting(), turns.oldest())
+    };
+    // Where several have their turns at once, that of the one who has had it longest.
+    let lock_time = oldest.zip(epoch).map_or(Value::None, |(oldest, epoch)| {
+        let since = options.started + oldest.saturating_duration_since(epoch);
+        Value::Float(since.as_secs_f64())
+    });
     let timeout = match options.transaction_timeout {
         Some(_) => Value::Bool(true),
         None => Value::text("stub"),
@@ -26,10 +38,10 @@ pub(super) fn status(served: &Served, options: &HubOptions) -> Value<'static> {
         ("commits", counted(&counters.commits)),
         ("aborts", counted(&counters.aborts)),
         ("conflicts", counted(&counters.conflicts)),
-        ("conflicts_resolved", Value::Int(0)),
+        ("conflicts_resolved", counted(&counters.resolved)),
         ("active_txns", counted(&counters.active_transactions)),
         ("waiting", length(waiting)),
-        ("lock_time", Value::None),
+        ("lock_time", lock_time),
         ("start", Value::Text(ctime(options.started).into())),
         ("last-transaction", Value::Text(last.into())),
         ("timeout-thread-is-alive", timeout),

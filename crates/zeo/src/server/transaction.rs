@@ -185,6 +185,12 @@ impl Log {
         self.checks.push((oid, base));
     }
 
+    /// Whether it takes back what others did.
+    pub(super) fn undoes(&self) -> bool {
+        let is_undo = |change: &Change| matches!(change, Change::Undo(_));
+        self.changes.iter().any(is_undo)
+    }
+
     /// Whether it stores blobs, so that to drop it takes a while.
     pub(super) fn has_files(&self) -> bool {
         let has_file =

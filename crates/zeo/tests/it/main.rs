@@ -4,6 +4,7 @@
 
 mod blobs;
 mod commits;
+mod figures;
 mod golden;
 mod loads;
 mod pack;

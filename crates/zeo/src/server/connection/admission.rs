@@ -29,6 +29,7 @@ impl Peer {
                 return Err(Refusal::read_only());
             }
         }
+        self.caller.set_served(&served);
         served.register(self.id, to);
         self.phase = Phase::Registered {
             encoding,
