@@ -32,19 +32,35 @@ pub fn python() -> Result<PathBuf> {
 /// # Errors
 /// When it cannot be installed.
 pub fn uvloop() -> Result<PathBuf> {
-    let directory = paths::workshop().join("uvloop");
-    let environment = python()?;
-    make_once(&directory, UVLOOP, |directory| {
-        eprintln!("conformance: installing {UVLOOP}");
-        let mut pip = pip_install(&environment)?;
-        pip.args(["--no-deps", "--target"]);
-        ran(pip.arg(directory).arg(UVLOOP))
-    })?;
-    Ok(directory)
+    install_apart("uvloop", UVLOOP)
 }
 
 /// What `ZEO[uvloop]` installs besides.
 const UVLOOP: &str = "uvloop==0.22.1";
+
+/// The directory that Python finds the parser of Prometheus' metrics in when it is named in
+/// `PYTHONPATH`.
+///
+/// # Errors
+/// When it cannot be installed.
+pub fn prometheus_client() -> Result<PathBuf> {
+    install_apart("prometheus_client", PROMETHEUS_CLIENT)
+}
+
+const PROMETHEUS_CLIENT: &str = "prometheus_client==0.26.0";
+
+/// Installs a package into a directory of its own, once.
+fn install_apart(name: &str, package: &str) -> Result<PathBuf> {
+    let directory = paths::workshop().join(name);
+    let environment = python()?;
+    make_once(&directory, package, |directory| {
+        eprintln!("conformance: installing {package}");
+        let mut pip = pip_install(&environment)?;
+        pip.args(["--no-deps", "--target"]);
+        ran(pip.arg(directory).arg(package))
+    })?;
+    Ok(directory)
+}
 
 /// A program of `judge/`, ready to be given arguments and streams.
 ///

@@ -21,6 +21,7 @@ mod judges;
 mod killed_zeo;
 mod load;
 mod merging;
+mod metrics;
 mod our_client;
 mod outage;
 mod pack;

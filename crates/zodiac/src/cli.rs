@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::beside_zeo::nagios::ZeoNagios;
 use crate::beside_zeo::pack::Zeopack;
 use crate::beside_zeo::zeoctl::Zeoctl;
-use crate::config::{Config, Count, LogFormat, ServerAddress};
+use crate::config::{Config, Count, LogFormat, OptionalAddress, Seconds, ServerAddress};
 use crate::roles::zeo::certs::Certs;
 
 /// Runs a Zope site as a cluster: a load balancer that users see, publishers that compute pages,
@@ -21,7 +21,7 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-const VERSION: &str = "0.1.0-dev";
+pub(crate) const VERSION: &str = "0.1.0-dev";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Publish(Publish),
     /// Run the load balancer: the one address that users see
     Balance(Balance),
+    /// Watch a running storage server: calls, latencies, commits, clients
+    Top(crate::top::Top),
     /// Print or check the configuration
     Config(ConfigCommand),
     /// Tools for a Data.fs: look into it, check it, change it
@@ -161,6 +163,12 @@ pub(crate) struct Zeo {
     /// The file that holds the server's process id while it runs
     #[arg(long, value_name = "PATH")]
     pub(crate) pid_file: Option<PathBuf>,
+    /// Where Prometheus, supervisors and `zodiac top` ask how the server is
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    pub(crate) metrics: Option<SocketAddr>,
+    /// Log calls that take this many seconds, with what they waited for; 0 for none [default: 1]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds_or_none)]
+    pub(crate) slow_request: Option<Seconds>,
     /// Be the container image plone-zeo: serve DIR/filestorage/Data.fs as ZEO_PORT,
     /// ZEO_READ_ONLY, ZEO_INVALIDATION_QUEUE_SIZE and ZEO_PACK_KEEP_OLD say
     #[arg(
@@ -190,6 +198,10 @@ impl Zeo {
         set(&mut config.zeo.data, self.data.clone());
         set(&mut config.zeo.listen, self.listen);
         config.zeo.read_only |= self.read_only;
+        if self.metrics.is_some() {
+            config.zeo.metrics = OptionalAddress(self.metrics);
+        }
+        set(&mut config.zeo.slow_request, self.slow_request);
         Ok(config)
     }
 
@@ -273,8 +285,16 @@ pub(crate) struct ConfigCommand {
     pub(crate) check: Option<PathBuf>,
 }
 
+/// A time, or none at all.
+fn seconds_or_none(text: &str) -> Result<Seconds, String> {
+    let seconds = text.parse().ok();
+    let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    time.map(Seconds)
+        .ok_or_else(|| "a number of seconds is needed".to_owned())
+}
+
 /// A time longer than none.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     text.parse()
         .ok()
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())

@@ -68,6 +68,8 @@ pub(crate) struct Zeo {
     pub(crate) pending_bytes_max: usize,
     pub(crate) transaction_bytes_max: usize,
     pub(crate) blob_bytes_max: u64,
+    pub(crate) metrics: OptionalAddress,
+    pub(crate) slow_request: Seconds,
     pub(crate) tls_certificate: PathBuf,
     pub(crate) tls_key: PathBuf,
     pub(crate) tls_password_file: PathBuf,
@@ -210,6 +212,8 @@ impl Default for Zeo {
             pending_bytes_max: 256 << 20,
             transaction_bytes_max: 1 << 30,
             blob_bytes_max: 1 << 40,
+            metrics: OptionalAddress(None),
+            slow_request: Seconds::from_millis(1_000),
             tls_certificate: PathBuf::new(),
             tls_key: PathBuf::new(),
             tls_password_file: PathBuf::new(),
@@ -609,6 +613,23 @@ impl<'de> Deserialize<'de> for ServerAddress {
         String::deserialize(deserializer)?
             .parse()
             .map_err(serde::de::Error::custom)
+    }
+}
+
+/// `IP:PORT`, or nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OptionalAddress(pub(crate) Option<SocketAddr>);
+
+impl<'de> Deserialize<'de> for OptionalAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        let wrong = |_| serde::de::Error::custom(format!("{text:?} is no address IP:PORT"));
+        text.parse()
+            .map(|address| Self(Some(address)))
+            .map_err(wrong)
     }
 }
 

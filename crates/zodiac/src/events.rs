@@ -21,6 +21,13 @@ pub(crate) enum Event {
         /// Where: an address, or the path of a socket.
         address: String,
     },
+    /// A storage server tells those who watch how it is.
+    Metrics {
+        /// Its process.
+        pid: u32,
+        /// Where.
+        address: SocketAddr,
+    },
     /// The whole cluster serves.
     Ready {
         /// Where users connect.
@@ -85,6 +92,9 @@ impl std::fmt::Display for Event {
                 address,
             } => {
                 write!(f, "  {:<16} {address:<22} pid {pid}", title(role, *number))
+            }
+            Self::Metrics { pid, address } => {
+                write!(f, "  {:<16} {address:<22} pid {pid}", "metrics")
             }
             Self::Ready { address } => {
                 write!(f, "Ready: http://{address}/ (Ctrl-C stops the cluster)")

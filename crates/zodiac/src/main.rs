@@ -15,6 +15,8 @@ mod roles;
 mod shutdown;
 mod supervise;
 mod tls_arguments;
+mod top;
+mod watching;
 
 use std::process::ExitCode;
 
@@ -59,6 +61,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Zeo(arguments) => return roles::zeo::run(&arguments),
         Command::Publish(arguments) => roles::publish::run(&arguments),
         Command::Balance(arguments) => roles::balance::run(&arguments),
+        Command::Top(arguments) => return top::run(&arguments),
         Command::Config(arguments) => roles::config::run(&arguments),
         Command::Zeopack(arguments) => return Ok(beside_zeo::pack::run(&arguments)?),
         Command::Zeoctl(arguments) => return beside_zeo::zeoctl::run(&arguments),

@@ -23,9 +23,11 @@ use zeo_net::{ListenAddress, Server};
 use crate::cli::{BesideZeo, Zeo};
 use crate::config::Config;
 use crate::event_log::EventLog;
+use crate::events::{Event, Reporter};
 use crate::logging;
 use crate::roles::Misuse;
 use crate::shutdown::Shutdown;
+use crate::watching::{MetricsListener, Watched, WatchedServer};
 
 use pid_file::PidFile;
 use plan::{Listen, Plan};
@@ -76,9 +78,17 @@ async fn serve(arguments: &Zeo, plan: Plan, event_log: Option<Arc<EventLog>>) ->
     let poisoned = Arc::new(Notify::new());
     check_free(&plan.listen)?;
     let pid_file = plan.pid_file.clone().and_then(PidFile::write);
+    let watched = Watched::new();
+    tokio::spawn(Arc::clone(&watched).heart());
+    let metrics = start_metrics(arguments, &plan, &watched)?;
+    // It takes its time, and blocks. Whoever asks meanwhile hears of it.
     let storages = OpenStorages::open(&plan.storages, plan.merges, &poisoned)?;
     // Whoever connects is served: clients turn to another server, or wait, while storages open.
     let server = bind(&plan)?;
+    watched.serves(WatchedServer {
+        monitor: server.monitor(),
+        storages: storages.watched.clone(),
+    });
     for (name, storage) in &storages.served {
         tracing::info!(storage = name, data = storage.name(), "serving");
     }
@@ -95,6 +105,7 @@ async fn serve(arguments: &Zeo, plan: Plan, event_log: Option<Arc<EventLog>>) ->
             _ = hang_up.recv(), if !supervised => End::HungUp,
             () = poisoned.notified() => End::Poisoned,
         });
+        watched.stops();
         match &end {
             Some(End::Ordered(reason)) => tracing::info!("terminated by {reason}"),
             Some(End::HungUp) => tracing::info!("restarted by SIGHUP"),
@@ -103,6 +114,7 @@ async fn serve(arguments: &Zeo, plan: Plan, event_log: Option<Arc<EventLog>>) ->
     };
     server.run(storages.served.clone(), stop).await?;
     let closed = storages.close();
+    drop(metrics);
     drop(pid_file);
     closed?;
     match end {
@@ -111,6 +123,26 @@ async fn serve(arguments: &Zeo, plan: Plan, event_log: Option<Arc<EventLog>>) ->
         Some(End::HungUp) => Ok(ExitCode::FAILURE),
         _ => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// The listener for those who watch, where one is wanted. It is there before the storages are open, and
+/// until they are closed.
+fn start_metrics(
+    arguments: &Zeo,
+    plan: &Plan,
+    watched: &Arc<Watched>,
+) -> Result<Option<MetricsListener>> {
+    let start = |address| MetricsListener::start(address, Arc::clone(watched));
+    let listener = plan.metrics.map(start).transpose()?;
+    if let Some(listener) = &listener {
+        let address = listener.address;
+        tracing::info!(%address, "metrics");
+        Reporter::new(arguments.common.json).report(&Event::Metrics {
+            pid: std::process::id(),
+            address,
+        });
+    }
+    Ok(listener)
 }
 
 /// How long a server that may be there already has for taking a connection.

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 mod blobs;
 mod missing_end;
+mod watching;
 
 /// A running `zodiac` that stops when it is dropped: its standard input ends.
 struct Running {

@@ -25,6 +25,8 @@ pub(super) struct Plan {
     /// Whether conflicts are merged here, where they can be.
     pub(super) merges: bool,
     pub(super) pid_file: Option<PathBuf>,
+    /// Where those ask who watch.
+    pub(super) metrics: Option<SocketAddr>,
     /// The places of an `<eventlog>`; `None` where `[log]` says what is logged.
     pub(super) event_log: Option<EventLogPlan>,
 }
@@ -157,6 +159,7 @@ impl Plan {
             storages: named.collect(),
             merges: !config.zeo.client_conflict_resolution,
             pid_file: Some(config.zeo.pid_file.clone()).filter(|path| !path.as_os_str().is_empty()),
+            metrics: config.zeo.metrics.0,
             event_log: None,
         })
     }
@@ -254,6 +257,7 @@ fn server_options(config: &config::Zeo) -> ServerOptions {
         output_bytes_max: config.pending_bytes_max,
         transaction_bytes_max: config.transaction_bytes_max,
         blob_bytes_max: config.blob_bytes_max,
+        slow_request: Some(config.slow_request.0).filter(|time| !time.is_zero()),
         ..ServerOptions::default()
     }
 }

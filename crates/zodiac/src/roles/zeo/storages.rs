@@ -10,12 +10,12 @@ use tokio::sync::Notify;
 use vfs::RealDisk;
 
 use super::plan::{FilePlan, StoragePlan};
-use crate::merging::LoggedMerger;
+use crate::watching::{ConflictCounts, CountingMerger, WatchedStorage};
 
 /// Storages that are open.
 pub(super) struct OpenStorages {
     pub(super) served: Vec<(String, Arc<dyn Storage>)>,
-    files: Vec<Arc<FileStorage>>,
+    pub(super) watched: Vec<WatchedStorage>,
 }
 
 impl OpenStorages {
@@ -27,26 +27,31 @@ impl OpenStorages {
         merges: bool,
         poisoned: &Arc<Notify>,
     ) -> Result<Self> {
-        let mut opener = Opener {
-            files: Vec::new(),
-            poisoned,
-            resolver: merges.then(|| Arc::new(LoggedMerger) as _),
-        };
-        let served = plans.iter().map(|(name, plan)| {
+        let (mut served, mut watched) = (Vec::new(), Vec::new());
+        for (name, plan) in plans {
+            let conflicts = Arc::<ConflictCounts>::default();
+            let merger = || Arc::new(CountingMerger(Arc::clone(&conflicts))) as _;
+            let mut opener = Opener {
+                files: Vec::new(),
+                poisoned,
+                resolver: merges.then(merger),
+            };
             let storage = opener.open(plan);
             let storage = storage.with_context(|| format!("cannot open storage {name}"))?;
-            Ok((name.clone(), storage))
-        });
-        let served = served.collect::<Result<_>>()?;
-        Ok(Self {
-            served,
-            files: opener.files,
-        })
+            served.push((name.clone(), storage));
+            watched.push(WatchedStorage {
+                name: name.clone(),
+                files: opener.files,
+                conflicts,
+            });
+        }
+        Ok(Self { served, watched })
     }
 
     /// Closes all files, and says what went wrong with the first one that could not be.
     pub(super) fn close(self) -> Result<()> {
-        let outcomes: Vec<_> = self.files.iter().map(|file| file.close()).collect();
+        let files = self.watched.iter().flat_map(|watched| &watched.files);
+        let outcomes: Vec<_> = files.map(|file| file.close()).collect();
         outcomes.into_iter().collect::<Result<(), _>>()?;
         Ok(())
     }
