@@ -57,7 +57,9 @@ pub struct ClientOptions {
 pub struct DiskCache {
     /// The directory, which nobody else uses.
     pub directory: PathBuf,
-    /// How much it holds, about.
+    /// How much it holds, about. Each object in it takes 128 bytes of the memory's
+    /// [`cache_bytes`](ClientOptions::cache_bytes), up to a quarter of these: beyond that, what is on
+    /// disk is not found.
     pub bytes_max: u64,
 }
 

@@ -52,7 +52,8 @@ enum Fitness {
 
 /// The head start of each server before the next.
 const STAGGER: Duration = Duration::from_millis(250);
-/// How long a better server is waited for when one is there that allows no writing.
+/// How long a better server is waited for when one is there that allows no writing; where the one that
+/// is there is behind, as long as an attempt to connect may take.
 const HOLD: Duration = Duration::from_secs(1);
 /// How often it is looked whether anybody still wants a connection.
 const LOOK: Duration = Duration::from_millis(100);
@@ -212,9 +213,11 @@ impl<'a> Course<'a> {
             .as_ref()
             .is_none_or(|best| rank < (best.0, best.1))
         {
-            if fitness == Fitness::ReadOnly {
-                self.hold_until = Some(clock::now() + HOLD);
-            }
+            let hold = match fitness {
+                Fitness::Behind => self.race.options.connect_timeout,
+                Fitness::Fit | Fitness::ReadOnly => HOLD,
+            };
+            self.hold_until = Some(clock::now() + hold);
             self.best = Some((fitness, index, registered));
         }
         None
