@@ -42,6 +42,10 @@ impl<'a> Comparer<'a> {
         left: Value<'a>,
         right: Value<'a>,
     ) -> Result<Ordering, Unmerged> {
+        // Most keys are texts.
+        if let (Some(left), Some(right)) = (left.text_bytes(), right.text_bytes()) {
+            return Ok(left.cmp(right));
+        }
         Ok(match (left.is_none(), right.is_none()) {
             (true, true) => Ordering::Equal,
             (true, false) => Ordering::Less,

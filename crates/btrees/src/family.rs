@@ -98,6 +98,36 @@ impl Class {
         Self { shape, ..self }
     }
 
+    /// The class of a node of a tree of this class, by its name; nothing for all others.
+    ///
+    /// The letters of the family are not taken apart anew: they are looked at as they stand.
+    pub(crate) fn of_node(self, name: &ClassName) -> Option<Self> {
+        let family = name.module().strip_prefix("BTrees.")?;
+        let family = family
+            .strip_prefix('_')
+            .unwrap_or(family)
+            .strip_suffix("BTree")?;
+        let shape = name.name().strip_prefix(family)?;
+        let is_family = match self.key {
+            Datum::Bytes(_) => family == "fs",
+            _ => match family.as_bytes() {
+                [key, value] => {
+                    Datum::of_letter(*key) == Some(self.key)
+                        && Datum::of_letter(*value) == Some(self.value)
+                }
+                _ => false,
+            },
+        };
+        if !is_family {
+            return None;
+        }
+        match (shape, self.has_values()) {
+            ("BTree", true) | ("TreeSet", false) if self.is_tree() => Some(self),
+            ("Bucket", true) | ("Set", false) => Some(self.leaves()),
+            _ => None,
+        }
+    }
+
     /// The sizes that the original's classes have.
     pub(crate) fn sizes(self) -> Sizes {
         let (leaf, internal) = match (self.key, self.value) {

@@ -18,6 +18,7 @@ use zodb::{Connection, Object, Reference};
 use crate::error::TreeError;
 use crate::family::Class;
 use crate::probe::Probe;
+use crate::reference;
 
 /// Deepest tree that is walked: one of the original's sizes with that many levels fits nowhere.
 pub(crate) const DEPTH_MAX: usize = 32;
@@ -69,10 +70,9 @@ impl Node {
     }
 
     pub(crate) fn read(object: Arc<Object>, tree: Class) -> Result<Self, TreeError> {
-        let class = class_of(&object).filter(|class| *class == tree || *class == tree.leaves());
-        let Some(class) = class else {
-            return Err(damaged(&object, "it is of another class than its tree"));
-        };
+        let class = tree.of_node(object.class());
+        let class =
+            class.ok_or_else(|| damaged(&object, "it is of another class than its tree"))?;
         let state = object.state();
         if state.is_none() && class.is_tree() {
             return Ok(Self::Empty);
@@ -186,10 +186,12 @@ impl Inner {
     }
 
     pub(crate) fn child(&self, at: usize) -> Result<Oid, TreeError> {
-        let child = self.parts().nth(at * 2).and_then(Reference::read);
-        let child = child.filter(|child| matches!(child, Reference::Strong { .. }));
-        let child = child.ok_or_else(|| damaged(&self.object, "a child is no object"))?;
-        Ok(child.oid())
+        // Without its class, which the child itself has.
+        let id = self.parts().nth(at * 2).and_then(Value::persistent_id);
+        let child = id.and_then(reference::Reference::read);
+        let child = child.filter(|child| child.database.is_none() && !child.is_weak);
+        let oid = child.and_then(|child| Oid::try_from(child.oid).ok());
+        oid.ok_or_else(|| damaged(&self.object, "a child is no object"))
     }
 
     /// The key before a child; the first has none.

@@ -87,7 +87,15 @@ impl Probe {
 /// Puts an item into another arena.
 pub(crate) fn copy(item: Item, from: &Pickles, to: &mut Pickles) -> Item {
     match item {
-        Item::Object(id) => Item::Object(to.copy_from(from.value(id))),
+        Item::Object(id) => {
+            let value = from.value(id);
+            // The usual ones need no walk through what they hold.
+            Item::Object(match value.kind() {
+                Kind::Int(int) => to.int(int),
+                Kind::Str(text) => to.str(text),
+                _ => to.copy_from(value),
+            })
+        }
         Item::Bytes(id) => Item::Bytes(to.copy_from(from.value(id))),
         other => other,
     }

@@ -170,6 +170,15 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// The text of a `str` as UTF-8, lone surrogates included, without a look at it: enough to
+    /// compare texts, whose order is that of these bytes.
+    pub fn text_bytes(self) -> Option<&'a [u8]> {
+        match self.node() {
+            Node::Str(span) | Node::Surrogates(span) => Some(self.pickles.span(span)),
+            _ => None,
+        }
+    }
+
     /// The bytes of a `bytes` object, or of a Python 2 `str`.
     pub fn as_bytes(self) -> Option<&'a [u8]> {
         match self.node() {

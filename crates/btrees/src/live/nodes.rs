@@ -10,7 +10,7 @@ use super::TreeMut;
 use crate::bucket::{Bucket, Item};
 use crate::error::TreeError;
 use crate::family::Class;
-use crate::node::{DEPTH_MAX, class_of, damaged, search_inner, search_leaf};
+use crate::node::{DEPTH_MAX, damaged, search_inner, search_leaf};
 use crate::probe::Probe;
 use crate::unify;
 
@@ -265,8 +265,7 @@ impl TreeMut<'_> {
         }
         let oid = self.nodes.oid(at).expect("only stored nodes are not live");
         let object = self.connection.load(oid)?;
-        let class = class_of(&object);
-        let class = class.filter(|class| *class == self.class || *class == self.class.leaves());
+        let class = self.class.of_node(object.class());
         let class =
             class.ok_or_else(|| damaged(&object, "it is of another class than its tree"))?;
         let mut arena = object.pickles().clone();
