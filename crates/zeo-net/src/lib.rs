@@ -39,6 +39,6 @@ pub use tls::{
     Holder, KeyPassword, TlsClientOptions, TlsError, TlsServerOptions, TlsStream, is_host_name,
 };
 pub use zeo::{
-    ClientFigures, Encoding, HubFigures, MethodFigures, PackFigures, Rights, StorageFigures, Traffic,
-    Verifications,
+    ClientFigures, Encoding, HubFigures, MethodFigures, PackFigures, Rights, StorageFigures,
+    Traffic, Verifications,
 };
