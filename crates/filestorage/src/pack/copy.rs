@@ -109,6 +109,11 @@ impl<'a> Copier<'a> {
         header: &TransactionHeader,
     ) -> Result<(), PackError> {
         let new_start = self.out.position();
+        let packed_header = TransactionHeader {
+            status: Status::PACKED,
+            length: self.packed_length(reader, start, header)?,
+            ..*header
+        };
         let mut records = Records::of(start, header);
         let mut is_begun = false;
         let mut blobs = BTreeSet::new();
@@ -125,7 +130,7 @@ impl<'a> Copier<'a> {
             }
             if !is_begun {
                 is_begun = true;
-                self.begin(reader, start, header, Status::PACKED)?;
+                self.begin(reader, start, &packed_header)?;
             }
             check::current(self.pack, self.log, at, &record)?;
             self.pack_record(reader, at, &record, new_start)?;
@@ -143,11 +148,39 @@ impl<'a> Copier<'a> {
         }
         let length = self.out.position() - new_start;
         self.out.write(&length.to_be_bytes())?;
-        self.out.overwrite(
-            new_start + TransactionHeader::LENGTH_OFFSET,
-            &length.to_be_bytes(),
-        )?;
+        if length != packed_header.length {
+            self.out.overwrite(
+                new_start + TransactionHeader::LENGTH_OFFSET,
+                &length.to_be_bytes(),
+            )?;
+        }
         Ok(())
+    }
+
+    /// How long the transaction will be, where its header would be on its way to the disk before its
+    /// end is known: a disk is slow to write a few bytes again. Where back pointers make that hard to
+    /// say, or the header will be at hand, this is the length as it was.
+    fn packed_length(
+        &self,
+        reader: &mut Reader<'_>,
+        start: Offset,
+        header: &TransactionHeader,
+    ) -> Result<u64, PackError> {
+        if header.length < self.out.room() || header.status == Status::UNDONE {
+            return Ok(header.length);
+        }
+        let mut length = header.records_start();
+        let mut records = Records::of(start, header);
+        while let Some((at, record)) = reader.next(&mut records)? {
+            if !self.keeps(record.oid, at)? {
+                continue;
+            }
+            if record.data_length == 0 {
+                return Ok(header.length);
+            }
+            length += record.record_length();
+        }
+        Ok(length)
     }
 
     /// Whether the record is to be copied.
@@ -175,10 +208,8 @@ impl<'a> Copier<'a> {
         reader: &mut Reader<'_>,
         start: Offset,
         header: &TransactionHeader,
-        status: Status,
     ) -> Result<(), PackError> {
-        let new_header = TransactionHeader { status, ..*header };
-        self.out.write(&new_header.encode())?;
+        self.out.write(&header.encode())?;
         let texts = header.records_start() - TransactionHeader::LEN as u64;
         let length = usize::try_from(texts).expect("three lengths of two bytes");
         let texts = reader.bytes(start + TransactionHeader::LEN as u64, length)?;
@@ -262,7 +293,7 @@ impl<'a> Copier<'a> {
         header: &TransactionHeader,
     ) -> Result<(), PackError> {
         let new_start = self.out.position();
-        self.begin(reader, start, header, header.status)?;
+        self.begin(reader, start, header)?;
         let mut found = Vec::new();
         let mut records = Records::of(start, header);
         while let Some((at, record)) = reader.next(&mut records)? {

@@ -84,19 +84,24 @@ impl Draft {
 
     pub(super) fn write(&mut self, mut bytes: &[u8]) -> Result<(), StorageError> {
         while !bytes.is_empty() {
-            let (now, later) = bytes.split_at(bytes.len().min(self.room()));
+            let (now, later) = bytes.split_at(bytes.len().min(self.room_in_buffer()));
             self.buffer.fill(now);
             bytes = later;
-            if self.room() == 0 {
+            if self.room_in_buffer() == 0 {
                 self.hand_over()?;
             }
         }
         Ok(())
     }
 
+    /// How many bytes can be written before the next ones are on their way to the disk.
+    pub(super) fn room(&self) -> u64 {
+        self.room_in_buffer() as u64
+    }
+
     /// Up to where the buffer would be full, had it always been handed over full: so that buffers begin
     /// at multiples of their size again soon after one that was not full.
-    fn room(&self) -> usize {
+    fn room_in_buffer(&self) -> usize {
         let place = self.position().number() % BUFFER_BYTES as u64;
         let place = usize::try_from(place).expect("less than a buffer");
         match place {
