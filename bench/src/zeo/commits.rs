@@ -48,6 +48,18 @@ pub(super) fn measure(
         sheet.add(&subject, "per s", Better::More, per_second);
         sheet.note(format!("the disk alone syncs {syncs:.0} times a second"));
         sheet.reach_times(times);
+        if clients == 1 {
+            let compatible = Server::start_compatible(directory)?;
+            let runs = (0..size.rounds).map(|_| run(&compatible, clients, size.seconds));
+            let runs = runs.collect::<Result<Vec<_>>>()?;
+            let found = best(runs.into_iter().map(|run| run.found));
+            sheet.note(format!(
+                "with one sync, as the original (durability = \"compat\"): {:.0} per s, {:.1} times",
+                found.per_second,
+                found.per_second / per_second[1]
+            ));
+            compatible.stop()?;
+        }
         let p50 = found.each_ref().map(|found| found.p50_us / 1_000.0);
         sheet.add(&format!("{subject}, p50"), "ms", Better::Less, p50);
         let p99 = found.each_ref().map(|found| found.p99_us / 1_000.0);
