@@ -9,13 +9,13 @@ use filestorage::References;
 use serde::Serialize;
 use storage::{Oid, Storage, StorageError, Tid, is_blob_record};
 use vfs::{Disk, OpenMode, SequentialReader, SequentialWriter};
+use zodb::ExportWriter;
 
 use crate::content::class_of;
 use crate::line::{Line, counted, named, shown};
 use crate::listener::{Listener, ToolError, Verdict};
 use crate::oid_set::OidSet;
 use crate::output::NewFile;
-use crate::zexp::Exporter;
 
 /// An export was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -103,7 +103,7 @@ impl Export<'_> {
     fn run(&mut self, out: &mut dyn Write, listener: &mut dyn Listener) -> Result<(), ToolError> {
         let target = self.target;
         let write = |error| StorageError::io(target, "write", error);
-        let mut exporter = Exporter::begin(out).map_err(write)?;
+        let mut exporter = ExportWriter::begin(out).map_err(write)?;
         let mut references = References::default();
         // The original has objects that are referred to several times in its list several times, and
         // skips all but the first.
@@ -150,7 +150,7 @@ impl Export<'_> {
 
     fn blob(
         &mut self,
-        exporter: &mut Exporter<'_>,
+        exporter: &mut ExportWriter<'_>,
         oid: Oid,
         tid: Tid,
         listener: &mut dyn Listener,

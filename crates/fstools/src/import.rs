@@ -7,16 +7,16 @@ use std::io::{BufWriter, Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pickle::{NodeId, Pickles, uncompressed};
+use pickle::{Pickles, uncompressed};
 use serde::Serialize;
 use storage::{Commit, Oid, Record, Storage, StorageError, Tid, TransactionMeta, is_blob_record};
 use vfs::{Disk, OpenMode, SequentialWriter};
-use zodb::Reference;
+use zodb::{ExportFileError, ExportReader, UnknownReference, renumber};
 
 use crate::content::class_of;
 use crate::line::{Line, counted, named, shown};
 use crate::listener::{Listener, ToolError, Verdict};
-use crate::zexp::{BlobError, ImportError, Importer};
+use crate::zexp::ImportError;
 
 mod folder;
 
@@ -80,9 +80,9 @@ pub fn import(
         Some(oid) => Some(Folder::open(storage, oid)?),
         None => None,
     };
-    let mut importer = Importer::begin(input)?;
+    let mut importer = ExportReader::begin(input).map_err(ImportError::from)?;
     let mut exported = None;
-    while let Some((old, record)) = importer.record()? {
+    while let Some((old, record)) = importer.record().map_err(ImportError::from)? {
         let is_first = exported.is_none();
         let oid = import.ids.of_record(old, is_first)?;
         let mut pickles = import.translate(old, &record)?;
@@ -94,7 +94,7 @@ pub fn import(
             exported = Some((oid, pickles.clone(), name));
         }
         import.store(old, oid, &pickles, &mut importer)?;
-        listener.reached(importer.read);
+        listener.reached(importer.bytes_read());
     }
     let (oid, pickles, name) = exported.ok_or(ImportError::Empty)?;
     if let (Some(folder), Some(name)) = (folder, &name) {
@@ -136,38 +136,13 @@ impl Import<'_> {
         if pickles.roots().len() != 2 {
             return Err(broken("it is not made of a class and a state".to_owned()).into());
         }
-        // References to one object share their id, as they do where the object is pickled.
-        let mut translated: HashMap<(Oid, bool), NodeId> = HashMap::new();
-        let references: Vec<NodeId> = pickles.references().map(|value| value.id()).collect();
-        for node in references {
-            let reference = Reference::read(pickles.value(node));
-            let (oid, is_strong) = match reference {
-                Some(Reference::Strong { oid, .. }) => (oid, true),
-                Some(Reference::Weak {
-                    oid,
-                    database: None,
-                }) => (oid, false),
-                Some(_) => continue,
-                None => {
-                    let what = "a persistent id of unknown form".to_owned();
-                    return Err(broken(what).into());
-                }
-            };
-            let new = self.ids.of_reference(oid, is_strong)?;
-            let id = match translated.get(&(oid, is_strong)) {
-                Some(id) => *id,
-                None => {
-                    let id = if is_strong {
-                        strong(&mut pickles, node, new)
-                    } else {
-                        weak(&mut pickles, new)
-                    };
-                    translated.insert((oid, is_strong), id);
-                    id
-                }
-            };
-            pickles.set_persistent(node, id);
-        }
+        renumber(&mut pickles, |oid, is_strong| {
+            self.ids.of_reference(oid, is_strong).map_err(Failed::Ids)
+        })
+        .map_err(|error| match error {
+            Failed::Ids(error) => error,
+            Failed::Unknown(unknown) => broken(unknown.to_string()).into(),
+        })?;
         Ok(pickles)
     }
 
@@ -176,7 +151,7 @@ impl Import<'_> {
         old: Oid,
         oid: Oid,
         pickles: &Pickles,
-        importer: &mut Importer<'_>,
+        importer: &mut ExportReader<'_>,
     ) -> Result<(), ToolError> {
         let record = Record::from(pickles.encode());
         self.objects += 1;
@@ -190,36 +165,33 @@ impl Import<'_> {
         Ok(self.commit.store_blob(oid, Tid::ZERO, record, path)?)
     }
 
-    fn stage(&self, path: &PathBuf, importer: &mut Importer<'_>) -> Result<(), ToolError> {
+    fn stage(&self, path: &PathBuf, importer: &mut ExportReader<'_>) -> Result<(), ToolError> {
         let write = |error| StorageError::io(path, "write", error);
         let file = self.disk.open(path, OpenMode::Truncate).map_err(write)?;
         let mut out = BufWriter::new(SequentialWriter::new(file.clone(), 0));
-        importer.blob(&mut out).map_err(|error| match error {
-            BlobError::Import(error) => ToolError::from(error),
-            BlobError::Write(error) => write(error).into(),
-        })?;
+        let mut blob = importer.blob().map_err(ImportError::from)?;
+        let mut buffer = vec![0; BUFFER_BYTES];
+        loop {
+            let read = |error| ImportError::from(ExportFileError::from(error));
+            match blob.read(&mut buffer).map_err(read)? {
+                0 => break,
+                length => out.write_all(&buffer[..length]).map_err(write)?,
+            }
+        }
         out.flush().map_err(write)?;
         Ok(file.sync_data().map_err(write)?)
     }
 }
 
-/// The persistent id of a reference with another object in it.
-fn strong(pickles: &mut Pickles, reference: NodeId, new: Oid) -> NodeId {
-    let id = pickles.value(reference).persistent_id();
-    let class = id
-        .and_then(|id| id.elements().nth(1))
-        .map(|class| class.id());
-    let oid = pickles.bytes(&new.to_bytes());
-    match class {
-        Some(class) => pickles.tuple(vec![oid, class]),
-        None => oid,
-    }
+enum Failed {
+    Ids(ToolError),
+    Unknown(UnknownReference),
 }
 
-fn weak(pickles: &mut Pickles, new: Oid) -> NodeId {
-    let oid = pickles.bytes(&new.to_bytes());
-    let (kind, arguments) = (pickles.str("w"), pickles.tuple(vec![oid]));
-    pickles.list(vec![kind, arguments])
+impl From<UnknownReference> for Failed {
+    fn from(unknown: UnknownReference) -> Self {
+        Self::Unknown(unknown)
+    }
 }
 
 /// The new ids.
@@ -313,3 +285,4 @@ impl fmt::Display for ImportLine {
 }
 
 const OIDS_AT_A_TIME: usize = 100;
+const BUFFER_BYTES: usize = 64 << 10;

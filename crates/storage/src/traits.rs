@@ -95,6 +95,12 @@ pub trait Storage: Send + Sync {
         Ok(())
     }
 
+    /// Whether who begins a transaction must call [`Storage::sync`] first, and go no further where
+    /// that fails.
+    fn syncs_first(&self) -> bool {
+        false
+    }
+
     /// Size figures for people and for ZEO's `get_info`.
     fn stats(&self) -> StorageStats;
 

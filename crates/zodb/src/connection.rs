@@ -6,6 +6,7 @@ use std::sync::Arc;
 use pickle::Pickles;
 use storage::{Commit, CommitError, Oid, Record, StorageError, Tid, TransactionMeta};
 
+use crate::blob::{self, NewData};
 use crate::savepoint::Journal;
 use crate::{Database, Object, Savepoint, ZodbError};
 
@@ -18,11 +19,28 @@ pub struct Connection {
     database: Arc<Database>,
     before: Tid,
     /// What was stored here, with the transaction each change is based on.
-    changes: BTreeMap<Oid, Arc<Object>>,
+    changes: BTreeMap<Oid, Change>,
     /// What must still be current at commit though it is not changed.
     relied_on: BTreeMap<Oid, Tid>,
     journal: Journal,
     is_historical: bool,
+    /// Why the snapshot may lack what was committed before it, where it must not.
+    unsynced: Option<StorageError>,
+}
+
+/// An object as this transaction leaves it.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    object: Arc<Object>,
+    /// The data of a blob.
+    data: Option<Arc<NewData>>,
+}
+
+impl Change {
+    pub(crate) fn new(object: Object, data: Option<Arc<NewData>>) -> Self {
+        let object = Arc::new(object);
+        Self { object, data }
+    }
 }
 
 impl Connection {
@@ -34,6 +52,15 @@ impl Connection {
             relied_on: BTreeMap::new(),
             journal: Journal::default(),
             is_historical: false,
+            unsynced: None,
+        }
+    }
+
+    /// A connection that sees nothing but this error.
+    pub(crate) fn unsynced(database: Arc<Database>, before: Tid, error: StorageError) -> Self {
+        Self {
+            unsynced: Some(error),
+            ..Self::new(database, before)
         }
     }
 
@@ -62,8 +89,11 @@ impl Connection {
     /// [`ZodbError::Undecodable`] for one whose record is damaged.
     pub fn load(&self, oid: Oid) -> Result<Arc<Object>, ZodbError> {
         match self.changes.get(&oid) {
-            Some(changed) => Ok(changed.clone()),
-            None => self.database.load(oid, self.before),
+            Some(changed) => Ok(changed.object.clone()),
+            None => {
+                self.check_synced()?;
+                self.database.load(oid, self.before)
+            }
         }
     }
 
@@ -82,8 +112,9 @@ impl Connection {
     /// A storage error where the object does not exist in the snapshot.
     pub fn record(&self, oid: Oid) -> Result<Record, ZodbError> {
         if let Some(changed) = self.changes.get(&oid) {
-            return Ok(Record::from(changed.pickles().encode()));
+            return Ok(Record::from(changed.object.pickles().encode()));
         }
+        self.check_synced()?;
         let revision = self.database.storage().load_before(oid, self.before)?;
         Ok(revision.ok_or(StorageError::NotFound { oid })?.record)
     }
@@ -92,30 +123,32 @@ impl Connection {
     ///
     /// # Errors
     /// [`ZodbError::Undecodable`] where `pickles` is not class and state;
-    /// [`ZodbError::Historical`] where the connection only reads.
+    /// [`ZodbError::Historical`] where the connection only reads; [`ZodbError::BlobWithoutData`]
+    /// where it is to be a blob, which [`add_blob`](Self::add_blob) makes.
     pub fn store(&mut self, oid: Oid, pickles: Pickles) -> Result<(), ZodbError> {
         if self.is_historical {
             return Err(ZodbError::Historical);
         }
-        let base = match self.changes.get(&oid) {
-            Some(changed) => changed.tid(),
-            None => self.base_of(oid)?,
+        let (base, data) = match self.changes.get(&oid) {
+            Some(changed) => (changed.object.tid(), changed.data.clone()),
+            None => (self.base_of(oid)?, None),
         };
-        self.change(oid, base, pickles)
+        self.change(oid, base, pickles, data)
     }
 
     /// A new object, for this transaction at first. Something has to refer to it, or packing
     /// removes it.
     ///
     /// # Errors
-    /// [`ZodbError::Undecodable`] where `pickles` is not class and state; a storage error where no
-    /// id could be had.
+    /// [`ZodbError::Undecodable`] where `pickles` is not class and state;
+    /// [`ZodbError::BlobWithoutData`] where it is to be a blob; a storage error where no id could be
+    /// had.
     pub fn create(&mut self, pickles: Pickles) -> Result<Oid, ZodbError> {
         if self.is_historical {
             return Err(ZodbError::Historical);
         }
         let oid = self.new_oid()?;
-        self.change(oid, Tid::ZERO, pickles)?;
+        self.change(oid, Tid::ZERO, pickles, None)?;
         Ok(oid)
     }
 
@@ -139,6 +172,7 @@ impl Connection {
     /// A storage error where the object does not exist.
     pub fn read_current(&mut self, oid: Oid) -> Result<(), ZodbError> {
         if !self.changes.contains_key(&oid) {
+            self.check_synced()?;
             let tid = self.database.tid_of(oid, self.before)?;
             self.relied_on.insert(oid, tid);
         }
@@ -152,7 +186,7 @@ impl Connection {
 
     /// The objects that were stored, in the order of their ids.
     pub fn changed(&self) -> impl Iterator<Item = &Arc<Object>> {
-        self.changes.values()
+        self.changes.values().map(|change| &change.object)
     }
 
     /// Whether the connection only reads: it was opened with [`Database::at`] or
@@ -215,6 +249,7 @@ impl Connection {
         &self,
         meta: TransactionMeta,
     ) -> Result<Option<Box<dyn Commit>>, StorageError> {
+        self.check_synced()?;
         if self.changes.is_empty() {
             return Ok(None);
         }
@@ -224,8 +259,12 @@ impl Connection {
                 commit.check_current(oid, tid)?;
             }
         }
-        for (&oid, object) in &self.changes {
-            commit.store(oid, object.tid(), Record::from(object.pickles().encode()))?;
+        for (&oid, Change { object, data }) in &self.changes {
+            let (base, record) = (object.tid(), Record::from(object.pickles().encode()));
+            match data {
+                Some(data) => data.hand_over(|file| commit.store_blob(oid, base, record, file))?,
+                None => commit.store(oid, base, record)?,
+            }
         }
         Ok(Some(commit))
     }
@@ -233,20 +272,48 @@ impl Connection {
     /// The transaction a change of `oid` is based on; [`Tid::ZERO`] where the object is not there
     /// yet. A change over an object that came later is caught at the vote.
     fn base_of(&self, oid: Oid) -> Result<Tid, StorageError> {
+        self.check_synced()?;
         match self.database.tid_of(oid, self.before) {
             Err(StorageError::NotFound { .. }) => Ok(Tid::ZERO),
             other => other,
         }
     }
 
-    fn change(&mut self, oid: Oid, base: Tid, pickles: Pickles) -> Result<(), ZodbError> {
+    /// The data that this transaction gives a blob.
+    pub(crate) fn new_data(&self, oid: Oid) -> Option<&NewData> {
+        self.changes.get(&oid)?.data.as_deref()
+    }
+
+    pub(crate) fn change(
+        &mut self,
+        oid: Oid,
+        base: Tid,
+        pickles: Pickles,
+        data: Option<Arc<NewData>>,
+    ) -> Result<(), ZodbError> {
         let object = Object::new(oid, base, pickles).map_err(|source| ZodbError::Undecodable {
             oid,
             tid: Tid::ZERO,
             source,
         })?;
-        let replaced = self.changes.insert(oid, Arc::new(object));
-        self.journal.note(oid, replaced);
+        let data = match (blob::is_blob(object.class()), data) {
+            (true, None) => return Err(ZodbError::BlobWithoutData { oid }),
+            (true, data) => data,
+            (false, _) => None,
+        };
+        self.apply(oid, Change::new(object, data));
         Ok(())
+    }
+
+    pub(crate) fn apply(&mut self, oid: Oid, change: Change) {
+        let replaced = self.changes.insert(oid, change);
+        self.journal.note(oid, replaced);
+    }
+
+    pub(crate) fn check_synced(&self) -> Result<(), StorageError> {
+        match &self.unsynced {
+            None => Ok(()),
+            Some(error) => Err(error.clone()),
+        }
     }
 }

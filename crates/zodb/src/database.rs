@@ -73,9 +73,21 @@ impl Database {
     }
 
     /// A connection that sees everything committed so far and nothing later.
+    ///
+    /// Where the storage is one far away and [`syncs_first`](Storage::syncs_first), that is what was
+    /// committed anywhere before this call, which costs a question to the server. Should it not be
+    /// answered, the connection neither reads nor commits: every call says why.
     pub fn connect(self: &Arc<Self>) -> Connection {
-        let last = self.refreshed_tid();
-        Connection::new(self.clone(), last.next())
+        let synced = if self.storage.syncs_first() {
+            self.storage.sync()
+        } else {
+            Ok(())
+        };
+        let before = self.refreshed_tid().next();
+        match synced {
+            Ok(()) => Connection::new(self.clone(), before),
+            Err(error) => Connection::unsynced(self.clone(), before, error),
+        }
     }
 
     /// A connection that sees the database as it was just before `before`, for a transaction that
@@ -151,9 +163,15 @@ impl Database {
         let mut retries = 0;
         loop {
             let mut connection = self.connect();
-            let (value, meta) = work(&mut connection).map_err(TransactError::Work)?;
-            match connection.commit(meta) {
-                Ok(_tid) => return Ok(value),
+            let attempt = match connection.check_synced() {
+                Ok(()) => {
+                    let (value, meta) = work(&mut connection).map_err(TransactError::Work)?;
+                    connection.commit(meta).map(|_tid| value)
+                }
+                Err(error) => Err(error.into()),
+            };
+            match attempt {
+                Ok(value) => return Ok(value),
                 Err(error) if error.severity() == Severity::Retry && retries < retries_max => {
                     retries += 1;
                     tracing::debug!(%error, retries, "transaction is repeated");

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use pickle::UnpickleError;
+use pickle::{InflateError, UnpickleError, Value};
 use storage::{CommitError, Oid, Severity, StorageError, Tid};
 
-use crate::ClassName;
+use crate::{ClassName, Object};
 
 /// An error of loading or changing objects.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -37,6 +37,22 @@ pub enum ZodbError {
     /// Going back to a savepoint that is none here.
     #[error("the savepoint belongs to another connection, or to what was rolled back")]
     Savepoint,
+    /// An object that is no blob, where one was asked for.
+    #[error("object {oid} is a {class} and no blob")]
+    NotABlob {
+        /// The object.
+        oid: Oid,
+        /// Its class.
+        class: ClassName,
+    },
+    /// A blob was to be stored as a mere record.
+    #[error(
+        "object {oid} is a blob, and there are no data for it: `add_blob` and `put_blob` store one"
+    )]
+    BlobWithoutData {
+        /// The object.
+        oid: Oid,
+    },
     /// No database of that name is at hand.
     #[error("no database is called {name:?} here")]
     UnknownDatabase {
@@ -56,6 +72,8 @@ impl ZodbError {
             | Self::Historical
             | Self::Future { .. }
             | Self::Savepoint
+            | Self::NotABlob { .. }
+            | Self::BlobWithoutData { .. }
             | Self::UnknownDatabase { .. } => Severity::Refuse,
             Self::Storage(error) => error.severity(),
         }
@@ -74,6 +92,12 @@ pub enum RecordError {
     /// One of its pickles is damaged or over a limit.
     #[error(transparent)]
     Pickle(#[from] UnpickleError),
+    /// It is compressed, and damaged.
+    #[error(transparent)]
+    Compressed(#[from] InflateError),
+    /// It refers to something in a way that is not known.
+    #[error("a persistent id of unknown form")]
+    Reference,
     /// It is not two pickles.
     #[error("a record is two pickles, class and state, and this has {found}")]
     Roots {
@@ -159,6 +183,16 @@ pub enum ViewError {
 }
 
 impl ViewError {
+    /// That a part of an object's state is not what its class has; nothing found where it is missing.
+    pub fn field(
+        object: &Object,
+        name: &str,
+        expected: &'static str,
+        found: Option<Value<'_>>,
+    ) -> Self {
+        crate::view::field(object, name, expected, found)
+    }
+
     /// What a caller does with this error.
     pub fn severity(&self) -> Severity {
         match self {

@@ -11,8 +11,10 @@
 //! | read and change objects as Rust types | [`persistent!`], [`Connection::get`], [`Connection::put`], [`Connection::add`] |
 //! | read and change any object | [`Connection::load`], [`Object::state`], [`Connection::store`] |
 //! | do work again after a conflict | [`Database::transact`] |
+//! | keep files in the database | [`Connection::add_blob`], [`Connection::put_blob`], [`Connection::open_blob`] |
 //! | go back within a transaction | [`Connection::savepoint`], [`Connection::abort`] |
 //! | look into the past, take something back | [`Database::at`], [`Database::undo`] |
+//! | carry objects to other databases (`.zexp`) | [`Connection::export`], [`Connection::import`] |
 //! | change several databases at a time | [`Databases`] |
 //!
 //! ```
@@ -37,6 +39,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod blob;
 mod cache;
 mod class_name;
 mod connection;
@@ -46,11 +49,15 @@ mod database;
 mod error;
 mod object;
 mod reference;
+mod renumber;
 mod savepoint;
 mod spans;
+mod state;
 mod together;
+mod transfer;
 mod view;
 mod walk;
+mod zexp;
 
 pub use class_name::ClassName;
 pub use connection::Connection;
@@ -59,7 +66,13 @@ pub use data::{Data, FromData, Opaque};
 pub use database::{Database, DatabaseOptions};
 pub use error::{RecordError, TogetherError, TransactError, ViewError, ZodbError};
 pub use object::Object;
+#[doc(no_inline)]
+pub use pickle::{NodeId, Pickles};
 pub use reference::Reference;
+pub use renumber::{UnknownReference, renumber};
 pub use savepoint::Savepoint;
+pub use state::{StateParts, View};
 pub use together::{Databases, Session, SessionSavepoint};
+pub use transfer::{ExportError, Exported, ImportError, Imported};
 pub use view::{Attributes, AttributesMut, Persistent};
+pub use zexp::{ExportFileError, ExportReader, ExportWriter, ExportedBlob};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pickle::{Kind, Pickles, Value};
+use pickle::{Kind, Pickles, Value, uncompressed};
 use storage::{Oid, Tid};
 
 use crate::walk::Walk;
@@ -18,9 +18,10 @@ pub struct Object {
 }
 
 impl Object {
-    /// Decodes a record.
+    /// Decodes a record, which may be compressed: some servers leave that to their clients
+    /// (`zc.zlibstorage`).
     pub(crate) fn decode(oid: Oid, tid: Tid, record: &[u8]) -> Result<Self, RecordError> {
-        Self::new(oid, tid, Pickles::decode(record)?)
+        Self::new(oid, tid, Pickles::decode(&uncompressed(record)?)?)
     }
 
     /// Takes the two pickles of a record: class and state.

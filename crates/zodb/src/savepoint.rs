@@ -1,12 +1,11 @@
 //! Savepoints: what a transaction goes back to without giving up all it did.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use storage::Oid;
 
-use crate::Object;
+use crate::connection::Change;
 
 /// A moment in the course of a transaction, made by
 /// [`Connection::savepoint`](crate::Connection::savepoint). It stays good when the transaction goes
@@ -19,7 +18,7 @@ pub struct Savepoint(u64);
 /// A savepoint costs nothing by itself; each change after it keeps what was there before.
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
-    replaced: Vec<(Oid, Option<Arc<Object>>)>,
+    replaced: Vec<(Oid, Option<Change>)>,
     /// The savepoints that are still good, oldest first, with the length of the list then.
     marks: Vec<(Savepoint, usize)>,
 }
@@ -34,7 +33,7 @@ impl Journal {
     }
 
     /// Takes down what a change replaces.
-    pub(crate) fn note(&mut self, oid: Oid, replaced: Option<Arc<Object>>) {
+    pub(crate) fn note(&mut self, oid: Oid, replaced: Option<Change>) {
         if !self.marks.is_empty() {
             self.replaced.push((oid, replaced));
         }
@@ -44,7 +43,7 @@ impl Journal {
     pub(crate) fn roll_back(
         &mut self,
         savepoint: Savepoint,
-        changes: &mut BTreeMap<Oid, Arc<Object>>,
+        changes: &mut BTreeMap<Oid, Change>,
     ) -> bool {
         let mark = self.marks.iter().position(|(known, _)| *known == savepoint);
         let Some(mark) = mark else {
@@ -53,7 +52,7 @@ impl Journal {
         let length = self.marks[mark].1;
         for (oid, before) in self.replaced.drain(length..).rev() {
             match before {
-                Some(object) => changes.insert(oid, object),
+                Some(change) => changes.insert(oid, change),
                 None => changes.remove(&oid),
             };
         }

@@ -3,7 +3,7 @@
 use pickle::{NodeId, Pickles, Value};
 use storage::Oid;
 
-use crate::{ClassName, Connection, Data, FromData, Object, ViewError};
+use crate::{ClassName, Connection, Data, FromData, Object, View, ViewError};
 
 /// A Rust type that stands for the objects of one Python class whose state is a dict of attributes.
 ///
@@ -93,16 +93,22 @@ impl AttributesMut<'_> {
     }
 }
 
+impl<'a> AttributesMut<'a> {
+    pub(crate) fn new(pickles: &'a mut Pickles, state: NodeId) -> Self {
+        Self { pickles, state }
+    }
+}
+
 impl Connection {
     /// An object as a type of one's own.
     ///
     /// # Errors
     /// [`ViewError::Class`] where it is of another class; those of [`Connection::load`] and of the
     /// type.
-    pub fn get<T: Persistent>(&self, oid: Oid) -> Result<T, ViewError> {
+    pub fn get<T: View>(&self, oid: Oid) -> Result<T, ViewError> {
         let object = self.load(oid)?;
-        expect_class(&object, &T::class())?;
-        T::read(&Attributes::of(&object))
+        expect_class(&object, &T::class_name())?;
+        T::from_object(&object)
     }
 
     /// Changes an object, for this transaction at first. Attributes that the type does not know
@@ -110,19 +116,12 @@ impl Connection {
     ///
     /// # Errors
     /// As [`get`](Self::get).
-    pub fn put<T: Persistent>(&mut self, oid: Oid, value: &T) -> Result<(), ViewError> {
+    pub fn put<T: View>(&mut self, oid: Oid, value: &T) -> Result<(), ViewError> {
         let object = self.load(oid)?;
-        expect_class(&object, &T::class())?;
+        expect_class(&object, &T::class_name())?;
         let mut pickles = object.pickles().clone();
-        let state = object.state().id();
-        let state = match object.state().kind() {
-            pickle::Kind::Dict(_) => state,
-            _ => return Err(field(&object, "__dict__", "a dict", Some(object.state()))),
-        };
-        value.write(&mut AttributesMut {
-            pickles: &mut pickles,
-            state,
-        });
+        let state = value.write_state(Some(&object), &mut pickles)?;
+        pickles.set_root(1, state);
         Ok(self.store(oid, pickles)?)
     }
 
@@ -131,15 +130,11 @@ impl Connection {
     ///
     /// # Errors
     /// As [`create`](Self::create).
-    pub fn add<T: Persistent>(&mut self, value: &T) -> Result<Oid, ViewError> {
+    pub fn add<T: View>(&mut self, value: &T) -> Result<Oid, ViewError> {
         let mut pickles = Pickles::new();
-        let class = T::class();
+        let class = T::class_name();
         let class = pickles.global(class.module(), class.name());
-        let state = pickles.dict(Vec::new());
-        value.write(&mut AttributesMut {
-            pickles: &mut pickles,
-            state,
-        });
+        let state = value.write_state(None, &mut pickles)?;
         pickles.set_roots(&[class, state]);
         Ok(self.create(pickles)?)
     }
@@ -183,6 +178,31 @@ pub(crate) fn expect_class(object: &Object, expected: &ClassName) -> Result<(), 
 /// assert_eq!(database.connect().get::<Account>(oid)?.balance, 520);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// Where `__getstate__` gives a tuple of the fields instead, or a single value, that is said behind
+/// the class:
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use storage::MemoryStorage;
+/// # use zodb::{Database, DatabaseOptions};
+/// zodb::persistent! {
+///     /// `(x, y)`
+///     pub struct Point: "geometry", "Point" as tuple { x: f64, y: f64 }
+/// }
+/// zodb::persistent! {
+///     /// A counter of `BTrees`, whose state is the number itself.
+///     pub struct Length: "BTrees.Length", "Length" as value { value: i64 }
+/// }
+///
+/// # let database = Database::new(Arc::new(MemoryStorage::new()), DatabaseOptions::default());
+/// let mut connection = database.connect();
+/// let point = connection.add(&Point { x: 1.0, y: 0.5 })?;
+/// let length = connection.add(&Length { value: 3 })?;
+/// assert_eq!(connection.load(point)?.state().to_string(), "(1.0, 0.5)");
+/// assert_eq!(connection.load(length)?.state().to_string(), "3");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[macro_export]
 macro_rules! persistent {
     (
@@ -210,6 +230,83 @@ macro_rules! persistent {
 
             fn write(&self, attributes: &mut $crate::AttributesMut<'_>) {
                 $(attributes.set(stringify!($field), self.$field.clone());)*
+            }
+        }
+    };
+    (
+        $(#[$meta:meta])*
+        $visibility:vis struct $name:ident: $module:literal, $class:literal as tuple {
+            $($(#[$field_meta:meta])* $field:ident: $type:ty),* $(,)?
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq)]
+        $visibility struct $name {
+            $($(#[$field_meta])* pub $field: $type,)*
+        }
+
+        impl $crate::View for $name {
+            fn class_name() -> $crate::ClassName {
+                $crate::ClassName::new($module, $class)
+            }
+
+            fn from_object(
+                object: &$crate::Object,
+            ) -> ::std::result::Result<Self, $crate::ViewError> {
+                let names: &[&str] = &[$(stringify!($field)),*];
+                let parts = $crate::StateParts::of(object);
+                let mut place = 0..names.len();
+                // Fields are initialised in the order in which they are written.
+                Ok(Self {
+                    $($field: parts.element(
+                        place.next().unwrap_or_default(),
+                        names.len(),
+                        stringify!($field),
+                    )?,)*
+                })
+            }
+
+            fn write_state(
+                &self,
+                _object: ::std::option::Option<&$crate::Object>,
+                pickles: &mut $crate::Pickles,
+            ) -> ::std::result::Result<$crate::NodeId, $crate::ViewError> {
+                let elements = ::std::vec![$($crate::Data::from(self.$field.clone())),*];
+                Ok($crate::StateParts::write_tuple(elements, pickles))
+            }
+        }
+    };
+    (
+        $(#[$meta:meta])*
+        $visibility:vis struct $name:ident: $module:literal, $class:literal as value {
+            $(#[$field_meta:meta])* $field:ident: $type:ty $(,)?
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq)]
+        $visibility struct $name {
+            $(#[$field_meta])*
+            pub $field: $type,
+        }
+
+        impl $crate::View for $name {
+            fn class_name() -> $crate::ClassName {
+                $crate::ClassName::new($module, $class)
+            }
+
+            fn from_object(
+                object: &$crate::Object,
+            ) -> ::std::result::Result<Self, $crate::ViewError> {
+                let $field = $crate::StateParts::of(object).whole(stringify!($field))?;
+                Ok(Self { $field })
+            }
+
+            fn write_state(
+                &self,
+                _object: ::std::option::Option<&$crate::Object>,
+                pickles: &mut $crate::Pickles,
+            ) -> ::std::result::Result<$crate::NodeId, $crate::ViewError> {
+                Ok($crate::StateParts::write_whole(self.$field.clone(), pickles))
             }
         }
     };

@@ -5,6 +5,7 @@
     reason = "a test may stop at what it did not expect"
 )]
 
+mod blobs;
 mod cache;
 mod currency;
 mod distant;
@@ -14,7 +15,9 @@ mod records;
 mod references;
 mod savepoints;
 mod snapshots;
+mod syncing;
 mod together;
 mod transactions;
+mod transfer;
 mod views;
 mod world;

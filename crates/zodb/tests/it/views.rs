@@ -177,3 +177,64 @@ fn the_bound_of_objects_holds() {
         "nothing is kept"
     );
 }
+
+zodb::persistent! {
+    pub(crate) struct Place: "test", "Place" as tuple { name: String, x: f64, above: Option<Oid> }
+}
+
+zodb::persistent! {
+    pub(crate) struct Counter: "BTrees.Length", "Length" as value { value: i64 }
+}
+
+#[test]
+fn states_that_are_no_dict_are_views_too() {
+    let database = database();
+    let mut connection = database.connect();
+    let place = Place {
+        name: "here".into(),
+        x: 0.5,
+        above: Some(Oid::ROOT),
+    };
+    let oid = connection.add(&place).unwrap();
+    let counter = connection.add(&Counter { value: 1 }).unwrap();
+    connection.put(counter, &Counter { value: -7 }).unwrap();
+    connection.commit(TransactionMeta::default()).unwrap();
+
+    let mut connection = database.connect();
+    assert_eq!(connection.get::<Place>(oid).unwrap(), place);
+    assert_eq!(connection.get::<Counter>(counter).unwrap().value, -7);
+    // As `pickle.dumps(Length, 3) + pickle.dumps(-7, 3)` with one memo.
+    let record = connection.record(counter).unwrap();
+    assert_eq!(
+        &*record,
+        b"\x80\x03cBTrees.Length\nLength\nq\x00.\x80\x03J\xf9\xff\xff\xff."
+    );
+    let before = connection.record(oid).unwrap();
+    connection.put(oid, &place).unwrap();
+    assert_eq!(connection.record(oid).unwrap(), before);
+
+    let error = connection.get::<Counter>(oid).unwrap_err();
+    assert!(matches!(error, ViewError::Class { .. }));
+    let misfits = [
+        (Data::Tuple(vec!["here".into(), 0.5.into()]), "state"),
+        (
+            Data::List(vec!["here".into(), 0.5.into(), Data::None]),
+            "state",
+        ),
+        (
+            Data::Tuple(vec!["here".into(), "x".into(), Data::None]),
+            "x",
+        ),
+    ];
+    for (state, wrong) in misfits {
+        let mut record = Pickles::new();
+        let class = record.global("test", "Place");
+        let state = state.write(&mut record);
+        record.set_roots(&[class, state]);
+        connection.store(oid, record).unwrap();
+        match connection.get::<Place>(oid).unwrap_err() {
+            ViewError::Field { name, .. } => assert_eq!(name, wrong),
+            other => panic!("{other}"),
+        }
+    }
+}
