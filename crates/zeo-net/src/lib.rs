@@ -1,7 +1,7 @@
 //! Sockets and TLS for the ZEO protocol: a storage for clients, a listener for servers.
 //!
 //! [`Server`] serves storages to Python and Rust clients alike; [`ZeoStorage`] is a storage whose
-//! revisions live in such a server (or in a genuine one).
+//! revisions live in such a server (or in a genuine one). [`AsyncDatabase`] is for programs on tokio.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -25,11 +25,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod async_database;
 mod client;
 mod clock;
 mod server;
 mod tls;
 
+pub use async_database::{AsyncDatabase, DatabaseStream};
 pub use client::{
     BlobOptions, ClientOptions, ClientStatus, DiskCache, Loss, UriError, ZeoDatabase, ZeoStorage,
 };

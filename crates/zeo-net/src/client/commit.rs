@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{ArcMutexGuard, Mutex, RawMutex};
 use storage::{
-    Commit, CommitError, Oid, Publish, Record, StorageError, Tid, TransactionMeta, Voted,
+    Commit, CommitError, Iterate, Oid, Publish, Record, Storage, StorageError, Tid,
+    TransactionMeta, Voted,
 };
 use zeo::{Copied, Refusal, Reply, Request, Value};
 
@@ -137,6 +138,29 @@ impl ZeoCommit {
             .any(|change| matches!(change, Change::Blob(_)))
     }
 
+    fn check_copies(&self) -> Result<(), StorageError> {
+        if self.copied.is_some() {
+            return Ok(());
+        }
+        Err(StorageError::Unsupported {
+            operation: "restoring records in a transaction that was not begun for that",
+        })
+    }
+
+    /// The transaction that wrote the newest revision of an object, also where that says that the
+    /// object is no more; [`Tid::ZERO`] where there is none.
+    fn newest(&self, oid: Oid) -> Result<Tid, StorageError> {
+        match self.storage.current_tid(oid) {
+            Err(StorageError::NotFound { .. }) => {}
+            found => return found,
+        }
+        match self.storage.history(oid, 1) {
+            Ok(entries) => Ok(entries.first().map_or(Tid::ZERO, |entry| entry.tid)),
+            Err(StorageError::NotFound { .. }) => Ok(Tid::ZERO),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The last record of an object counts.
     fn put(&mut self, oid: Oid, change: Change) {
         match self.places.entry(oid) {
@@ -187,12 +211,30 @@ impl Commit for ZeoCommit {
         data: Option<Record>,
         data_tid: Option<Tid>,
     ) -> Result<(), StorageError> {
-        if self.copied.is_none() {
-            return Err(StorageError::Unsupported {
-                operation: "restoring records in a transaction that was not begun for that",
-            });
-        }
+        self.check_copies()?;
         self.changes.push(Change::Restore(oid, data, data_tid));
+        Ok(())
+    }
+
+    /// The protocol has no call for that. So the blob is stored, on top of what is current, in the
+    /// transaction that has the id: its record does not refer to earlier data, but repeats them.
+    fn restore_blob(
+        &mut self,
+        oid: Oid,
+        data: Record,
+        _data_tid: Option<Tid>,
+        file: PathBuf,
+    ) -> Result<(), StorageError> {
+        let file = StagedFile::new(file);
+        self.check_copies()?;
+        self.shared.blob_files()?;
+        let blob = Blob {
+            oid,
+            base: self.newest(oid)?,
+            record: data,
+            file,
+        };
+        self.put(oid, Change::Blob(Box::new(blob)));
         Ok(())
     }
 

@@ -373,6 +373,10 @@ impl Storage for ZeoStorage {
         })
     }
 
+    fn syncs_first(&self) -> bool {
+        self.shared.options.server_sync
+    }
+
     fn stats(&self) -> StorageStats {
         self.shared.state.lock().stats
     }

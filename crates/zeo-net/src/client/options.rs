@@ -27,9 +27,9 @@ pub struct ClientOptions {
     pub wait: Duration,
     /// Whether to wait for a server when the storage is made; else whoever comes first waits.
     pub wait_at_start: bool,
-    /// Whether a database should wait, when it begins a transaction, until it sees all that was
-    /// committed before anywhere ([`Storage::sync`](storage::Storage::sync)). The storage keeps this for
-    /// the database, which decides.
+    /// Whether a database waits, when it begins a transaction, until it sees all that was committed
+    /// before anywhere. It costs a question to the server, and without a server no transaction begins
+    /// ([`Storage::syncs_first`](storage::Storage::syncs_first)).
     pub server_sync: bool,
     /// How much the cache holds.
     pub cache_bytes: usize,

@@ -287,3 +287,85 @@ fn a_cache_keeps_to_its_bound_and_what_was_removed_comes_again() {
         assert_eq!(read(&client, *oid, *tid), pattern(BYTES));
     }
 }
+
+/// A record, and the file of its blob.
+type Stored = (Tid, Oid, Option<Record>, Option<Vec<u8>>);
+
+/// All transactions of a storage, and all files of its blobs.
+fn everything(storage: &dyn Storage) -> Vec<Stored> {
+    let mut found = Vec::new();
+    let iterate = storage.iterate().unwrap();
+    for transaction in iterate.iterate_transactions(Tid::ZERO, Tid::MAX).unwrap() {
+        for record in transaction.unwrap().records {
+            let record = record.unwrap();
+            let blobs = storage.blobs().unwrap();
+            let file = record.data.as_ref().map(|_| {
+                let path = blobs.load_blob(record.oid, record.tid).unwrap();
+                fs::read(path).unwrap()
+            });
+            found.push((record.tid, record.oid, record.data, file));
+        }
+    }
+    found
+}
+
+/// With their ids, and over an object that was taken back meanwhile.
+#[test]
+fn transactions_with_blobs_are_copied_to_a_server() {
+    let source = World::new();
+    let writer = source.client(source.cache("writer"));
+    let undo = |tid| {
+        let mut commit = writer.clone().begin(TransactionMeta::default()).unwrap();
+        commit.undo(tid).unwrap();
+        commit.vote().unwrap().finish(Box::new(|_| {})).unwrap()
+    };
+    let created = store(&writer, BLOB, Tid::ZERO, b"one");
+    let undone = undo(created);
+    let again = undo(undone);
+    let changed = store(&writer, BLOB, again, &pattern(100_000));
+    undo(changed);
+    store(&writer, Oid::new(1001), Tid::ZERO, b"other");
+
+    for is_shared in [false, true] {
+        let target = World::new();
+        let blobs = if is_shared {
+            target.shared()
+        } else {
+            target.cache("copier")
+        };
+        let copier = target.client(blobs);
+        let iterate = writer.iterate().unwrap();
+        for transaction in iterate.iterate_transactions(Tid::ZERO, Tid::MAX).unwrap() {
+            let transaction = transaction.unwrap();
+            let copy = copier
+                .clone()
+                .begin_restore(transaction.meta, transaction.tid, false);
+            let mut copy = copy.unwrap();
+            for record in transaction.records {
+                let record = record.unwrap();
+                let Some(data) = record.data else {
+                    copy.restore(record.oid, None, None).unwrap();
+                    continue;
+                };
+                let file = copier.blobs().unwrap().staging_file();
+                fs::copy(writer.load_blob(record.oid, record.tid).unwrap(), &file).unwrap();
+                copy.restore_blob(record.oid, data, record.data_tid, file)
+                    .unwrap();
+            }
+            let tid = copy.vote().unwrap().finish(Box::new(|_| {})).unwrap();
+            assert_eq!(tid, transaction.tid);
+        }
+        assert_eq!(everything(&*copier), everything(&*writer), "{is_shared}");
+        // A reader without anything in its cache sees the same.
+        let reader = target.client(target.cache("reader"));
+        assert_eq!(everything(&*reader), everything(&*writer));
+    }
+
+    // Only in a transaction that was begun for that, and nothing is left behind.
+    let file = writer.blobs().unwrap().staging_file();
+    fs::write(&file, "data").unwrap();
+    let mut commit = writer.clone().begin(TransactionMeta::default()).unwrap();
+    let refused = commit.restore_blob(BLOB, Record::from(RECORD), None, file.clone());
+    assert!(matches!(refused, Err(StorageError::Unsupported { .. })));
+    assert!(!file.exists());
+}

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
+mod async_database;
 mod blobs;
 mod client_blobs;
 mod commits;
@@ -13,6 +14,7 @@ mod rules;
 mod server;
 mod servers;
 mod suite;
+mod syncing;
 mod tls;
 mod warm;
 mod world;
