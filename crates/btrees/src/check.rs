@@ -36,16 +36,25 @@ const FLAWS_MAX: usize = 1_000;
 /// # Errors
 /// Where nodes cannot be loaded, or keys do not compare.
 pub fn check(connection: &Connection, oid: Oid) -> Result<Vec<Flaw>, TreeError> {
-    let tree = Tree::open(connection, oid)?;
-    let mut checker = Checker {
-        tree,
-        flaws: Vec::new(),
-        buckets: Vec::new(),
-        seen: HashSet::from([oid]),
-    };
-    checker.node(&checker.tree.root().clone(), oid, [None, None], 0)?;
-    checker.chain();
-    Ok(checker.flaws)
+    Tree::open(connection, oid)?.check()
+}
+
+impl Tree<'_> {
+    /// What [`check`] says of this tree.
+    ///
+    /// # Errors
+    /// As [`check`].
+    pub fn check(&self) -> Result<Vec<Flaw>, TreeError> {
+        let mut checker = Checker {
+            tree: self.clone(),
+            flaws: Vec::new(),
+            buckets: Vec::new(),
+            seen: HashSet::from([self.oid()]),
+        };
+        checker.node(self.root(), self.oid(), [None, None], 0)?;
+        checker.chain();
+        Ok(checker.flaws)
+    }
 }
 
 struct Checker<'c> {

@@ -18,6 +18,8 @@ const DEPTH_MAX: u32 = 100;
 pub(crate) struct Comparer<'a> {
     pickles: &'a Pickles,
     comparisons: Cell<u32>,
+    /// Whether references stand for objects whose class would be asked, where it is at hand.
+    is_live: bool,
 }
 
 impl<'a> Comparer<'a> {
@@ -25,6 +27,15 @@ impl<'a> Comparer<'a> {
         Self {
             pickles,
             comparisons: Cell::new(0),
+            is_live: false,
+        }
+    }
+
+    /// For keys of a tree that is in use, where Python compares the objects that are referred to.
+    pub(crate) fn live(pickles: &'a Pickles) -> Self {
+        Self {
+            is_live: true,
+            ..Self::new(pickles)
         }
     }
 
@@ -184,7 +195,8 @@ impl<'a> Comparer<'a> {
         Ok(true)
     }
 
-    /// References compare equal, or not at all: what their objects would say is not known.
+    /// References compare equal, or not at all: what their objects would say is not known. In a merge
+    /// the original refuses to compare them.
     fn check_references(&self, left: Value<'a>, right: Value<'a>) -> Result<(), Unmerged> {
         if is_same(left, right) {
             return Ok(());
@@ -192,6 +204,7 @@ impl<'a> Comparer<'a> {
         let read = |value: Value<'a>| value.persistent_id().and_then(Reference::read);
         match (read(left), read(right)) {
             (Some(left), Some(right)) if left.is_same(&right) => Ok(()),
+            _ if self.is_live => Err(Unmerged::Unknown),
             _ => Err(Refusal::NotComparable.into()),
         }
     }

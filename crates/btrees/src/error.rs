@@ -34,7 +34,9 @@ pub enum TreeError {
     #[error("the key cannot be compared with those that are there")]
     NotComparable,
     /// Keys whose order only their class knows.
-    #[error("the order of the keys is known to their class alone")]
+    #[error(
+        "the order of the keys is known to their class alone: they can be iterated, but not looked up"
+    )]
     UnknownOrder,
     /// A key that has the order of its address in memory (Python's `TypeError`).
     #[error("the key is {found}, which has no order of its own")]
@@ -49,6 +51,14 @@ pub enum TreeError {
         class: ClassName,
         /// What was asked for.
         operation: &'static str,
+    },
+    /// Trees that are put together, and do not fit.
+    #[error("a {class} and a {other} are not put together: they are of different families")]
+    OtherFamily {
+        /// The class of the one.
+        class: ClassName,
+        /// The class of the other.
+        other: ClassName,
     },
     /// A node is not what the tree needs there.
     #[error("the tree is damaged at object {oid}: {what}")]

@@ -98,6 +98,16 @@ impl Class {
         Self { shape, ..self }
     }
 
+    /// The class of the trees that have such buckets; nothing for a tree.
+    pub(crate) fn tree_of(self) -> Option<Self> {
+        let shape = match self.shape {
+            Shape::Bucket => Shape::BTree,
+            Shape::Set => Shape::TreeSet,
+            Shape::BTree | Shape::TreeSet => return None,
+        };
+        Some(Self { shape, ..self })
+    }
+
     /// The class of a node of a tree of this class, by its name; nothing for all others.
     ///
     /// The letters of the family are not taken apart anew: they are looked at as they stand.

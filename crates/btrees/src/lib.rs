@@ -3,7 +3,7 @@
 //! [`Tree`] reads a BTree, TreeSet, Bucket or Set where it lies and loads no more than is asked for.
 //! [`TreeMut`] changes one, and writes the records that the C extensions write: nodes are split at the
 //! same places, and the same ones are written. [`check`] looks for damage. [`Length`] is the counter
-//! that goes with them.
+//! that goes with them. Trees are put together by [`Tree::union`] and its likes.
 //!
 //! Two transactions that changed different keys of one bucket need not be a conflict: the classes of the
 //! family, and the counter, have rules that put both changes into one state. The
@@ -46,6 +46,7 @@ mod probe;
 mod range;
 mod reference;
 mod refusal;
+mod sets;
 mod tree;
 mod unify;
 
@@ -57,4 +58,5 @@ pub use live::TreeMut;
 pub use merger::{Merger, RECORD_BYTES_MAX, merge};
 pub use range::{Entry, Range};
 pub use refusal::{Refusal, Unmerged};
+pub use sets::{Selection, Union, Weighted};
 pub use tree::Tree;

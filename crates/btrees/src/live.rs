@@ -10,9 +10,9 @@ use zodb::{ClassName, Connection, Data};
 
 use crate::error::TreeError;
 use crate::family::{Class, Sizes};
-use crate::node::class_of;
+use crate::node::Kin;
 use crate::probe::Probe;
-use crate::tree::Tree;
+use crate::tree::{Tree, known_class};
 use change::{Change, Status};
 use nodes::{Live, Nodes};
 
@@ -51,6 +51,7 @@ use nodes::{Live, Nodes};
 pub struct TreeMut<'c> {
     connection: &'c mut Connection,
     class: Class,
+    kin: Kin,
     sizes: Sizes,
     nodes: Nodes,
     /// A change began and did not come to its end.
@@ -64,35 +65,56 @@ impl<'c> TreeMut<'c> {
     /// # Errors
     /// [`TreeError::UnknownClass`]; a storage error where no id could be had.
     pub fn create(connection: &'c mut Connection, class: &ClassName) -> Result<Self, TreeError> {
-        let known = Class::named(class.module(), class.name());
-        let class = known.ok_or_else(|| TreeError::UnknownClass(class.clone()))?;
+        let class = known_class(class)?;
         let oid = connection.new_oid()?;
         Ok(Self {
             connection,
             class,
+            kin: Kin::of_class(class),
             sizes: class.sizes(),
             nodes: Nodes::with_new_root(oid, class),
             is_torn: false,
         })
     }
 
-    /// The tree, bucket or set that an object is, with what was saved to the connection.
+    /// The tree, bucket or set that an object is, with what was saved to the connection. Derived
+    /// classes as with [`Tree::open`]; where one has other sizes, [`with_sizes`](Self::with_sizes)
+    /// says so.
     ///
     /// # Errors
     /// [`TreeError::Class`] where it is something else.
     pub fn open(connection: &'c mut Connection, oid: Oid) -> Result<Self, TreeError> {
         let object = connection.load(oid)?;
-        let class = class_of(&object).ok_or_else(|| TreeError::Class {
+        let kin = Kin::of(&object).ok_or_else(|| TreeError::Class {
             oid,
             class: object.class().clone(),
         })?;
-        Ok(Self {
+        Ok(Self::of_kin(connection, oid, kin))
+    }
+
+    /// An object whose class is derived from one of the family, which is `class`.
+    ///
+    /// # Errors
+    /// [`TreeError::UnknownClass`] where `class` is none of the family.
+    pub fn open_as(
+        connection: &'c mut Connection,
+        oid: Oid,
+        class: &ClassName,
+    ) -> Result<Self, TreeError> {
+        let class = known_class(class)?;
+        let kin = Kin::derived(&*connection.load(oid)?, class);
+        Ok(Self::of_kin(connection, oid, kin))
+    }
+
+    fn of_kin(connection: &'c mut Connection, oid: Oid, kin: Kin) -> Self {
+        Self {
             connection,
-            class,
-            sizes: class.sizes(),
+            class: kin.class,
+            sizes: kin.class.sizes(),
+            kin,
             nodes: Nodes::with_root(oid),
             is_torn: false,
-        })
+        }
     }
 
     /// Splits nodes at other sizes than the original's classes do, as one may in Python by setting
@@ -113,7 +135,7 @@ impl<'c> TreeMut<'c> {
 
     /// Its class.
     pub fn class(&self) -> ClassName {
-        self.class.class_name()
+        self.kin.name()
     }
 
     /// Puts a value under a key, new or not (`tree[key] = value`).
@@ -232,7 +254,7 @@ impl<'c> TreeMut<'c> {
     /// As [`save`](Self::save).
     pub fn into_tree(mut self) -> Result<Tree<'c>, TreeError> {
         let oid = self.save()?;
-        Tree::open(self.connection, oid)
+        Tree::open_as(self.connection, oid, &self.class.class_name())
     }
 
     fn put(&mut self, key: &Data, value: &Data, is_unique: bool) -> Result<bool, TreeError> {

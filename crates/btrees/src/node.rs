@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use pickle::{Elements, Kind, NodeId, Value};
 use storage::Oid;
-use zodb::{Connection, Object, Reference};
+use zodb::{ClassName, Connection, Object, Reference};
 
 use crate::error::TreeError;
 use crate::family::Class;
@@ -58,18 +58,85 @@ pub(crate) fn damaged(object: &Object, what: &'static str) -> TreeError {
     }
 }
 
-/// The family's class of an object.
-pub(crate) fn class_of(object: &Object) -> Option<Class> {
-    Class::named(object.class().module(), object.class().name())
+/// What the nodes of a tree are: classes of the family, or, for the tree and the nodes below it that
+/// are trees, one derived from these.
+#[derive(Clone, Debug)]
+pub(crate) struct Kin {
+    pub(crate) class: Class,
+    derived: Option<ClassName>,
+}
+
+impl Kin {
+    /// Of a class of the family.
+    pub(crate) fn of_class(class: Class) -> Self {
+        let derived = None;
+        Self { class, derived }
+    }
+
+    /// By the name of the object's class. Where that is not known, by its state: a tree with several
+    /// buckets names the class of the first one.
+    pub(crate) fn of(object: &Object) -> Option<Self> {
+        let name = object.class();
+        if let Some(class) = Class::named(name.module(), name.name()) {
+            return Some(Self::of_class(class));
+        }
+        let mut parts = tuple(object.state()).filter(|parts| parts.len() == 2)?;
+        let (children, first) = (tuple(parts.next()?)?, parts.next()?);
+        children.clone().next()?.persistent_id()?;
+        let Some(Reference::Strong { class: first, .. }) = Reference::read(first) else {
+            return None;
+        };
+        let first = first?;
+        let class = Class::named(first.module(), first.name())?.tree_of()?;
+        Some(Self {
+            class,
+            derived: Some(name.clone()),
+        })
+    }
+
+    /// Of an object whose class is derived from one of the family.
+    pub(crate) fn derived(object: &Object, class: Class) -> Self {
+        let known = Self::of_class(class);
+        if class.of_node(object.class()) == Some(class) {
+            return known;
+        }
+        let derived = Some(object.class().clone());
+        Self { derived, ..known }
+    }
+
+    /// The class of the family that a node is of, by its name; nothing where it is none of this tree.
+    pub(crate) fn of_node(&self, name: &ClassName) -> Option<Class> {
+        match &self.derived {
+            Some(derived) if derived == name => Some(self.class),
+            _ => self.class.of_node(name),
+        }
+    }
+
+    /// The name of its class.
+    pub(crate) fn name(&self) -> ClassName {
+        match &self.derived {
+            Some(derived) => derived.clone(),
+            None => self.class.class_name(),
+        }
+    }
+
+    /// The name of the class that its nodes of that class have.
+    pub(crate) fn name_of(&self, node: Class) -> ClassName {
+        if node == self.class {
+            self.name()
+        } else {
+            node.class_name()
+        }
+    }
 }
 
 impl Node {
     /// Loads a node of a tree of this class.
-    pub(crate) fn load(connection: &Connection, oid: Oid, tree: Class) -> Result<Self, TreeError> {
+    pub(crate) fn load(connection: &Connection, oid: Oid, tree: &Kin) -> Result<Self, TreeError> {
         Self::read(connection.load(oid)?, tree)
     }
 
-    pub(crate) fn read(object: Arc<Object>, tree: Class) -> Result<Self, TreeError> {
+    pub(crate) fn read(object: Arc<Object>, tree: &Kin) -> Result<Self, TreeError> {
         let class = tree.of_node(object.class());
         let class =
             class.ok_or_else(|| damaged(&object, "it is of another class than its tree"))?;

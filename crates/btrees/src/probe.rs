@@ -75,7 +75,7 @@ impl Probe {
     }
 
     pub(crate) fn comparer(&self) -> Comparer<'_> {
-        Comparer::new(&self.arena)
+        Comparer::live(&self.arena)
     }
 
     /// Puts it into another arena.

@@ -30,6 +30,10 @@ impl Entry {
         })
     }
 
+    pub(crate) fn damaged(&self, what: &'static str) -> TreeError {
+        crate::node::damaged(&self.object, what)
+    }
+
     /// The key.
     pub fn key(&self) -> Data {
         Data::read(self.raw_key())

@@ -1,13 +1,14 @@
 //! Reading trees, buckets and sets.
 
 use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
 
 use storage::Oid;
-use zodb::{ClassName, Connection, Data};
+use zodb::{ClassName, Connection, Data, Object};
 
 use crate::error::TreeError;
 use crate::family::Class;
-use crate::node::{DEPTH_MAX, Inner, Leaf, Node, class_of, damaged};
+use crate::node::{DEPTH_MAX, Inner, Kin, Node, damaged};
 use crate::probe::Probe;
 use crate::range::{Entry, Range};
 
@@ -45,31 +46,65 @@ use crate::range::{Entry, Range};
 #[derive(Clone, Debug)]
 pub struct Tree<'c> {
     connection: &'c Connection,
-    class: Class,
+    oid: Oid,
+    kin: Kin,
     root: Node,
 }
 
 impl<'c> Tree<'c> {
     /// The tree, bucket or set that an object is.
     ///
+    /// A class derived from one of the family is known by the state, if there is more than one bucket.
+    /// Else [`open_as`](Self::open_as) has to be told.
+    ///
     /// # Errors
     /// [`TreeError::Class`] where it is something else.
     pub fn open(connection: &'c Connection, oid: Oid) -> Result<Self, TreeError> {
         let object = connection.load(oid)?;
-        let class = class_of(&object).ok_or_else(|| TreeError::Class {
+        let kin = Kin::of(&object).ok_or_else(|| TreeError::Class {
             oid,
             class: object.class().clone(),
         })?;
+        Self::of_kin(connection, object, kin)
+    }
+
+    /// An object whose class is derived from one of the family, which is `class`.
+    ///
+    /// # Errors
+    /// [`TreeError::UnknownClass`] where `class` is none of the family; [`TreeError::Damaged`] where
+    /// the state is none that its objects have.
+    pub fn open_as(
+        connection: &'c Connection,
+        oid: Oid,
+        class: &ClassName,
+    ) -> Result<Self, TreeError> {
+        let class = known_class(class)?;
+        let object = connection.load(oid)?;
+        let kin = Kin::derived(&object, class);
+        Self::of_kin(connection, object, kin)
+    }
+
+    fn of_kin(
+        connection: &'c Connection,
+        object: Arc<Object>,
+        kin: Kin,
+    ) -> Result<Self, TreeError> {
         Ok(Self {
             connection,
-            class,
-            root: Node::read(object, class)?,
+            oid: object.oid(),
+            root: Node::read(object, &kin)?,
+            kin,
         })
+    }
+
+    /// The object.
+    pub fn oid(&self) -> Oid {
+        self.oid
     }
 
     /// Its class.
     pub fn class(&self) -> ClassName {
-        self.class.class_name()
+        self.kin.name()
     }
 
     /// The value under a key; of a set, which has no values, `None` in Python's sense.
@@ -94,7 +129,7 @@ impl<'c> Tree<'c> {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn entry(&self, key: impl Into<Data>) -> Result<Option<Entry>, TreeError> {
-        let Ok(probe) = Probe::new(&key.into(), self.class.key, "the key") else {
+        let Ok(probe) = Probe::new(&key.into(), self.kin.class.key, "the key") else {
             return Ok(None);
         };
         let mut node = self.root.clone();
@@ -190,7 +225,7 @@ impl<'c> Tree<'c> {
     }
 
     pub(crate) fn kind(&self) -> Class {
-        self.class
+        self.kin.class
     }
 
     pub(crate) fn root(&self) -> &Node {
@@ -198,7 +233,7 @@ impl<'c> Tree<'c> {
     }
 
     pub(crate) fn child(&self, inner: &Inner, at: usize) -> Result<Node, TreeError> {
-        let child = Node::load(self.connection, inner.child(at)?, self.class)?;
+        let child = Node::load(self.connection, inner.child(at)?, &self.kin)?;
         match &child {
             Node::Empty => Err(damaged(&inner.object, "a child is empty")),
             _ => Ok(child),
@@ -206,15 +241,16 @@ impl<'c> Tree<'c> {
     }
 
     pub(crate) fn too_deep(&self) -> TreeError {
-        let what = "it is nested deeper than any tree";
-        match &self.root {
-            Node::Leaf(Leaf { object, .. }) | Node::Inner(Inner { object, .. }) => {
-                damaged(object, what)
-            }
-            Node::Empty => TreeError::Damaged {
-                oid: Oid::ROOT,
-                what,
-            },
+        TreeError::Damaged {
+            oid: self.oid,
+            what: "it is nested deeper than any tree",
         }
     }
+}
+
+/// # Errors
+/// [`TreeError::UnknownClass`].
+pub(crate) fn known_class(name: &ClassName) -> Result<Class, TreeError> {
+    let known = Class::named(name.module(), name.name());
+    known.ok_or_else(|| TreeError::UnknownClass(name.clone()))
 }

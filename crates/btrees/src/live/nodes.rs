@@ -265,7 +265,7 @@ impl TreeMut<'_> {
         }
         let oid = self.nodes.oid(at).expect("only stored nodes are not live");
         let object = self.connection.load(oid)?;
-        let class = self.class.of_node(object.class());
+        let class = self.kin.of_node(object.class());
         let class =
             class.ok_or_else(|| damaged(&object, "it is of another class than its tree"))?;
         let mut arena = object.pickles().clone();
@@ -358,7 +358,7 @@ impl TreeMut<'_> {
     fn stored(&mut self, object: &Object, arena: &Pickles, id: NodeId) -> Result<At, TreeError> {
         match Reference::read(arena.value(id)) {
             Some(Reference::Strong { oid, class }) => {
-                let class = class.and_then(|class| Class::named(class.module(), class.name()));
+                let class = class.and_then(|class| self.kin.of_node(&class));
                 Ok(self.nodes.known(oid, class.map(Class::is_tree)))
             }
             _ => Err(damaged(object, "a node that it refers to is no object")),

@@ -44,7 +44,7 @@ impl TreeMut<'_> {
         } else {
             self.class.leaves()
         };
-        let name = class.class_name();
+        let name = self.kin.name_of(class);
         let head = record.global(name.module(), name.name());
         let state = match self.nodes.live(at) {
             Live::Bucket(_) => self.bucket_state(at, &mut record, pending)?,
@@ -136,8 +136,8 @@ impl TreeMut<'_> {
                 oid
             }
         };
-        let class = self.class_at(to)?.class_name();
-        let class = Some(class);
+        let class = self.class_at(to)?;
+        let class = Some(self.kin.name_of(class));
         Ok(Reference::Strong { oid, class }.write(record))
     }
 }
