@@ -56,7 +56,7 @@ impl Stage {
     /// The same with a checkpoint of the index after every few transactions, made at once.
     pub(super) fn with_checkpoints() -> Self {
         let mut stage = Self::new();
-        stage.options.checkpoint_every = Some(CHECKPOINT_EVERY);
+        stage.options.checkpoint_every = Some(CHECKPOINT_EVERY as u64);
         stage.options.background = Arc::new(|work| work());
         stage
     }
@@ -255,7 +255,7 @@ pub(super) fn record(text: &str, references: &[u64]) -> Record {
 }
 
 /// In bytes of the file.
-const CHECKPOINT_EVERY: u64 = 1_500;
+pub(super) const CHECKPOINT_EVERY: usize = 1_500;
 
 /// The scripts use smaller ids.
 const OBJECTS_MAX: u64 = 40;
