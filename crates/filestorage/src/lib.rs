@@ -40,6 +40,7 @@ mod blobs;
 mod checkpoint;
 mod commit;
 mod compress;
+mod displaced;
 mod evidence;
 mod figures;
 mod file_storage;

@@ -172,15 +172,7 @@ impl FileStorage {
         if !index_was_used {
             evidence::keep_disbelieved(&log, &options, &checked)?;
         }
-        if !options.read_only {
-            match checked.unfinished {
-                Some(unfinished) => cut_tail(&log, disk, checked.end, unfinished)?,
-                // Whoever wrote the last transaction may have been killed before its sync. From
-                // now on it is shown, so it must be durable.
-                None if checked.end > trusted => sync(&log)?,
-                None => {}
-            }
-        }
+        settle_end(&log, &options, &checked, trusted)?;
         warn_of_the_future(&log, checked.last_tid, (options.clock)());
         let durability = options.durability;
         let saved_to = if index_was_used { trusted } else { checked.end };
@@ -418,6 +410,31 @@ fn check_magic(log: &Log, options: &Options) -> Result<(), StorageError> {
 
 fn sync(log: &Log) -> Result<(), StorageError> {
     log.file.sync_data().map_err(|error| log.io("sync", error))
+}
+
+/// Makes the end of the log what is shown of it, or says that it is not.
+fn settle_end(
+    log: &Log,
+    options: &Options,
+    checked: &CheckedLog,
+    trusted: Offset,
+) -> Result<(), StorageError> {
+    match checked.unfinished {
+        Some(Unfinished { why, .. }) if options.read_only => {
+            let (path, offset) = (log.path().display(), checked.end.number());
+            let bytes = log.size()?.number().saturating_sub(offset);
+            tracing::warn!(%path, offset, bytes, why,
+                "there is more behind the last finished transaction, which is not shown: another process \
+                 is writing it, or was killed while it did, or the file is damaged. `zodiac fs verify` \
+                 says more");
+            Ok(())
+        }
+        Some(unfinished) => cut_tail(log, &*options.disk, checked.end, unfinished),
+        // Whoever wrote the last transaction may have been killed before its sync. From
+        // now on it is shown, so it must be durable.
+        None if checked.end > trusted && !options.read_only => sync(log),
+        None => Ok(()),
+    }
 }
 
 /// Takes away what is behind the last finished transaction, after saving what may be of use.

@@ -5,6 +5,7 @@
 
 use storage::{StorageError, Tid};
 
+use crate::displaced::{Behind, Found};
 use crate::format::{DataHeader, LENGTH_LEN, LOG_START, Offset, Status, TransactionHeader};
 use crate::index::Index;
 use crate::log::Log;
@@ -138,9 +139,8 @@ impl Scan<'_> {
                 return self.judge();
             }
             let what = format!(
-                "{why}, if this is the last one; but a finished one follows it at {}. \
-                 Nothing was cut off: keep a copy of the file and run a recovery tool",
-                later.number()
+                "{why}, if this is the last one; but a finished one follows it at {later}. \
+                 Nothing was cut off: keep a copy of the file and run `zodiac fs recover`"
             );
             return Err(log.corrupt(at, what));
         }
@@ -166,15 +166,15 @@ impl Scan<'_> {
     /// them have got their final status and others have not. Nobody was told of any of those; their ids
     /// follow each other without a gap.
     fn finished_transaction_behind(
-        &self,
+        &mut self,
         first: &TransactionHeader,
-    ) -> Result<Option<Offset>, StorageError> {
+    ) -> Result<Option<Found>, StorageError> {
         let (log, size) = (self.window.log, self.window.size);
         let (mut at, mut header) = (self.at, *first);
         loop {
             let after = at + header.length.saturating_add(LENGTH_LEN).min(size - at);
             if !self.is_whole(at, &header, after)? {
-                return self.finished_transaction_at_the_end(at);
+                return self.finished_transaction_somewhere(at);
             }
             if after == size || size - after < TransactionHeader::LEN as u64 {
                 return Ok(None);
@@ -185,9 +185,9 @@ impl Scan<'_> {
                 // Behind what was never finished there is none, except by damage.
                 let end = after + next.length.saturating_add(LENGTH_LEN).min(size - after);
                 if self.is_whole(after, &next, end)? && self.is_own(after, &next)? {
-                    return Ok(Some(after));
+                    return Ok(Some(Found::in_place(after, next)));
                 }
-                return self.finished_transaction_at_the_end(after);
+                return self.finished_transaction_somewhere(after);
             }
             (at, header) = (after, next);
         }
@@ -208,12 +208,32 @@ impl Scan<'_> {
             && self.window.log.read_closing_length(after)? == header.length)
     }
 
+    /// A finished transaction behind that place, where none is that is whole.
+    fn finished_transaction_somewhere(
+        &mut self,
+        broken: Offset,
+    ) -> Result<Option<Found>, StorageError> {
+        // Mostly a look at the end is enough.
+        if let Some(found) = self.finished_transaction_at_the_end(broken)? {
+            return Ok(Some(found));
+        }
+        let behind = Behind {
+            at: broken,
+            shift: 0,
+            floor: broken.number(),
+            last_tid: self.last_tid,
+        };
+        let from = behind.unfinished_until(&mut self.window)?.max(broken + 1);
+        let hits = behind.search(&mut self.window, from, true, u64::MAX)?;
+        Ok(hits.any())
+    }
+
     /// A finished transaction behind that place, after which only whole ones follow to the end of the
     /// file.
     fn finished_transaction_at_the_end(
         &self,
         behind: Offset,
-    ) -> Result<Option<Offset>, StorageError> {
+    ) -> Result<Option<Found>, StorageError> {
         let log = self.window.log;
         let mut after = self.window.size;
         loop {
@@ -226,7 +246,7 @@ impl Scan<'_> {
                 return Ok(None);
             }
             if header.status.is_finished() {
-                return Ok(Some(start));
+                return Ok(Some(Found::in_place(start, header)));
             }
             if header.status != Status::UNFINISHED {
                 return Ok(None);
@@ -418,9 +438,24 @@ impl<'a> Window<'a> {
         Ok(has_changed)
     }
 
-    /// The bytes at that offset, where they are in memory.
-    pub(crate) fn peek<const N: usize>(&self, at: Offset) -> Option<&[u8; N]> {
-        self.held(at)
+    /// The bytes at that offset; none where the file ends before the last of them. What is in memory
+    /// stays there, for somebody who goes on reading where he was.
+    pub(crate) fn near<const N: usize>(&self, at: Offset) -> Result<Option<[u8; N]>, StorageError> {
+        if at
+            .checked_add(N as u64)
+            .is_none_or(|after| after > self.size)
+        {
+            return Ok(None);
+        }
+        if let Some(bytes) = self.held(at) {
+            return Ok(Some(*bytes));
+        }
+        match self.log.read_array(at) {
+            Ok(bytes) => Ok(Some(bytes)),
+            // It became shorter.
+            Err(StorageError::Corrupt { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn held<const N: usize>(&self, at: Offset) -> Option<&[u8; N]> {

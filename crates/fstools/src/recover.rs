@@ -174,7 +174,7 @@ impl<'a> Recovery<'a> {
 
     fn found(&mut self, found: &SurveyedTransaction) -> Result<(), ToolError> {
         let (start, after) = (found.offset, found.offset + found.bytes);
-        let by_walk = found.origin - start;
+        let by_walk = found.origin.wrapping_sub(start);
         let gap = self.input.gap(start, after, by_walk)?;
         let is_told = self.gap == gap || by_walk == gap;
         let expected = start.wrapping_add(self.gap);

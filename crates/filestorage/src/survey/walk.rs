@@ -3,6 +3,7 @@
 use storage::{StorageError, Tid, TransactionMeta};
 
 use super::{Damage, SurveyedRecord, SurveyedTransaction, UnfinishedTail};
+use crate::displaced::{Behind, Found, Hits, Start};
 use crate::format::{DataHeader, LENGTH_LEN, Offset, RECORD_BYTES_MAX, Status, TransactionHeader};
 use crate::log::Log;
 use crate::scan::{READ_AHEAD_BYTES, Window};
@@ -12,10 +13,15 @@ pub struct Walk<'a> {
     window: Window<'a>,
     at: Offset,
     last_tid: Tid,
-    /// How many bytes before the current place are missing from the file. What lies behind them names
-    /// its own place as it was.
-    missing: u64,
+    /// What places have to be increased by to be those that records name, modulo 2^64: behind missing
+    /// bytes, and behind such as were put in, transactions name their own places as they were.
+    shift: u64,
+    /// What comes next names no place before this one.
+    floor: u64,
     across_gaps: bool,
+    /// How many bytes may still be looked through for a transaction at its place, where there is a
+    /// displaced one.
+    ahead: u64,
     /// Damage that was met beside a transaction that can be read all the same.
     pending: Option<Damage>,
     records: Span,
@@ -41,17 +47,6 @@ struct Span {
     end: Offset,
 }
 
-/// What the bytes at a place may be the beginning of.
-enum Start {
-    /// A transaction that lies where its first record says.
-    Sound,
-    /// A transaction without records, which nothing confirms.
-    Empty,
-    /// A transaction that lay so many bytes further behind.
-    Shifted(u64),
-    None,
-}
-
 /// What the bytes at a place are.
 enum Judgement {
     Sound(TransactionHeader),
@@ -71,16 +66,17 @@ impl<'a> Walk<'a> {
             window: Window::new(log, end),
             at: start,
             last_tid: Tid::ZERO,
-            missing: 0,
+            shift: 0,
+            floor: start.number(),
             across_gaps: false,
+            ahead: AHEAD_BYTES_SUM_MAX,
             pending: None,
             records: Span::default(),
         }
     }
 
-    /// Goes on also behind a place where bytes are missing, so that nothing is where it was. Stored bytes
-    /// that look like a Data.fs are taken for one then, where no transaction follows that is at its
-    /// place.
+    /// Goes on also behind a place where bytes are missing, or were put in, so that nothing is where it
+    /// was.
     #[must_use]
     pub fn across_gaps(mut self) -> Self {
         self.across_gaps = true;
@@ -95,6 +91,11 @@ impl<'a> Walk<'a> {
     /// Where the walk goes on: behind the transaction that came last.
     pub fn next_offset(&self) -> u64 {
         self.at.number()
+    }
+
+    /// Where that began once.
+    pub fn next_origin(&self) -> u64 {
+        self.at.number().wrapping_add(self.shift)
     }
 
     /// The next transaction, or what is there instead.
@@ -148,7 +149,7 @@ impl<'a> Walk<'a> {
                 header.data_length,
                 end.number()
             )
-        } else if header.transaction != transaction + self.missing {
+        } else if header.transaction.number() != transaction.number().wrapping_add(self.shift) {
             format!(
                 "a record of the transaction at {} was expected, it names the one at {}",
                 transaction.number(),
@@ -245,7 +246,8 @@ impl<'a> Walk<'a> {
                 may_be_tail: true,
             });
         }
-        let closing = self.closing_length(after)?;
+        let closing = self.window.near(at + header.length)?;
+        let closing = closing.map(u64::from_be_bytes);
         if closing != Some(header.length) {
             return Ok(Judgement::Broken {
                 tid,
@@ -259,22 +261,6 @@ impl<'a> Walk<'a> {
             });
         }
         Ok(Judgement::Sound(header))
-    }
-
-    /// The last field of the transaction that ends there. Near ones come from the window; a far one
-    /// must not take the window away from the records before it.
-    fn closing_length(&mut self, after: Offset) -> Result<Option<u64>, StorageError> {
-        let Some(at) = after.checked_sub(LENGTH_LEN) else {
-            return Ok(None);
-        };
-        if let Some(bytes) = self.window.peek(at) {
-            return Ok(Some(u64::from_be_bytes(*bytes)));
-        }
-        match self.window.log.read_array(at) {
-            Ok(bytes) => Ok(Some(u64::from_be_bytes(bytes))),
-            Err(StorageError::Corrupt { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
     }
 
     fn take(&mut self, header: &TransactionHeader) -> Result<Step, StorageError> {
@@ -321,12 +307,16 @@ impl<'a> Walk<'a> {
         self.at = end + LENGTH_LEN;
         // An id that the first record does not confirm may be damaged. Were it taken for the last one,
         // nothing that follows would be later.
-        let confirmed = self.first_record(start, header)?;
-        let confirmed = confirmed.map_or(header.tid, |first| first.tid.min(header.tid));
+        let first = self.first_record(start, header)?;
+        let confirmed = first.map_or(header.tid, |first| first.tid.min(header.tid));
         self.last_tid = self.last_tid.max(confirmed);
+        // A place that is too far behind may be damaged; one that is before was written there twice.
+        let place = offset.wrapping_add(self.shift);
+        let place = first.map_or(place, |first| first.transaction.number().min(place));
+        self.floor = place.wrapping_add(header.length + LENGTH_LEN);
         Ok(Step::Transaction(SurveyedTransaction {
             offset,
-            origin: offset + self.missing,
+            origin: offset.wrapping_add(self.shift),
             bytes: header.length + LENGTH_LEN,
             tid: header.tid,
             status: header.status,
@@ -348,31 +338,41 @@ impl<'a> Walk<'a> {
     fn skip(
         &mut self,
         tid: Option<Tid>,
-        what: String,
+        mut what: String,
         next: Option<Offset>,
         may_be_tail: bool,
     ) -> Result<Step, StorageError> {
         let (start, size) = (self.at, self.window.size);
         let resumed = match next {
-            _ if may_be_tail => self.finished_behind(tid, next)?,
-            Some(next) if next == size => None,
-            Some(next) if self.is_sound(next, false)? => Some(next),
-            _ => self.search(start + 1)?,
+            _ if may_be_tail => match self.finished_behind(tid, next)? {
+                Some(found) if found.shift == self.shift || self.across_gaps => {
+                    self.shift = found.shift;
+                    Some(found.at)
+                }
+                Some(found) => {
+                    what = format!("{what}; but a finished transaction is at {found}");
+                    Some(size)
+                }
+                None => None,
+            },
+            Some(next) if next == size => Some(size),
+            Some(next) if self.is_sound(next)? => Some(next),
+            _ => Some(self.search(start + 1)?.unwrap_or(size)),
         };
         self.at = resumed.unwrap_or(size);
-        if may_be_tail && resumed.is_none() {
+        let Some(resumed) = resumed else {
             return Ok(Step::Unfinished(UnfinishedTail {
                 offset: start.number(),
                 bytes: size - start,
                 why: what,
             }));
-        }
+        };
         Ok(Step::Damage(Damage {
             offset: start.number(),
             tid,
             oid: None,
             what,
-            resumed: Some(self.at.number()),
+            resumed: Some(resumed.number()),
         }))
     }
 
@@ -382,100 +382,75 @@ impl<'a> Walk<'a> {
         &mut self,
         mut tid: Option<Tid>,
         mut next: Option<Offset>,
-    ) -> Result<Option<Offset>, StorageError> {
+    ) -> Result<Option<Found>, StorageError> {
         let size = self.window.size;
-        let mut from = self.at + 1;
+        let (mut behind, mut from) = (self.behind(), self.at + 1);
         while let Some(at) = next
             && at < size
-            && self.is_sound(at, false)?
+            && self.is_sound(at)?
         {
             let header = TransactionHeader::decode(&self.window.log.read_array(at)?);
             if header.status.is_finished() && Some(header.tid) != tid.map(Tid::next) {
-                return Ok(Some(at));
+                let shift = self.shift;
+                return Ok(Some(Found { at, shift, header }));
             }
             tid = Some(header.tid);
             from = at + header.length + LENGTH_LEN;
+            behind.at = from;
             next = Some(from);
         }
         if next == Some(size) {
             return Ok(None);
         }
-        while let Some(at) = self.search(from)? {
-            let header = TransactionHeader::decode(&self.window.log.read_array(at)?);
-            if header.status.is_finished() {
-                return Ok(Some(at));
-            }
-            from = at + header.length + LENGTH_LEN;
-        }
-        Ok(None)
+        let ahead = self.ahead();
+        let hits = behind.search(&mut self.window, from, true, ahead)?;
+        self.looked_ahead(hits);
+        Ok(hits.any())
     }
 
     /// The first place from there on where a transaction begins beyond doubt.
     fn search(&mut self, from: Offset) -> Result<Option<Offset>, StorageError> {
-        let mut shifted = None;
-        let mut at = from;
-        while at < self.window.size {
-            match self.judge_start(at)? {
-                Start::Sound => return Ok(Some(at)),
-                Start::Shifted(missing) if self.across_gaps && shifted.is_none() => {
-                    shifted = Some((at, missing));
-                }
-                _ => {}
-            }
-            at = at + 1;
-        }
-        Ok(shifted.map(|(at, missing)| {
-            self.missing = missing;
-            at
+        let ahead = self.ahead();
+        let behind = self.behind();
+        let hits = behind.search(&mut self.window, from, false, ahead)?;
+        self.looked_ahead(hits);
+        let displaced = hits.displaced.filter(|_| self.across_gaps);
+        Ok(hits.sound.or(displaced).map(|found| {
+            self.shift = found.shift;
+            found.at
         }))
     }
 
-    /// Whether a transaction begins there; without records, it counts only where one was expected.
-    fn is_sound(&mut self, at: Offset, strict: bool) -> Result<bool, StorageError> {
-        Ok(match self.judge_start(at)? {
-            Start::Sound => true,
-            Start::Empty => !strict,
-            Start::Shifted(_) | Start::None => false,
-        })
+    fn behind(&self) -> Behind {
+        Behind {
+            at: self.at,
+            shift: self.shift,
+            floor: self.floor,
+            last_tid: self.last_tid,
+        }
     }
 
-    /// Whether a transaction begins there. Stored bytes may look like one, but the record of a copy
-    /// names another place.
-    fn judge_start(&mut self, at: Offset) -> Result<Start, StorageError> {
-        let Some(bytes) = self.window.read(at)? else {
-            return Ok(Start::None);
-        };
-        let header = TransactionHeader::decode(&bytes);
-        let known = header.status.is_finished() || header.status == Status::UNFINISHED;
-        let records = header.length.checked_sub(header.records_start());
-        let fits = header.length <= self.window.size - at;
-        let (true, true, Some(records)) = (known && header.tid > self.last_tid, fits, records)
-        else {
-            return Ok(Start::None);
-        };
-        let after = at + header.length + LENGTH_LEN;
-        if after > self.window.size || self.closing_length(after)? != Some(header.length) {
-            return Ok(Start::None);
+    /// How far to look for a transaction at its place. Who does not go on at others looks to the end.
+    fn ahead(&self) -> u64 {
+        match self.across_gaps {
+            true => self.ahead.min(AHEAD_BYTES_MAX),
+            false => u64::MAX,
         }
-        let Some(first) = self.first_record(at, &header)? else {
-            return Ok(if records == 0 {
-                Start::Empty
-            } else {
-                Start::None
-            });
-        };
-        let named = first.transaction.number();
-        Ok(if first.tid != header.tid {
-            Start::None
-        } else if named == at.number() + self.missing {
-            Start::Sound
-        } else if (at.number() + self.missing + 1..PLACE_MAX).contains(&named)
-            && first.version_length == 0
-        {
-            Start::Shifted(named - at.number())
-        } else {
-            Start::None
-        })
+    }
+
+    fn looked_ahead(&mut self, hits: Hits) {
+        if let Some(displaced) = hits.displaced {
+            let until = hits
+                .sound
+                .map_or(AHEAD_BYTES_MAX, |sound| sound.at - displaced.at);
+            self.ahead = self.ahead.saturating_sub(until);
+        }
+    }
+
+    /// Whether a transaction begins there, where one was expected.
+    fn is_sound(&mut self, at: Offset) -> Result<bool, StorageError> {
+        let start = self.behind().start_at(&mut self.window, at)?;
+        Ok(matches!(start, Start::Sound | Start::Empty))
     }
 
     /// The header of the first record of that transaction, if there is room for one.
@@ -487,14 +462,13 @@ impl<'a> Walk<'a> {
         if header.length < header.records_start() + DataHeader::LEN as u64 {
             return Ok(None);
         }
-        let first = start + header.records_start();
-        let bytes = match self.window.peek(first) {
-            Some(bytes) => *bytes,
-            None => self.window.log.read_array(first)?,
-        };
-        Ok(Some(DataHeader::decode(&bytes)))
+        let first = self.window.near(start + header.records_start())?;
+        Ok(first.as_ref().map(DataHeader::decode))
     }
 }
 
-/// No file is so large; a place behind it is no place.
-const PLACE_MAX: u64 = 1 << 60;
+/// Behind a displaced transaction, so many bytes are looked through for one at its place: what is
+/// displaced may be stored data of something broken.
+const AHEAD_BYTES_MAX: u64 = 8 << 20;
+/// In a file that is displaced in very many places, so many in all.
+const AHEAD_BYTES_SUM_MAX: u64 = 4 << 30;

@@ -16,6 +16,7 @@ mod checkpoint;
 mod copying;
 mod crash;
 mod damage;
+mod displaced;
 mod golden;
 mod history;
 mod missing_end;

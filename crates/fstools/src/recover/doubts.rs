@@ -379,7 +379,8 @@ fn each_record(
         let (offset, after, is_sound) = match step {
             Step::Transaction(found) => {
                 let end = found.offset + found.bytes;
-                let known = input.gap(found.offset, end, found.origin - found.offset)?;
+                let by_walk = found.origin.wrapping_sub(found.offset);
+                let known = input.gap(found.offset, end, by_walk)?;
                 let origin = found.offset.wrapping_add(known);
                 visit(Event::Moved(found.offset.wrapping_add(gap), origin))?;
                 gap = known;
