@@ -50,6 +50,17 @@ fn damage(bytes: &mut Vec<u8>, rng: &mut Rng) -> &'static str {
     }
 }
 
+/// Puts bytes into a file, which displaces what follows.
+fn put_in(bytes: &mut Vec<u8>, rng: &mut Rng) -> &'static str {
+    let at = rng.usize(4..bytes.len());
+    let mut foreign = vec![0; rng.usize(1..600)];
+    if rng.bool() {
+        rng.fill(&mut foreign);
+    }
+    bytes.splice(at..at, foreign);
+    "bytes are put in"
+}
+
 fn recover(directory: &Path, damaged: &Path, name: &str, more: &[&str]) -> String {
     let output = directory.join(name);
     let done = Command::new(zodiac_binary().unwrap())
@@ -69,9 +80,13 @@ fn compare(sound: &Path, rounds: u64) {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
     let (mut kinds, mut cases) = (Vec::new(), Vec::new());
-    for seed in 0..rounds {
+    for seed in 0..rounds + rounds / 3 {
         let mut bytes = fs::read(sound).unwrap();
-        kinds.push(damage(&mut bytes, &mut Rng::with_seed(seed)));
+        let rng = &mut Rng::with_seed(seed);
+        kinds.push(match seed < rounds {
+            true => damage(&mut bytes, rng),
+            false => put_in(&mut bytes, rng),
+        });
         let damaged = directory.join(format!("{seed}.damaged"));
         fs::write(&damaged, &bytes).unwrap();
         let whole = recover(directory, &damaged, &format!("{seed}.whole"), &[]);

@@ -82,7 +82,9 @@ pub use line::{
 };
 pub use listener::{Listener, ToolError, Verdict};
 pub use objects::objects;
-pub use recover::lines::{DoubtfulLine, LostLine, LostObjectLine, MendedLine, RecoverLine};
+pub use recover::lines::{
+    DoubtfulLine, LostLine, LostObjectLine, MendedLine, RecoverLine, UnreadableLine,
+};
 pub use recover::{RecoverOptions, recover};
 pub use references::{DanglingLine, Reason, references};
 pub use resolve::{Place, PlaceError};

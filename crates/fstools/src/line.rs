@@ -11,7 +11,7 @@ use crate::{BTreeLine, BackupLine, BackupVerifyLine, DanglingLine, ExportLine, I
 use crate::{
     BlobDirectoryLine, BlobsVerifiedLine, CopyLine, DoubtfulLine, IndexLine, LostLine,
     LostObjectLine, MendedLine, RecoverLine, RestoreLine, Stamp, UndoObjectLine, UndoableLine,
-    UndoneLine,
+    UndoneLine, UnreadableLine,
 };
 
 /// One thing that a tool found. As JSON an object whose `kind` says which. Ids are hexadecimal text,
@@ -127,6 +127,15 @@ pub enum Line {
     Mended(MendedLine),
     /// A record was not copied because nobody can say whose it is.
     Doubtful(DoubtfulLine),
+    /// A record was copied as it is, though it cannot be read.
+    Unreadable(UnreadableLine),
+    /// More of the same were not told one by one.
+    More {
+        /// What they are.
+        things: &'static str,
+        /// How many.
+        count: u64,
+    },
     /// A damaged file was recovered.
     Recovered(RecoverLine),
     /// A backup was made.
@@ -415,6 +424,8 @@ impl fmt::Display for Line {
             Self::LostObject(lost) => lost.fmt(f),
             Self::Mended(mended) => mended.fmt(f),
             Self::Doubtful(doubtful) => doubtful.fmt(f),
+            Self::Unreadable(unreadable) => unreadable.fmt(f),
+            Self::More { things, count } => write!(f, "... and {count} more {things}"),
             Self::Recovered(recovered) => recovered.fmt(f),
             Self::Backup(backup) => backup.fmt(f),
             Self::Restored(restored) => restored.fmt(f),

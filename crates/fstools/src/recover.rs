@@ -6,6 +6,9 @@
 //! is put right. Where no transaction is, the next one is looked for that is sound beyond doubt, also
 //! behind bytes that are missing.
 //!
+//! What was put into the file belongs to no transaction, and displaces what follows; what was written
+//! into it once more is copied once.
+//!
 //! A back pointer into what was lost takes the data along, as far as they can be read; else its
 //! record is lost as well.
 
@@ -15,19 +18,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use filestorage::{
-    Damage, Positions, RawRecord, RawTransaction, Status, Step, Survey, SurveyedTransaction,
-    UnfinishedTail,
+    Damage, Positions, RawRecord, RawTransaction, References, Status, Step, Survey,
+    SurveyedTransaction, UnfinishedTail,
 };
 use storage::{Oid, StorageError, Tid};
 use vfs::{Disk, File, OpenMode, SequentialWriter};
 
-use crate::content::Content;
 use crate::line::Line;
 use crate::listener::{Listener, ToolError, Verdict};
 
 mod doubts;
 mod input;
 pub(crate) mod lines;
+mod pointers;
 mod segments;
 mod tell;
 mod witness;
@@ -35,7 +38,9 @@ mod witness;
 use doubts::Doubts;
 use input::{CLOSING_BYTES, Candidate, Input, Reading};
 use lines::{LostLine, MendedLine, RecoverLine};
-use segments::Segments;
+use pointers::Body;
+use segments::{Met, Segments};
+use tell::Twice;
 use witness::Finding;
 
 /// How a file is recovered.
@@ -44,11 +49,15 @@ pub struct RecoverOptions {
     /// Copy the sound records at the beginning of a transaction also where others are broken.
     /// Objects that were changed together may not fit together then.
     pub partial: bool,
+    /// Of more objects that lost their newest revision, and of more records that cannot be read, no
+    /// more are told one by one.
+    pub told_max: Option<u64>,
 }
 
 /// Copies what is sound in the file to `output`, which must not exist, with an `.index` beside it.
 ///
-/// [`Verdict::Wrong`] says that something was lost or mended; the listener was told.
+/// [`Verdict::Wrong`] says that something was lost or mended, or that a record was copied which cannot
+/// be read; the listener was told.
 ///
 /// # Errors
 /// The file cannot be read, or the new one not be written, or is there.
@@ -76,7 +85,7 @@ struct Recovery<'a> {
     disk: &'a dyn Disk,
     input: Input<'a>,
     listener: &'a mut dyn Listener,
-    partial: bool,
+    options: RecoverOptions,
     draft: PathBuf,
     file: Arc<dyn File>,
     out: BufWriter<SequentialWriter>,
@@ -87,8 +96,10 @@ struct Recovery<'a> {
     last_tid: Tid,
     /// How far what was copied last lies before its place.
     gap: u64,
-    /// The transaction before: its id, where it began once, and where it is.
-    before: Option<(Tid, u64, u64)>,
+    /// The transactions so far.
+    met: Met,
+    /// Those that came last, if they were there before.
+    twice: Option<Twice>,
     /// Objects with a record that was lost, and none behind it: where it was.
     lost: BTreeMap<Oid, u64>,
     /// Headers that others contradict, and the index beside the damaged file.
@@ -97,20 +108,8 @@ struct Recovery<'a> {
     misplaced: BTreeMap<u64, u64>,
     /// Objects with a record that is not in that index yet.
     unsaved: BTreeSet<Oid>,
-}
-
-/// What becomes of a record's body.
-enum Body {
-    /// It is copied.
-    Own,
-    /// It points to that place of the new file, or to nothing.
-    Back(u64),
-    /// Data from elsewhere in the damaged file take its place.
-    Inline {
-        at: u64,
-        bytes: u64,
-    },
-    Lost,
+    /// Looks whether records can be read.
+    references: References,
 }
 
 impl<'a> Recovery<'a> {
@@ -129,7 +128,7 @@ impl<'a> Recovery<'a> {
             disk,
             input: Input::new(survey),
             listener,
-            partial: options.partial,
+            options,
             draft: draft.to_owned(),
             file,
             out: BufWriter::with_capacity(1 << 20, out),
@@ -138,11 +137,13 @@ impl<'a> Recovery<'a> {
             positions: Positions::default(),
             last_tid: Tid::ZERO,
             gap: 0,
-            before: None,
+            met: Met::default(),
+            twice: None,
             lost: BTreeMap::new(),
             doubts: Doubts::find(survey)?,
             misplaced: BTreeMap::new(),
             unsaved: BTreeSet::new(),
+            references: References::default(),
         })
     }
 
@@ -160,13 +161,24 @@ impl<'a> Recovery<'a> {
                     offset,
                     what,
                     ..
-                }) => self.damage(offset, resumed, &what)?,
+                }) => {
+                    self.tell_twice()?;
+                    if walk.next_origin() == offset.wrapping_add(self.gap) {
+                        self.tell_foreign(offset, resumed - offset)?;
+                    } else {
+                        self.damage(offset, resumed, &what)?;
+                    }
+                }
                 // The transaction itself is a step of its own.
                 Step::Damage(_) => {}
-                Step::Unfinished(tail) => self.tail(tail)?,
+                Step::Unfinished(tail) => {
+                    self.tell_twice()?;
+                    self.tail(tail)?;
+                }
             }
             self.listener.reached(walk.next_offset());
         }
+        self.tell_twice()?;
         self.tell_cut(walk.next_offset())?;
         self.tell_lost_objects()?;
         self.finish(output)
@@ -174,25 +186,19 @@ impl<'a> Recovery<'a> {
 
     fn found(&mut self, found: &SurveyedTransaction) -> Result<(), ToolError> {
         let (start, after) = (found.offset, found.offset + found.bytes);
+        if let Some(first) = self.met.find(&mut self.input, start, found.bytes)? {
+            // What follows is expected where it was.
+            self.gap = self.gap.wrapping_sub(found.bytes);
+            return self.meet_twice(found, first);
+        }
+        self.tell_twice()?;
         let by_walk = found.origin.wrapping_sub(start);
-        let gap = self.input.gap(start, after, by_walk)?;
+        let gap = self.input.gap(start, after, by_walk, self.gap)?;
+        let origin = start.wrapping_add(gap);
+        self.met.note(origin, start, found.bytes);
         let is_told = self.gap == gap || by_walk == gap;
         let expected = start.wrapping_add(self.gap);
         self.gap = gap;
-        let origin = start.wrapping_add(gap);
-        let before = self.before.replace((found.tid, origin, start));
-        if let Some((tid, same, first)) = before
-            && (tid, same) == (found.tid, origin)
-            && self.input.is_same(first, start, found.bytes)?
-        {
-            return self.tell_lost(LostLine {
-                offset: start,
-                bytes: found.bytes,
-                tid: Some(tid),
-                kept_records: 0,
-                what: format!("the transaction is there twice, also at {first}; that one counts"),
-            });
-        }
         if !is_told && expected < origin {
             let bytes = origin - expected;
             let what = "they are missing: the records behind them name later places".to_owned();
@@ -305,7 +311,7 @@ impl<'a> Recovery<'a> {
             return self.copy(candidate, reading.tid, status, &measure);
         };
         // One of two contested records is sound, and so is the transaction it is in.
-        let is_copied = (self.partial || measure.is_contested) && measure.records > 0;
+        let is_copied = (self.options.partial || measure.is_contested) && measure.records > 0;
         let lost = if is_copied {
             for &at in &measure.lost {
                 self.lose_records(candidate, at, at + 1)?;
@@ -399,101 +405,6 @@ impl<'a> Recovery<'a> {
             at += record.bytes();
         }
         Ok(measure)
-    }
-
-    /// Where the data of a record are. A pointer leads to before its transaction.
-    fn body(&mut self, origin: u64, at: u64, record: &RawRecord) -> Result<Body, ToolError> {
-        if record.data_bytes > 0 {
-            return Ok(Body::Own);
-        }
-        let mut limit = origin;
-        let mut holder = at;
-        loop {
-            let Some(target) = self.input.number(holder + RawRecord::BYTES)? else {
-                return Ok(Body::Lost);
-            };
-            if target == 0 {
-                // In a record that is lost it may be one of the bytes that are zero now.
-                let is_own = holder == at;
-                return Ok(if is_own { Body::Back(0) } else { Body::Lost });
-            }
-            // Every step leads further to the front, so this ends.
-            if target >= limit {
-                return Ok(Body::Lost);
-            }
-            limit = target;
-            let copied = self.segments.find(target);
-            holder = copied.map_or(target, |place| place.input);
-            let found = self.record(holder, target)?;
-            let Some(found) = found.filter(|found| found.oid == record.oid) else {
-                return Ok(Body::Lost);
-            };
-            // A wrong pointer may lead to bytes that only look like the object's id.
-            if !self.is_record(target, &found)? {
-                return Ok(Body::Lost);
-            }
-            if let Some(place) = copied {
-                return Ok(Body::Back(place.output));
-            }
-            if found.data_bytes > 0 {
-                return self.inline(holder, &found);
-            }
-        }
-    }
-
-    /// The record's header with its right object, where that is known. `origin` is what pointers to it
-    /// say.
-    fn record(&mut self, at: u64, origin: u64) -> Result<Option<RawRecord>, ToolError> {
-        let mut record = self.input.record(at)?;
-        if let (Some(record), Some(Finding::Is(oid))) = (&mut record, self.doubts.finding(origin)) {
-            record.oid = oid;
-        }
-        Ok(record)
-    }
-
-    /// Whether the records of the transaction that it names lead to that place.
-    fn is_record(&mut self, target: u64, record: &RawRecord) -> Result<bool, ToolError> {
-        let transaction = self.misplaced.get(&target).copied();
-        let transaction = transaction.unwrap_or(record.transaction);
-        let found = self.segments.find(transaction);
-        let start = found.map_or(transaction, |place| place.input);
-        if transaction >= target {
-            return Ok(false);
-        }
-        let Some(header) = self.input.transaction(start)? else {
-            return Ok(false);
-        };
-        let mut at = start.saturating_add(header.records_start());
-        let end = start + (target - transaction);
-        while at < end {
-            let Some(record) = self.input.record(at)? else {
-                return Ok(false);
-            };
-            at = at.saturating_add(record.bytes());
-        }
-        Ok(at == end)
-    }
-
-    /// The data of a record that was not copied, if they are data still.
-    fn inline(&mut self, at: u64, record: &RawRecord) -> Result<Body, ToolError> {
-        Ok(if self.is_data(at, record)? {
-            let at = at + RawRecord::BYTES;
-            let bytes = record.data_bytes;
-            Body::Inline { at, bytes }
-        } else {
-            Body::Lost
-        })
-    }
-
-    /// Whether the record has what records have.
-    fn is_data(&mut self, at: u64, record: &RawRecord) -> Result<bool, ToolError> {
-        let count = usize::try_from(record.data_bytes).unwrap_or(usize::MAX);
-        let data = if record.data_bytes <= CHECKED_BYTES_MAX {
-            self.input.bytes(at + RawRecord::BYTES, count)?
-        } else {
-            None
-        };
-        Ok(data.is_some_and(|data| Content::decode(data).is_ok()))
     }
 
     /// Writes the transaction with the records that were measured.
@@ -591,7 +502,10 @@ impl<'a> Recovery<'a> {
         self.count.records += 1;
         copy.newest.insert(record.oid, output);
         match body {
-            Body::Own => self.pour(at + RawRecord::BYTES, data_bytes),
+            Body::Own => {
+                self.tell_unreadable(at, copy.tid, record)?;
+                self.pour(at + RawRecord::BYTES, data_bytes)
+            }
             Body::Inline { at, bytes } => self.pour(at, bytes),
             Body::Back(target) => self.write(&target.to_be_bytes()),
             Body::Lost => unreachable!("the record was measured"),
@@ -646,10 +560,11 @@ impl<'a> Recovery<'a> {
             lost_spans,
             mended,
             retimed,
+            unreadable,
             ..
         } = self.count;
         self.listener.tell(Line::Recovered(self.count))?;
-        Ok(Verdict::of(lost_spans + mended + retimed))
+        Ok(Verdict::of(lost_spans + mended + retimed + unreadable))
     }
 }
 
@@ -693,5 +608,3 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 const NEW_MAGIC: &[u8] = b"FS30";
 const PIECE_BYTES: usize = 1 << 18;
-/// A broken length must not ask for all memory.
-const CHECKED_BYTES_MAX: u64 = 1 << 30;

@@ -6,6 +6,7 @@ use filestorage::{Damage, Positions, RawRecord, Status, Step, Survey};
 use storage::{Oid, StorageError, Tid};
 
 use super::input::{CLOSING_BYTES, Candidate, Input};
+use super::segments::Met;
 use super::witness::{self, Finding, Neighbours, Node};
 
 /// What is known of the file before anything is copied. Places are those that pointers name.
@@ -373,20 +374,23 @@ fn each_record(
 ) -> Result<(), StorageError> {
     let mut input = Input::new(survey);
     let mut walk = survey.walk().across_gaps();
-    let (mut gap, mut last) = (0, Tid::ZERO);
-    let mut before = None;
+    let (mut gap, mut last) = (0_u64, Tid::ZERO);
+    let mut met = Met::default();
     while let Some(step) = walk.next_step()? {
         let (offset, after, is_sound) = match step {
             Step::Transaction(found) => {
                 let end = found.offset + found.bytes;
-                let by_walk = found.origin.wrapping_sub(found.offset);
-                let known = input.gap(found.offset, end, by_walk)?;
-                let origin = found.offset.wrapping_add(known);
-                visit(Event::Moved(found.offset.wrapping_add(gap), origin))?;
-                gap = known;
-                if before.replace((found.tid, origin)) == Some((found.tid, origin)) {
+                if met.find(&mut input, found.offset, found.bytes)?.is_some() {
+                    // What follows is expected where it was.
+                    gap = gap.wrapping_sub(found.bytes);
                     continue;
                 }
+                let by_walk = found.origin.wrapping_sub(found.offset);
+                let known = input.gap(found.offset, end, by_walk, gap)?;
+                let origin = found.offset.wrapping_add(known);
+                met.note(origin, found.offset, found.bytes);
+                visit(Event::Moved(found.offset.wrapping_add(gap), origin))?;
+                gap = known;
                 if found.status == Status::UNDONE && !doubts.is_revived(origin) {
                     visit(Event::Undone(origin, origin + found.bytes))?;
                     continue;

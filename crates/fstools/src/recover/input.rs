@@ -73,6 +73,18 @@ impl<'a> Input<'a> {
         Ok(self.bytes.get(skip..skip + count))
     }
 
+    /// The data of the record there, so many bytes; none where that is more than may be.
+    pub(super) fn data(
+        &mut self,
+        record: u64,
+        count: usize,
+    ) -> Result<Option<&[u8]>, StorageError> {
+        match count <= DATA_BYTES_MAX {
+            true => self.bytes(record.saturating_add(RawRecord::BYTES), count),
+            false => Ok(None),
+        }
+    }
+
     fn array<const N: usize>(&mut self, at: u64) -> Result<Option<[u8; N]>, StorageError> {
         Ok(self.bytes(at, N)?.and_then(|bytes| bytes.try_into().ok()))
     }
@@ -91,12 +103,19 @@ impl<'a> Input<'a> {
     }
 
     /// How far the transaction lies from where it was once, by the places that its records name: `gap`
-    /// is that of the one before it. A single record is believed where others say the same.
-    pub(super) fn gap(&mut self, start: u64, after: u64, gap: u64) -> Result<u64, StorageError> {
+    /// is what the walk says, `before` that of the one before it. A single record is believed where others
+    /// say the same.
+    pub(super) fn gap(
+        &mut self,
+        start: u64,
+        after: u64,
+        gap: u64,
+        before: u64,
+    ) -> Result<u64, StorageError> {
         let Some((said, records)) = self.said_gap(start, after)? else {
             return Ok(gap);
         };
-        if said == gap || records > 1 {
+        if said == gap || said == before || records > 1 {
             return Ok(said);
         }
         let size = self.survey.size();
@@ -116,18 +135,17 @@ impl<'a> Input<'a> {
     }
 
     /// Whether the bytes are the same at both places.
-    pub(super) fn is_same(
-        &mut self,
-        one: u64,
-        other: u64,
-        bytes: u64,
-    ) -> Result<bool, StorageError> {
+    pub(super) fn is_same(&self, one: u64, other: u64, bytes: u64) -> Result<bool, StorageError> {
         let mut done = 0;
+        let mut pieces = [Vec::new(), Vec::new()];
         while done < bytes {
             let count = usize::try_from(bytes - done).unwrap_or(usize::MAX);
-            let count = count.min(WINDOW_BYTES);
-            let first = self.bytes(one + done, count)?.map(<[u8]>::to_vec);
-            if first.as_deref() != self.bytes(other + done, count)? {
+            let count = count.min(COMPARED_BYTES);
+            for (piece, start) in pieces.iter_mut().zip([one, other]) {
+                piece.resize(count, 0);
+                self.survey.read_exact(start + done, piece)?;
+            }
+            if pieces[0] != pieces[1] {
                 return Ok(false);
             }
             done += count as u64;
@@ -365,5 +383,8 @@ impl<'a> Input<'a> {
 /// The length of the closing length.
 pub(super) const CLOSING_BYTES: u64 = 8;
 const WINDOW_BYTES: usize = 1 << 20;
+const COMPARED_BYTES: usize = 64 << 10;
+/// A broken length must not ask for all memory.
+const DATA_BYTES_MAX: usize = 1 << 30;
 /// No file is so long.
 const PLACE_MAX: u64 = 1 << 60;

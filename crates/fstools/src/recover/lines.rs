@@ -67,6 +67,21 @@ pub struct DoubtfulLine {
     pub likely: Option<Oid>,
 }
 
+/// A record with a pickle that cannot be read. It was copied as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UnreadableLine {
+    /// Where it begins.
+    pub offset: u64,
+    /// The transaction.
+    #[serde(serialize_with = "shown")]
+    pub tid: Tid,
+    /// The object.
+    #[serde(serialize_with = "shown")]
+    pub oid: Oid,
+    /// What is wrong with it.
+    pub what: String,
+}
+
 /// What a recovery did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RecoverLine {
@@ -90,11 +105,14 @@ pub struct RecoverLine {
     pub mended: u64,
     /// Records that were set aside because nobody can say whose they are.
     pub doubtful: u64,
+    /// Records that were copied as they are, though they cannot be read.
+    pub unreadable: u64,
 }
 
 impl fmt::Display for LostLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "lost: {} bytes at offset {}", self.bytes, self.offset)?;
+        let bytes = counted(self.bytes, "byte", "bytes");
+        write!(f, "lost: {bytes} at offset {}", self.offset)?;
         if let Some(tid) = self.tid {
             write!(f, ", transaction {tid}")?;
         }
@@ -149,6 +167,22 @@ impl fmt::Display for DoubtfulLine {
     }
 }
 
+impl fmt::Display for UnreadableLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            offset,
+            tid,
+            oid,
+            what,
+        } = self;
+        write!(
+            f,
+            "unreadable: object {oid}, transaction {tid}, offset {offset}: {what}; the record is copied as \
+             it is"
+        )
+    }
+}
+
 impl fmt::Display for RecoverLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let transactions = counted(self.transactions, "transaction", "transactions");
@@ -172,12 +206,17 @@ impl fmt::Display for RecoverLine {
         if self.doubtful > 0 {
             write!(f, "; {} doubtful records set aside", self.doubtful)?;
         }
+        if self.unreadable > 0 {
+            let unreadable = counted(self.unreadable, "record", "records");
+            write!(f, "; {unreadable} copied as they are, which cannot be read")?;
+        }
         match self.lost_spans {
+            0 if self.unreadable > 0 => f.write_str("; nothing else is lost"),
             0 => f.write_str("; nothing is lost"),
             spans => write!(
                 f,
-                "; lost: {} bytes in {}, the newest revision of {}",
-                self.lost_bytes,
+                "; lost: {} in {}, the newest revision of {}",
+                counted(self.lost_bytes, "byte", "bytes"),
                 counted(spans, "place", "places"),
                 counted(self.lost_objects, "object", "objects")
             ),

@@ -1,4 +1,8 @@
-//! Where the pieces of a damaged file went that were copied.
+//! Where the pieces of a damaged file went that were copied, and which ones were met.
+
+use storage::StorageError;
+
+use super::input::Input;
 
 /// Runs of bytes that were copied as they lay.
 #[derive(Default)]
@@ -55,6 +59,37 @@ impl Segments {
             input: segment.input + skip,
             output: segment.output + skip,
         })
+    }
+}
+
+/// The transactions that were met, to know those that are there once more.
+#[derive(Default)]
+pub(super) struct Met(Segments);
+
+impl Met {
+    /// Where the transaction was met before, byte for byte.
+    pub(super) fn find(
+        &self,
+        input: &mut Input<'_>,
+        start: u64,
+        bytes: u64,
+    ) -> Result<Option<u64>, StorageError> {
+        let Some(header) = input.transaction(start)? else {
+            return Ok(None);
+        };
+        let Some(first) = input.record(start.saturating_add(header.records_start()))? else {
+            return Ok(None);
+        };
+        let Some(place) = self.0.find(first.transaction) else {
+            return Ok(None);
+        };
+        let is_same = input.is_same(place.input, start, bytes)?;
+        Ok(is_same.then_some(place.input))
+    }
+
+    /// Notes one that was not.
+    pub(super) fn note(&mut self, origin: u64, start: u64, bytes: u64) {
+        self.0.push(origin, start, start, bytes);
     }
 }
 

@@ -2,17 +2,132 @@
 
 use std::io::Write;
 
-use filestorage::{Positions, RawRecord};
+use filestorage::{Positions, RawRecord, SurveyedTransaction};
 use storage::{Oid, StorageError, Tid};
 
 use super::input::{Candidate, Reading};
-use super::lines::{DoubtfulLine, LostLine, LostObjectLine, MendedLine};
+use super::lines::{DoubtfulLine, LostLine, LostObjectLine, MendedLine, UnreadableLine};
 use super::witness::Finding;
 use super::{Measure, Recovery};
+use crate::content::Content;
 use crate::line::Line;
 use crate::listener::ToolError;
 
+/// Transactions one behind the other that were met before.
+pub(super) struct Twice {
+    /// Where they begin.
+    offset: u64,
+    bytes: u64,
+    count: u64,
+    /// The id of the first one, and where that was met before.
+    tid: Tid,
+    first: u64,
+}
+
 impl Recovery<'_> {
+    /// Notes a transaction that was met before, at `first`.
+    pub(super) fn meet_twice(
+        &mut self,
+        found: &SurveyedTransaction,
+        first: u64,
+    ) -> Result<(), ToolError> {
+        if let Some(twice) = &mut self.twice
+            && twice.offset + twice.bytes == found.offset
+            && twice.first + twice.bytes == first
+        {
+            twice.bytes += found.bytes;
+            twice.count += 1;
+            return Ok(());
+        }
+        self.tell_twice()?;
+        self.twice = Some(Twice {
+            offset: found.offset,
+            bytes: found.bytes,
+            count: 1,
+            tid: found.tid,
+            first,
+        });
+        Ok(())
+    }
+
+    /// Tells of transactions that are there twice, once another one follows.
+    pub(super) fn tell_twice(&mut self) -> Result<(), ToolError> {
+        let Some(twice) = self.twice.take() else {
+            return Ok(());
+        };
+        let Twice { count, first, .. } = twice;
+        self.tell_lost(LostLine {
+            offset: twice.offset,
+            bytes: twice.bytes,
+            tid: Some(twice.tid),
+            kept_records: 0,
+            what: match count {
+                1 => format!("the transaction is there twice, also at {first}; that one counts"),
+                _ => format!(
+                    "{count} transactions are there twice, also from {first} on; those count"
+                ),
+            },
+        })
+    }
+
+    /// Tells of bytes that were put into the file.
+    pub(super) fn tell_foreign(&mut self, offset: u64, bytes: u64) -> Result<(), ToolError> {
+        self.tell_lost(LostLine {
+            offset,
+            bytes,
+            tid: None,
+            kept_records: 0,
+            what: "they belong to no transaction, and what follows lies as much behind its place"
+                .to_owned(),
+        })
+    }
+
+    /// Tells of a record whose data cannot be read. What has them in a back pointer has the same.
+    pub(super) fn tell_unreadable(
+        &mut self,
+        offset: u64,
+        tid: Tid,
+        record: &RawRecord,
+    ) -> Result<(), ToolError> {
+        let count = usize::try_from(record.data_bytes).unwrap_or(usize::MAX);
+        let what = match self.input.data(offset, count)? {
+            None => "it is too long to be looked at".to_owned(),
+            Some(data) => match self.references.read(data) {
+                Ok((_, 2)) => return Ok(()),
+                _ => match Content::decode(data) {
+                    Ok(_) => return Ok(()),
+                    Err(what) => what,
+                },
+            },
+        };
+        self.count.unreadable += 1;
+        if !self.is_told(self.count.unreadable) {
+            return Ok(());
+        }
+        let oid = record.oid;
+        let line = UnreadableLine {
+            offset,
+            tid,
+            oid,
+            what,
+        };
+        Ok(self.listener.tell(Line::Unreadable(line))?)
+    }
+
+    /// Whether the `number`th of many is told by itself.
+    fn is_told(&self, number: u64) -> bool {
+        self.options.told_max.is_none_or(|max| number <= max)
+    }
+
+    /// Says how many were not told by themselves.
+    fn tell_more(&mut self, things: &'static str, count: u64) -> Result<(), ToolError> {
+        let told = self.options.told_max.unwrap_or(count);
+        if let Some(count) = count.checked_sub(told).filter(|count| *count > 0) {
+            self.listener.tell(Line::More { things, count })?;
+        }
+        Ok(())
+    }
+
     /// Notes the readable records of a transaction between two places.
     pub(super) fn lose_records(
         &mut self,
@@ -144,13 +259,20 @@ impl Recovery<'_> {
         }
         for (oid, offset) in std::mem::take(&mut self.lost) {
             self.count.lost_objects += 1;
+            if !self.is_told(self.count.lost_objects) {
+                continue;
+            }
             // What was written is still in the buffer, but its transaction's id is in the record.
             let left = self.positions.get(oid);
             let left = left.map(|at| self.written_tid(at)).transpose()?;
             let line = LostObjectLine { oid, offset, left };
             self.listener.tell(Line::LostObject(line))?;
         }
-        Ok(())
+        self.tell_more(
+            "objects that lost their newest record",
+            self.count.lost_objects,
+        )?;
+        self.tell_more("records that cannot be read", self.count.unreadable)
     }
 
     fn written_tid(&mut self, at: u64) -> Result<Tid, ToolError> {

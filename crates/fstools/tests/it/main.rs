@@ -27,6 +27,7 @@ mod index;
 mod live;
 mod many;
 mod recover;
+mod recover_displaced;
 mod recover_headers;
 mod recover_random;
 mod transfer;

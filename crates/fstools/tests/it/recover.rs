@@ -14,21 +14,27 @@ use crate::{Heard, PATH, commit, disk, open, record, run};
 
 const UNDO: &[u8] = include_bytes!("../../../filestorage/tests/golden/undo.fs");
 const PACKED_UNDO: &[u8] = include_bytes!("../../../filestorage/tests/golden/packed_undo.fs");
-const NEW: &str = "/new/Data.fs";
+pub(crate) const NEW: &str = "/new/Data.fs";
 
-struct Recovered {
-    verdict: Verdict,
-    line: RecoverLine,
-    lost: Vec<LostLine>,
-    objects: Vec<LostObjectLine>,
-    disk: Arc<SimDisk>,
+pub(crate) struct Recovered {
+    pub(crate) verdict: Verdict,
+    pub(crate) line: RecoverLine,
+    pub(crate) lost: Vec<LostLine>,
+    pub(crate) objects: Vec<LostObjectLine>,
+    pub(crate) disk: Arc<SimDisk>,
+    /// Everything that was told, as people see it.
+    pub(crate) told: Vec<String>,
 }
 
 fn recover_on(disk: Arc<SimDisk>, partial: bool) -> Result<Recovered, ToolError> {
     let mut heard = Heard::default();
     let survey = Survey::open(PATH, disk.clone())?;
-    let options = RecoverOptions { partial };
+    let options = RecoverOptions {
+        partial,
+        ..RecoverOptions::default()
+    };
     let verdict = fstools::recover(&survey, &*disk, Path::new(NEW), options, &mut heard)?;
+    let told = heard.0.iter().map(ToString::to_string).collect();
     let (mut lost, mut objects, mut summary) = (Vec::new(), Vec::new(), None);
     for line in heard.0 {
         match line {
@@ -45,19 +51,20 @@ fn recover_on(disk: Arc<SimDisk>, partial: bool) -> Result<Recovered, ToolError>
         lost,
         objects,
         disk,
+        told,
     })
 }
 
-fn recover(bytes: &[u8], partial: bool) -> Recovered {
+pub(crate) fn recover(bytes: &[u8], partial: bool) -> Recovered {
     let recovered = recover_on(disk(bytes), partial).unwrap();
     recovered.check(bytes);
     recovered
 }
 
 /// What each record of a file stands for.
-type Content = BTreeSet<(Tid, Oid, Option<Vec<u8>>)>;
+pub(crate) type Content = BTreeSet<(Tid, Oid, Option<Vec<u8>>)>;
 
-fn content(disk: &Arc<SimDisk>, path: &str) -> Content {
+pub(crate) fn content(disk: &Arc<SimDisk>, path: &str) -> Content {
     let survey = Survey::open(path, disk.clone()).unwrap();
     let mut walk = survey.walk();
     let mut content = Content::new();
@@ -93,13 +100,13 @@ impl Recovered {
         assert!(!self.disk.exists(Path::new("/new/Data.fs.part")).unwrap());
     }
 
-    fn content(&self) -> Content {
+    pub(crate) fn content(&self) -> Content {
         content(&self.disk, NEW)
     }
 }
 
 /// A file with an undo in it, and where its transactions begin; the last is its length.
-fn sound() -> (Vec<u8>, Vec<usize>) {
+pub(crate) fn sound() -> (Vec<u8>, Vec<usize>) {
     let disk = disk(b"FS30");
     let storage = open(&disk);
     commit(

@@ -129,7 +129,10 @@ impl Sound {
         }
         let mut heard = Heard::default();
         let survey = Survey::open(PATH, disk.clone()).unwrap();
-        let options = RecoverOptions { partial };
+        let options = RecoverOptions {
+            partial,
+            ..RecoverOptions::default()
+        };
         let verdict =
             fstools::recover(&survey, &*disk, Path::new(NEW), options, &mut heard).unwrap();
         let Some(Line::Recovered(line)) = heard.0.pop() else {

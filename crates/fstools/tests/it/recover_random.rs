@@ -158,7 +158,10 @@ impl History {
         }
         let mut heard = Heard::default();
         let survey = Survey::open(PATH, disk.clone()).unwrap();
-        let options = RecoverOptions { partial };
+        let options = RecoverOptions {
+            partial,
+            ..RecoverOptions::default()
+        };
         let verdict =
             fstools::recover(&survey, &*disk, Path::new(NEW), options, &mut heard).unwrap();
         let lines: Vec<_> = heard.0.iter().map(ToString::to_string).collect();
