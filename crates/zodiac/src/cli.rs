@@ -224,6 +224,18 @@ pub(crate) struct Publish {
     /// Requests computed at a time [default: 4]
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<Count>,
+    /// While no storage server takes commits, read from one that takes none
+    #[arg(long)]
+    pub(crate) read_only_fallback: bool,
+    /// Keep records in this directory, too, and have them when starting again
+    #[arg(long, value_name = "DIR")]
+    pub(crate) disk_cache: Option<PathBuf>,
+    /// Keep files of blobs in this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) blob_dir: Option<PathBuf>,
+    /// The directory of blobs is the storage server's own
+    #[arg(long)]
+    pub(crate) blob_dir_shared: bool,
     #[command(flatten)]
     pub(crate) common: Common,
 }
@@ -236,6 +248,10 @@ impl Publish {
         }
         set(&mut config.publish.listen, self.listen);
         set(&mut config.publish.workers, self.workers);
+        set(&mut config.publish.disk_cache, self.disk_cache.clone());
+        set(&mut config.publish.blob_dir, self.blob_dir.clone());
+        config.publish.read_only_fallback |= self.read_only_fallback;
+        config.publish.blob_dir_shared |= self.blob_dir_shared;
         Ok(config)
     }
 }

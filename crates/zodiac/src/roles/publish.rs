@@ -1,12 +1,13 @@
 //! `zodiac publish`: a ZEO client that answers HTTP requests from the site's objects.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use publisher::{Publisher, PublisherOptions, Request, Response};
 use storage::Storage;
-use zeo_net::{ClientOptions, ZeoStorage};
+use zeo_net::{BlobOptions, ClientOptions, DiskCache, ZeoStorage};
 use zodb::{Database, DatabaseOptions};
 
 use crate::cli::Publish;
@@ -100,9 +101,76 @@ fn client_options(config: &config::Publish, label: &str) -> ClientOptions {
         servers: config.zeo.iter().map(|server| server.0.clone()).collect(),
         storage: config.storage.clone(),
         wait: config.storage_wait.0,
+        read_only_fallback: config.read_only_fallback,
         cache_bytes: config.record_cache_bytes,
+        disk_cache: disk_cache(config),
+        blobs: blobs(config),
         label: Some(label.to_owned()),
         tls: config.tls(),
         ..ClientOptions::default()
+    }
+}
+
+/// Publishers of one configuration differ in their ports.
+fn disk_cache(config: &config::Publish) -> Option<DiskCache> {
+    is_named(&config.disk_cache).then(|| DiskCache {
+        directory: config
+            .disk_cache
+            .join(format!("publish-{}", config.listen.port())),
+        bytes_max: config.disk_cache_bytes,
+    })
+}
+
+fn blobs(config: &config::Publish) -> Option<BlobOptions> {
+    let directory = &config.blob_dir;
+    is_named(directory).then(|| {
+        if config.blob_dir_shared {
+            return BlobOptions::shared(directory);
+        }
+        BlobOptions {
+            bytes_max: Some(config.blob_cache_bytes).filter(|bytes| *bytes > 0),
+            ..BlobOptions::cache(directory)
+        }
+    })
+}
+
+fn is_named(path: &Path) -> bool {
+    !path.as_os_str().is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn caches_are_where_the_configuration_names_them() {
+        let config = config::Publish::default();
+        let options = client_options(&config, "one");
+        assert_eq!((options.disk_cache, options.blobs), (None, None));
+        assert!(!options.read_only_fallback);
+
+        let config = config::Publish {
+            read_only_fallback: true,
+            disk_cache: "cache".into(),
+            disk_cache_bytes: 7,
+            blob_dir: "blobs".into(),
+            blob_cache_bytes: 8,
+            ..config
+        };
+        let options = client_options(&config, "one");
+        assert!(options.read_only_fallback);
+        let cache = options.disk_cache.unwrap();
+        assert_eq!(cache.directory, PathBuf::from("cache/publish-8081"));
+        assert_eq!(cache.bytes_max, 7);
+        let blobs = options.blobs.unwrap();
+        assert_eq!((blobs.is_shared, blobs.bytes_max), (false, Some(8)));
+
+        let config = config::Publish {
+            blob_dir_shared: true,
+            ..config
+        };
+        assert!(client_options(&config, "one").blobs.unwrap().is_shared);
     }
 }
