@@ -12,7 +12,9 @@ use std::thread;
 
 use conformance::{PATIENCE, judge, poll};
 use serde_json::json;
-use storage::{CommitError, Oid, Record, Severity, Storage, Tid, TransactionMeta, Voted};
+use storage::{
+    CommitError, DataRecord, Oid, Record, Severity, Storage, Tid, TransactionMeta, Voted,
+};
 use zeo_net::{BlobOptions, ClientOptions, ZeoStorage};
 
 use crate::genuine_zeo::Server;
@@ -98,6 +100,77 @@ fn blobs(encoding_is_msgpack: bool) {
         read_blob(&sharing, Oid::new(oid), Tid::new(tid)),
         b"from Python"
     );
+}
+
+/// All records of a storage, each with the file of its blob.
+fn everything(storage: &dyn Storage) -> Vec<(Tid, Oid, Option<Vec<u8>>)> {
+    let iterate = storage.iterate().unwrap();
+    let mut found = Vec::new();
+    for transaction in iterate.iterate_transactions(Tid::ZERO, Tid::MAX).unwrap() {
+        for record in transaction.unwrap().records {
+            let DataRecord { oid, tid, data, .. } = record.unwrap();
+            let blobs = storage.blobs().unwrap();
+            let file = data.map(|_| fs::read(blobs.load_blob(oid, tid).unwrap()).unwrap());
+            found.push((tid, oid, file));
+        }
+    }
+    found
+}
+
+/// With their ids and files, also where the blob was taken back meanwhile; the genuine client would
+/// leave the files behind.
+#[test]
+fn transactions_with_blobs_are_copied_to_a_genuine_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let wanted = json!({
+        "directory": folder.path(), "count": 2, "msgpack": false, "blobs": true,
+    });
+    let server = Server::start_as(&wanted);
+    let client = |storage: &str, blobs| {
+        let options = ClientOptions {
+            storage: storage.to_owned(),
+            blobs: Some(blobs),
+            ..at(server.address())
+        };
+        ZeoStorage::connect(options).unwrap()
+    };
+    let source = client("0", BlobOptions::cache(folder.path().join("source")));
+    let undo = |tid| {
+        let mut commit = source.clone().begin(TransactionMeta::default()).unwrap();
+        commit.undo(tid).unwrap();
+        commit.vote().unwrap().finish(Box::new(|_| {})).unwrap()
+    };
+    let oid = source.new_oids(1).unwrap()[0];
+    let created = store_blob(&source, oid, Tid::ZERO, b"one");
+    let undone = undo(created);
+    let again = undo(undone);
+    store_blob(&source, oid, again, &[7; 100_000]);
+
+    let target = client("1", BlobOptions::cache(folder.path().join("target")));
+    let iterate = source.iterate().unwrap();
+    for transaction in iterate.iterate_transactions(Tid::ZERO, Tid::MAX).unwrap() {
+        let transaction = transaction.unwrap();
+        let (meta, tid) = (transaction.meta, transaction.tid);
+        let mut copy = target.clone().begin_restore(meta, tid, false).unwrap();
+        for record in transaction.records {
+            let DataRecord {
+                oid,
+                tid,
+                data,
+                data_tid,
+            } = record.unwrap();
+            let Some(data) = data else {
+                copy.restore(oid, None, None).unwrap();
+                continue;
+            };
+            let file = target.blobs().unwrap().staging_file();
+            fs::copy(source.blobs().unwrap().load_blob(oid, tid).unwrap(), &file).unwrap();
+            copy.restore_blob(oid, data, data_tid, file).unwrap();
+        }
+        assert_eq!(copy.vote().unwrap().finish(Box::new(|_| {})).unwrap(), tid);
+    }
+    let reader = client("1", BlobOptions::shared(folder.path().join("1.blobs")));
+    assert_eq!(everything(&*reader), everything(&*source));
 }
 
 trait LoadBlob {
