@@ -6,7 +6,7 @@
 //! - [`Value`] and [`Encoding`]: what a payload holds, as pickle (`Z`) or msgpack (`M`);
 //! - [`Request`], [`Reply`], [`Refusal`]: what the two sides say;
 //! - [`Session`]: the client's end of a connection, and [`ClientCache`], to which what it hears is
-//!   applied;
+//!   applied, and which a [`Verification`] brings up to date after a reconnect;
 //! - [`Hub`], [`Connection`], [`Job`], [`Outbox`]: the server.
 //!
 //! A client and a server in one thread:
@@ -60,6 +60,7 @@ mod refusal;
 mod request;
 mod server;
 mod session;
+mod verification;
 mod wire;
 
 pub use cache::{ClientCache, DiskCacheOptions, LoadTicket};
@@ -73,4 +74,5 @@ pub use server::{
     Notice, Outbox, PackFigures, Rights, StorageFigures, Traffic, Verifications,
 };
 pub use session::{BlobPart, CallId, Event, Reply, Session};
+pub use verification::{Verification, VerificationStep, Verified};
 pub use wire::{Encoding, Value, WIRE_DEPTH_MAX, WIRE_VALUES_MAX};

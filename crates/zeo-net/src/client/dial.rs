@@ -1,6 +1,5 @@
 //! Making a connection: dial, shake hands, register, and verify the cache.
 
-use std::cmp::Ordering;
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::OwnedFd;
@@ -10,10 +9,12 @@ use std::time::{Duration, Instant};
 
 use socket2::{Socket, TcpKeepalive};
 use storage::{Oid, StorageError, StorageStats, Tid};
-use zeo::{ClientCache, Event, ProtocolError, Refusal, Reply, Request, Session};
+use zeo::{
+    ClientCache, Event, ProtocolError, Refusal, Reply, Request, Session, Verification,
+    VerificationStep, Verified,
+};
 
 use super::link::Peer;
-use super::status::Loss;
 use super::stream::Stream;
 use super::{Capabilities, ClientOptions};
 use crate::clock;
@@ -67,19 +68,6 @@ pub(super) struct Connected {
     pub(super) can: Capabilities,
     pub(super) peer: Peer,
     pub(super) verified: Verified,
-}
-
-/// What became of the cache.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verified {
-    /// There was none.
-    Empty,
-    /// It is kept, but for what has changed.
-    Kept,
-    /// It is dropped: the server does not know what has changed since.
-    TooOld,
-    /// It is dropped: the server lacks what was seen.
-    WentBack(Loss),
 }
 
 /// What a server has to allow.
@@ -295,73 +283,45 @@ impl Dialogue {
         server_tid: Tid,
         address: &str,
     ) -> Result<Verified, Failure> {
-        let cache_tid = cache.last_tid();
-        if cache_tid == Tid::ZERO {
-            cache.restart(server_tid);
-            return Ok(Verified::Empty);
-        }
-        let is_of_this_history = match server_tid.cmp(&cache_tid) {
-            Ordering::Less => false,
-            Ordering::Equal => true,
-            Ordering::Greater => self.knows_what_was_seen(cache)?,
+        let (mut verification, mut step) = Verification::begin(cache, server_tid);
+        let verified = loop {
+            match step {
+                VerificationStep::Ask(request) => {
+                    let outcome = self.ask_for_outcome(&request)?;
+                    step = verification.answered(cache, outcome);
+                }
+                VerificationStep::Done(verified) => break verified,
+            }
         };
-        if !is_of_this_history {
-            tracing::error!(
+        match &verified {
+            Verified::Empty => {}
+            Verified::Kept => tracing::info!(tid = %cache.last_tid(), "cache verified"),
+            Verified::TooOld => {
+                tracing::warn!("the server cannot tell what changed: the cache is dropped");
+            }
+            Verified::WentBack { seen, found } => tracing::error!(
                 address,
-                %server_tid,
-                %cache_tid,
+                server_tid = %found,
+                cache_tid = %seen,
                 "the storage server lacks transactions that this client has seen; \
                  the whole cache is dropped"
-            );
-            cache.restart(server_tid);
-            return Ok(Verified::WentBack(Loss {
-                server: address.to_owned(),
-                seen: cache_tid,
-                found: server_tid,
-            }));
+            ),
         }
-        if server_tid > cache_tid {
-            match self.ask("getInvalidations", &Request::GetInvalidations(cache_tid))? {
-                Reply::Invalidations(Some((tid, oids))) => {
-                    tracing::info!(%tid, objects = oids.len(), "cache verified");
-                    cache.verify(tid, oids);
-                }
-                _ => {
-                    tracing::warn!("the server cannot tell what changed: the cache is dropped");
-                    cache.restart(server_tid);
-                    return Ok(Verified::TooOld);
-                }
-            }
-        }
-        Ok(Verified::Kept)
-    }
-
-    /// Whether the newest revision in the cache is the server's, too. A server whose file was put back
-    /// to an older copy, and then went on, is ahead of what was seen, and yet lacks some of it. A pack
-    /// may have taken the revision away, which costs no more than the cache.
-    fn knows_what_was_seen(&mut self, cache: &ClientCache) -> Result<bool, Failure> {
-        let Some((oid, newest)) = cache.newest() else {
-            return Ok(true);
-        };
-        let before = newest.tid.next();
-        match self.ask("loadBefore", &Request::LoadBefore { oid, before }) {
-            Ok(Reply::Revision(Some(found))) => {
-                Ok((found.tid, found.record) == (newest.tid, newest.record))
-            }
-            Ok(_) | Err(Failure::Refused { .. }) => Ok(false),
-            Err(failure) => Err(failure),
-        }
+        Ok(verified)
     }
 
     fn ask(&mut self, call: &'static str, request: &Request) -> Result<Reply, Failure> {
+        let outcome = self.ask_for_outcome(request)?;
+        outcome.map_err(|refusal| refused(call, &refusal))
+    }
+
+    fn ask_for_outcome(&mut self, request: &Request) -> Result<Result<Reply, Refusal>, Failure> {
         let asked = self.session.call(request);
         self.transmit()?;
         let deadline = clock::now() + self.patience;
         loop {
             match self.next_event(deadline)? {
-                Event::Replied { id, outcome } if id == asked => {
-                    return outcome.map_err(|refusal| refused(call, &refusal));
-                }
+                Event::Replied { id, outcome } if id == asked => return Ok(outcome),
                 Event::Invalidated { tid, oids } => self.invalidations.push((tid, oids)),
                 Event::Replied { .. }
                 | Event::Resized(_)

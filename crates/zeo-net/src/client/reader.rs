@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use zeo::{Event, Reply};
+use zeo::{Event, Reply, Verified};
 
 use super::Shared;
-use super::dial::{Connected, Failure, Verified, Wanted};
+use super::dial::{Connected, Failure, Wanted};
 use super::link::{Answer, Called, Generation, Link, Pending, PendingLoad};
 use super::race::{Race, Terms};
+use super::status::Loss;
 use super::stream::{Stream, is_timeout};
 use super::upgrade;
 use crate::clock;
@@ -178,14 +179,18 @@ fn hold(shared: &Arc<Shared>, connected: Connected, generation: Generation) -> F
         tracing::info!(address = peer.address, "connected to the storage server");
         status.connections += 1;
         status.is_read_only = peer.is_read_only;
-        status.server = Some(peer.address);
+        status.server = Some(peer.address.clone());
         match connected.verified {
             Verified::Empty => {}
             Verified::Kept => status.verified += 1,
             Verified::TooOld => status.too_old += 1,
-            Verified::WentBack(loss) => {
+            Verified::WentBack { seen, found } => {
                 status.went_back += 1;
-                status.last_loss = Some(loss);
+                status.last_loss = Some(Loss {
+                    server: peer.address,
+                    seen,
+                    found,
+                });
             }
         }
     }

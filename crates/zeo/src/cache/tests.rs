@@ -226,3 +226,26 @@ fn last_tid_rises_after_all_it_promises() {
         }
     });
 }
+
+#[test]
+fn last_tid_rises_after_what_others_changed() {
+    const LAST: u64 = 20_000;
+    let cache = cache();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 11..=LAST {
+                load(&cache, number - 1, None);
+                cache.invalidate(tid(number), (2..20).map(Oid::new).chain([OID]).collect());
+            }
+        });
+        while cache.last_tid() < tid(LAST) {
+            let seen = cache.last_tid();
+            // What was current before has ended, or is not there.
+            if let Some(found) = cache.lookup(OID, seen.next()) {
+                assert!(found.tid >= seen, "{found:?} at {seen}");
+            }
+            let told = cache.recent_changes(1).pop().map(|changes| changes.tid);
+            assert!(told.is_none_or(|told| told >= seen), "{told:?} at {seen}");
+        }
+    });
+}

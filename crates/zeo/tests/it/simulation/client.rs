@@ -6,7 +6,7 @@ use std::sync::Arc;
 use storage::{Conflict, Oid, Record, Revision, Tid, TransactionMeta};
 use zeo::{
     CallId, ClientCache, Event, FRAME_BYTES_MAX, LoadTicket, Refusal, Reply, Request, Session,
-    Value,
+    Value, Verification, VerificationStep, Verified,
 };
 
 use super::history::History;
@@ -43,6 +43,13 @@ impl Witnesses {
         *self.seen.entry(what).or_default() += 1;
     }
 
+    /// What was committed after that is lost.
+    pub(super) fn forget_after(&mut self, kept: Tid) {
+        self.history.forget_after(kept);
+        self.known = self.known.min(kept);
+        self.told.retain(|tid, _| *tid <= kept);
+    }
+
     /// The others are told first.
     fn told(&mut self, tid: Tid, stamp: u64, is_committer: bool) {
         let (committer, others) = self.told.entry(tid).or_default();
@@ -62,7 +69,8 @@ pub(super) struct Client {
     session: Session,
     pub(super) line: Option<Line>,
     cache: ClientCache,
-    is_first: bool,
+    /// Whether the cache may be kept, as long as that is not known.
+    verification: Option<Verification>,
     calls: BTreeMap<CallId, Asked>,
     pub(super) is_ready: bool,
     /// What was pushed while the cache was verified.
@@ -96,9 +104,7 @@ pub(super) enum Stage {
 
 enum Asked {
     Register,
-    Verify {
-        since: Tid,
-    },
+    Verify,
     Load {
         oid: Oid,
         before: Tid,
@@ -130,7 +136,7 @@ impl Client {
             session: Session::new(epoch(), FRAME_BYTES_MAX),
             line: None,
             cache: ClientCache::new(16 << 10),
-            is_first: true,
+            verification: None,
             calls: BTreeMap::new(),
             is_ready: false,
             held: Vec::new(),
@@ -160,6 +166,7 @@ impl Client {
         }
         self.is_ready = false;
         self.held.clear();
+        self.verification = None;
         self.pushed.clear();
         self.heard = Tid::ZERO;
         self.open = None;
@@ -252,7 +259,8 @@ impl Client {
             Some((tid, _, next)),
         ) = (&found, &expected)
         {
-            history.check(Some(*end) == *next, || {
+            // The end may be a transaction that is lost: what is believed of the time before it stays true.
+            history.check(Some(*end) == *next || history.is_lost(*end), || {
                 format!("{oid} of {tid} ends with {end} instead of {next:?}")
             });
         }
@@ -409,16 +417,15 @@ impl Client {
         let history = witnesses.history.clone();
         match (asked, outcome) {
             (Asked::Register, Ok(Reply::Tid(tid))) => self.registered(tid, witnesses),
-            (Asked::Verify { since }, Ok(Reply::Invalidations(changes))) => {
-                match changes {
-                    Some((tid, oids)) => {
-                        Self::check_changes(since, tid, &oids, &history);
-                        witnesses.count("verified");
-                        self.cache.verify(tid, oids);
-                    }
-                    None => self.cache.restart(self.heard),
+            (Asked::Verify, outcome) => {
+                let since = self.last_tid();
+                if let Ok(Reply::Invalidations(Some((tid, oids)))) = &outcome {
+                    Self::check_changes(since, *tid, oids, &history);
                 }
-                self.ready(witnesses);
+                if let Some(verification) = &mut self.verification {
+                    let step = verification.answered(&self.cache, outcome);
+                    self.verify(step, witnesses);
+                }
             }
             (Asked::Changes { since }, Ok(Reply::Invalidations(changes))) => {
                 // What a pack took away was not changed, as far as the storage can tell.
@@ -512,15 +519,32 @@ impl Client {
 
     fn registered(&mut self, tid: Tid, witnesses: &mut Witnesses) {
         self.heard = tid;
-        let last = self.last_tid();
-        witnesses
-            .history
-            .check(tid >= last, || format!("{last} was known, now it is {tid}"));
-        if std::mem::take(&mut self.is_first) {
-            self.cache.restart(tid);
-        } else if tid > last {
-            let request = Request::GetInvalidations(last);
-            return self.ask(&request, Asked::Verify { since: last });
+        let (verification, step) = Verification::begin(&self.cache, tid);
+        self.verification = Some(verification);
+        self.verify(step, witnesses);
+    }
+
+    fn verify(&mut self, step: VerificationStep, witnesses: &mut Witnesses) {
+        let verified = match step {
+            VerificationStep::Ask(request) => return self.ask(&request, Asked::Verify),
+            VerificationStep::Done(verified) => verified,
+        };
+        self.verification = None;
+        match verified {
+            Verified::Empty => {}
+            Verified::Kept => witnesses.count("verified"),
+            Verified::TooOld => witnesses.count("too old"),
+            Verified::WentBack { seen, found } => {
+                witnesses.count("went back");
+                // What was read is worth nothing any more, as in a database.
+                self.read.clear();
+                // A pack may have taken away what the cache has newest.
+                let history = &witnesses.history;
+                let is_right = history.has_losses() || witnesses.packed > Tid::ZERO;
+                history.check(is_right, || {
+                    format!("{seen} is said to be lost at {found}, and nothing is")
+                });
+            }
         }
         self.ready(witnesses);
     }

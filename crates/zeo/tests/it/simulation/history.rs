@@ -20,6 +20,8 @@ pub(super) struct History {
 struct Known {
     objects: BTreeMap<Oid, BTreeMap<Tid, Option<Record>>>,
     transactions: BTreeMap<Tid, Contents>,
+    /// Those that a server lacked that took over.
+    lost: BTreeSet<Tid>,
     faults: Vec<String>,
 }
 
@@ -95,6 +97,24 @@ impl History {
             revisions.insert(tid, record.clone());
         }
         known.transactions.insert(tid, contents);
+    }
+
+    /// A server takes over that has no more than this.
+    pub(super) fn forget_after(&self, kept: Tid) {
+        let mut known = self.known.lock().unwrap();
+        for revisions in known.objects.values_mut() {
+            revisions.retain(|tid, _| *tid <= kept);
+        }
+        let lost = known.transactions.split_off(&kept.next());
+        known.lost.extend(lost.into_keys());
+    }
+
+    pub(super) fn has_losses(&self) -> bool {
+        !self.known.lock().unwrap().lost.is_empty()
+    }
+
+    pub(super) fn is_lost(&self, tid: Tid) -> bool {
+        self.known.lock().unwrap().lost.contains(&tid)
     }
 
     /// A storage that was opened again: what is new there was not acknowledged, and what was

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use filestorage::{FileStorage, Options};
 use sim::{Fault, SimDisk};
-use storage::{MemoryStorage, Oid, Storage, Tid};
+use storage::{MemoryOptions, MemoryStorage, Oid, Storage, Tid};
 use zeo::{Encoding, Hub, HubOptions, Job};
 
 use super::client::{Client, Stage, Witnesses};
@@ -24,6 +24,8 @@ const REST_ROUNDS: usize = 200;
 pub(super) struct World {
     random: fastrand::Rng,
     kind: Kind,
+    /// Where transaction ids come from.
+    clock: Arc<AtomicU64>,
     storage: Option<Arc<dyn Storage>>,
     options: HubOptions,
     hub: Option<Arc<Hub>>,
@@ -38,11 +40,9 @@ pub(super) struct World {
 }
 
 enum Kind {
+    /// In memory: what is lost is what another server that takes over has not copied.
     Memory,
-    File {
-        disk: SimDisk,
-        clock: Arc<AtomicU64>,
-    },
+    File(SimDisk),
 }
 
 impl World {
@@ -51,12 +51,12 @@ impl World {
         let kind = if random.bool() {
             Kind::Memory
         } else {
-            let (disk, clock) = (SimDisk::new(), Arc::new(AtomicU64::new(1)));
-            Kind::File { disk, clock }
+            Kind::File(SimDisk::new())
         };
         let options = HubOptions {
             encoding: [Encoding::Pickle, Encoding::Msgpack][random.usize(..2)],
             invalidations_max: [1, 4, 10_000][random.usize(..3)],
+            invalidation_age: [None, Some(Duration::from_secs(2))][random.usize(..2)],
             output_bytes_max: [4_000, 64 << 20][random.usize(..2)],
             ..HubOptions::default()
         };
@@ -69,6 +69,7 @@ impl World {
             clients: std::iter::repeat_with(Client::new).take(clients).collect(),
             random,
             kind,
+            clock: Arc::new(AtomicU64::new(1)),
             storage: None,
             options,
             hub: None,
@@ -99,13 +100,11 @@ impl World {
     fn open(&mut self) {
         let storage: Arc<dyn Storage> = match (&self.kind, self.storage.take()) {
             (Kind::Memory, Some(storage)) => storage,
-            (Kind::Memory, None) => Arc::new(MemoryStorage::new()),
-            (Kind::File { disk, clock }, _) => {
-                let clock = clock.clone();
-                let tick = move || Duration::from_secs(clock.fetch_add(1, Ordering::Relaxed));
+            (Kind::Memory, None) => Arc::new(self.memory()),
+            (Kind::File(disk), _) => {
                 let options = Options {
                     disk: Arc::new(disk.clone()),
-                    clock: Arc::new(move || Duration::from_secs(1_700_000_000) + tick()),
+                    clock: self.ticking(),
                     background: Arc::new(|work| work()),
                     pack_gc: false,
                     pack_keep_old: false,
@@ -126,6 +125,18 @@ impl World {
         let hub = Hub::new(storages, self.options.clone()).unwrap();
         self.ether.probe(Some(&hub));
         self.hub = Some(hub);
+    }
+
+    fn memory(&self) -> MemoryStorage {
+        MemoryStorage::with(MemoryOptions {
+            clock: Some(self.ticking()),
+            ..MemoryOptions::default()
+        })
+    }
+
+    fn ticking(&self) -> Arc<dyn Fn() -> Duration + Send + Sync> {
+        let clock = self.clock.clone();
+        Arc::new(move || Duration::from_secs(1_700_000_000 + clock.fetch_add(1, Ordering::Relaxed)))
     }
 
     fn step(&mut self) {
@@ -197,7 +208,7 @@ impl World {
         let connected = self.clients.iter().map(Client::last_tid);
         let to = connected.min().unwrap_or(Tid::ZERO);
         let is_useful = to > Tid::ZERO && to < self.witnesses.history.last();
-        if is_useful && matches!(self.kind, Kind::File { .. }) {
+        if is_useful && matches!(self.kind, Kind::File(_)) {
             self.witnesses.packed = self.witnesses.packed.max(to);
             self.clients[chosen].pack(to);
         }
@@ -281,7 +292,7 @@ impl World {
     fn restart(&mut self) {
         self.witnesses.count("restarted");
         self.ether.probe(None);
-        if let Kind::File { disk, .. } = &self.kind {
+        if let Kind::File(disk) = &self.kind {
             let at = disk.operations() + self.random.u64(1..6);
             disk.fail_at(at, Fault::PowerLoss);
             while self.finishes.run_one() {}
@@ -294,11 +305,25 @@ impl World {
         let waiting: Vec<Job> = self.finishes.waiting.lock().unwrap().drain(..).collect();
         drop(waiting);
         self.hub = None;
-        if let Kind::File { disk, .. } = &self.kind {
+        if let Kind::File(disk) = &self.kind {
             self.storage = None;
             disk.restart(self.random.u64(..));
+        } else if self.random.bool() {
+            self.fail_over();
         }
         self.open();
+    }
+
+    /// The other server begins where its copying has come to: what was committed last may be lost.
+    fn fail_over(&mut self) {
+        self.witnesses.count("failed over");
+        let kept = self.witnesses.history.recent(self.random.usize(..4));
+        let other: Arc<dyn Storage> = Arc::new(self.memory());
+        if let Some(storage) = self.storage.take() {
+            copy(&*storage, &other, kept);
+        }
+        self.witnesses.forget_after(kept);
+        self.storage = Some(other);
     }
 
     /// Everything that is under way comes to its end; then all know all.
@@ -361,5 +386,22 @@ impl World {
                 format!("{oid} is {found:?} instead of {expected:?}")
             });
         }
+    }
+}
+
+/// Copies the transactions up to that one.
+fn copy(from: &dyn Storage, to: &Arc<dyn Storage>, last: Tid) {
+    let source = from.iterate().expect("it can be walked");
+    for transaction in source.iterate_transactions(Tid::ZERO, last).unwrap() {
+        let transaction = transaction.unwrap();
+        let to = to.clone();
+        let begun = to.begin_restore(transaction.meta, transaction.tid, transaction.is_packed);
+        let mut copied = begun.unwrap();
+        for record in transaction.records {
+            let record = record.unwrap();
+            let restored = copied.restore(record.oid, record.data, record.data_tid);
+            restored.unwrap();
+        }
+        copied.vote().unwrap().finish(Box::new(|_| {})).unwrap();
     }
 }
