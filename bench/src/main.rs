@@ -3,9 +3,11 @@
 //! Both sides run at the same time on the same content and are measured in turn (ours, theirs,
 //! ours, theirs), so that whatever else the machine does meets both. Medians of the rounds count.
 
+mod client;
 mod clients;
 mod http;
 mod report;
+mod sheet;
 mod sides;
 mod storage;
 mod zeo;
@@ -14,6 +16,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
+use crate::client::ClientBench;
 use crate::storage::StorageBench;
 use crate::zeo::ZeoBench;
 use report::Report;
@@ -38,10 +41,12 @@ fn run() -> Result<()> {
     match what.as_str() {
         "storage" => return StorageBench::parse(words)?.run(),
         "storage-worker" => return storage::worker::run(),
+        "client" => return ClientBench::parse(words)?.run(),
+        "client-worker" => return client::worker::run(),
         "zeo" => return ZeoBench::parse(words)?.run(),
         "http" | "clients" | "all" => {}
         _ => bail!(
-            "usage: cargo xtask bench [http|clients|all|storage|zeo [--size full|small|tiny]]"
+            "usage: cargo xtask bench [http|clients|all|storage|zeo|client [--size full|small|tiny]]"
         ),
     }
     let mut report = Report::default();

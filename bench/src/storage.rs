@@ -21,6 +21,7 @@ pub(crate) mod worker;
 
 pub(crate) use raw::RawWriter;
 pub(crate) use sheet::{Better, short};
+pub(crate) use worker::syncs_per_second;
 
 use made::{Made, Size};
 use sheet::Sheet;
@@ -105,16 +106,17 @@ impl Side {
     /// Lets a fresh process of that side do the task.
     fn perform(self, task: &Value) -> Result<Value> {
         let found = match self {
-            Self::Ours => perform(task),
+            Self::Ours => perform("storage-worker", task),
             Self::Theirs => judge::run("storage_bench.py", task),
         };
         found.with_context(|| format!("{} side: {task}", self.name()))
     }
 }
 
-fn perform(task: &Value) -> Result<Value> {
+/// Lets this program do a task of that worker in a process of its own.
+pub(crate) fn perform(worker: &str, task: &Value) -> Result<Value> {
     let mut child = Command::new(std::env::current_exe()?)
-        .arg("storage-worker")
+        .arg(worker)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;

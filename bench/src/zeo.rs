@@ -18,13 +18,13 @@ mod loads;
 mod made;
 mod peer;
 mod servers;
-mod sheet;
 mod start;
 
 use loads::Found;
-use made::Size;
+use made::{RECORD_BYTES, Size};
 use servers::Server;
-use sheet::Sheet;
+
+use crate::sheet::{Column, Sheet};
 
 /// What is measured, and where.
 #[derive(Clone, Debug)]
@@ -33,6 +33,22 @@ pub(crate) struct ZeoBench {
     directory: PathBuf,
     only: Option<String>,
 }
+
+/// Ours, the original with uvloop, and without.
+const COLUMNS: [Column; 3] = [
+    Column {
+        key: "ours",
+        title: "ours",
+    },
+    Column {
+        key: "uvloop",
+        title: "uvloop",
+    },
+    Column {
+        key: "asyncio",
+        title: "asyncio",
+    },
+];
 
 /// What `--only` may name: `start` has the memory with it.
 const NAMES: [&str; 5] = ["start", "loads", "commits", "import", "fanout"];
@@ -64,7 +80,7 @@ impl ZeoBench {
         fs::create_dir_all(&self.directory)?;
         let made = made::make(self.size, &self.directory)?;
         let scratch = tempfile::tempdir_in(&self.directory)?;
-        let mut sheet = Sheet::new(self.size);
+        let mut sheet = self.sheet();
         if self.is_wanted("start") || self.is_wanted("loads") {
             let place = scratch.path().join("full");
             let servers = start::measure(&place, &made, self.size, &mut sheet)?;
@@ -80,6 +96,17 @@ impl ZeoBench {
             self.writes(&scratch.path().join("empty"), &mut sheet)?;
         }
         sheet.publish(&self.directory)
+    }
+
+    fn sheet(&self) -> Sheet {
+        let size = self.size;
+        let conditions = format!(
+            "Size {}: {} objects of {RECORD_BYTES} bytes, the file in the page cache. All on loopback, msgpack, \
+             best of {} interleaved rounds of {} s.",
+            size.name, size.objects, size.rounds, size.seconds,
+        );
+        let title = "`zodiac zeo` beside `runzeo` of ZEO 6.2";
+        Sheet::new("zeo", title, &conditions, &COLUMNS)
     }
 
     fn writes(&self, place: &Path, sheet: &mut Sheet) -> Result<()> {

@@ -32,7 +32,7 @@ pub fn python() -> Result<PathBuf> {
 /// # Errors
 /// When it cannot be installed.
 pub fn uvloop() -> Result<PathBuf> {
-    install_apart("uvloop", UVLOOP)
+    install_apart("uvloop", &[UVLOOP])
 }
 
 /// What `ZEO[uvloop]` installs besides.
@@ -44,20 +44,36 @@ const UVLOOP: &str = "uvloop==0.22.1";
 /// # Errors
 /// When it cannot be installed.
 pub fn prometheus_client() -> Result<PathBuf> {
-    install_apart("prometheus_client", PROMETHEUS_CLIENT)
+    install_apart("prometheus_client", &[PROMETHEUS_CLIENT])
 }
 
 const PROMETHEUS_CLIENT: &str = "prometheus_client==0.26.0";
 
-/// Installs a package into a directory of its own, once.
-fn install_apart(name: &str, package: &str) -> Result<PathBuf> {
+/// The directory that Python finds RelStorage for PostgreSQL in when it is named in `PYTHONPATH`.
+///
+/// # Errors
+/// When it cannot be installed.
+pub fn relstorage() -> Result<PathBuf> {
+    install_apart("relstorage", &RELSTORAGE)
+}
+
+const RELSTORAGE: [&str; 4] = [
+    "RelStorage==4.3.0",
+    "packaging==26.3",
+    "perfmetrics==4.3.0",
+    "psycopg2-binary==2.9.13",
+];
+
+/// Installs packages into a directory of their own, once.
+fn install_apart(name: &str, packages: &[&str]) -> Result<PathBuf> {
     let directory = paths::workshop().join(name);
     let environment = python()?;
-    make_once(&directory, package, |directory| {
-        eprintln!("conformance: installing {package}");
+    let packages_text = packages.join(" ");
+    make_once(&directory, &packages_text, |directory| {
+        eprintln!("conformance: installing {packages_text}");
         let mut pip = pip_install(&environment)?;
         pip.args(["--no-deps", "--target"]);
-        ran(pip.arg(directory).arg(package))
+        ran(pip.arg(directory).args(packages))
     })?;
     Ok(directory)
 }

@@ -29,6 +29,8 @@ Usage: cargo xtask <command>
                            the same with FileStorage, on a file of 5 GB that is made once
   bench zeo [--size full|small|tiny] [--directory PATH] [--only ROW]
                            the same with runzeo, with and without uvloop, by raw clients
+  bench client [--size full|small|tiny] [--directory PATH] [--only ROW] [--relstorage yes|no]
+                           our client beside ZEO's and RelStorage: reads, caches, commits
 ";
 
 fn main() -> ExitCode {
@@ -46,7 +48,7 @@ fn main() -> ExitCode {
         ["fuzz", target] => report(fuzz(target, "60")),
         ["fuzz", target, seconds] => report(fuzz(target, seconds)),
         ["bench"] => report(bench(&["all"])),
-        ["bench", "http" | "clients" | "all"] | ["bench", "storage" | "zeo", ..] => {
+        ["bench", "http" | "clients" | "all"] | ["bench", "storage" | "zeo" | "client", ..] => {
             report(bench(&words[1..]))
         }
         ["-h" | "--help" | "help"] => {

@@ -33,7 +33,7 @@ pub(crate) fn run() -> Result<()> {
 }
 
 #[allow(clippy::print_stdout, reason = "the answer is the result")]
-fn print(found: &Value) {
+pub(crate) fn print(found: &Value) {
     println!("{found}");
 }
 
@@ -54,17 +54,17 @@ fn perform(task: &Value) -> Result<Value> {
     }
 }
 
-fn text<'a>(task: &'a Value, key: &str) -> Result<&'a str> {
+pub(crate) fn text<'a>(task: &'a Value, key: &str) -> Result<&'a str> {
     let found = task[key].as_str();
     found.with_context(|| format!("the task has no {key}"))
 }
 
-fn number(task: &Value, key: &str) -> Result<f64> {
+pub(crate) fn number(task: &Value, key: &str) -> Result<f64> {
     let found = task[key].as_f64();
     found.with_context(|| format!("the task has no {key}"))
 }
 
-fn count(task: &Value, key: &str) -> Result<u64> {
+pub(crate) fn count(task: &Value, key: &str) -> Result<u64> {
     let found = task[key].as_u64();
     found.with_context(|| format!("the task has no {key}"))
 }

@@ -11,8 +11,8 @@ use super::loads::{Found, summary};
 use super::made::{Size, record};
 use super::peer::{Frame, Peer, call, readable};
 use super::servers::Server;
-use super::sheet::Sheet;
 use super::{best, rounds_of};
+use crate::sheet::Sheet;
 use crate::storage::Better;
 
 const LISTENERS: usize = 100;

@@ -9,7 +9,7 @@ use super::made::{Size, record};
 use super::peer::{Peer, call};
 use super::rounds_of;
 use super::servers::Server;
-use super::sheet::Sheet;
+use crate::sheet::Sheet;
 use crate::storage::Better;
 
 const RECORD_BYTES: usize = 10 << 10;

@@ -12,8 +12,8 @@ use zeo::{Encoding, Value};
 use super::made::{RECORD_BYTES, Size, record};
 use super::peer::{Frame, Peer, call, place_of};
 use super::servers::Server;
-use super::sheet::Sheet;
 use super::{constant, rounds};
+use crate::sheet::Sheet;
 use crate::storage::Better;
 
 /// How many loads are under way on how many connections.

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::made::Size;
 use super::servers::Server;
-use super::sheet::Sheet;
+use crate::sheet::Sheet;
 use crate::storage::Better;
 
 /// Starts the servers twice, as the first time the file has no index. The second ones come back.
