@@ -210,9 +210,8 @@ impl AsyncDatabase {
     ) -> DatabaseStream<Arc<Object>, ZodbError> {
         let oids: Vec<Oid> = oids.into_iter().collect();
         self.stream(move |connection, hand_out| {
-            let storage = connection.database().storage();
             for together in oids.chunks(PREFETCHED_MAX) {
-                storage.prefetch(together, connection.before());
+                connection.prefetch(together.iter().copied());
                 for oid in together {
                     if hand_out(connection.load(*oid)?).is_break() {
                         return Ok(());

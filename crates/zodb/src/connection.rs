@@ -105,6 +105,17 @@ impl Connection {
         self.load(Oid::ROOT)
     }
 
+    /// Says that these objects will be loaded soon, so that a storage far away fetches them together.
+    /// It waits for nothing, and asks for none that is at hand.
+    pub fn prefetch(&self, oids: impl IntoIterator<Item = Oid>) {
+        let is_wanted =
+            |oid: &Oid| !self.changes.contains_key(oid) && !self.database.has(*oid, self.before);
+        let wanted: Vec<Oid> = oids.into_iter().filter(is_wanted).collect();
+        if !wanted.is_empty() {
+            self.database.storage().prefetch(&wanted, self.before);
+        }
+    }
+
     /// The bytes of an object's record as this transaction sees it: also of one that cannot be
     /// decoded, so that it can be looked at or copied as it is.
     ///

@@ -237,6 +237,12 @@ impl Database {
             .map_err(|source| ZodbError::Undecodable { oid, tid, source })
     }
 
+    /// Whether the revision of `oid` that a snapshot sees is at hand.
+    pub(crate) fn has(&self, oid: Oid, before: Tid) -> bool {
+        let tid = self.spans.find(oid, before);
+        tid.is_some_and(|tid| self.cache.get(oid, tid).is_some())
+    }
+
     /// The transaction that wrote the revision of `oid` that a snapshot sees, without decoding it.
     pub(crate) fn tid_of(&self, oid: Oid, before: Tid) -> Result<Tid, StorageError> {
         if let Some(tid) = self.spans.find(oid, before) {

@@ -92,3 +92,21 @@ fn the_byte_bound_holds_and_what_falls_out_is_loaded_again() {
         "nothing is kept at all"
     );
 }
+
+#[test]
+fn only_what_is_not_at_hand_is_fetched_in_advance() {
+    let storage = Counting::new();
+    let database = Database::new(storage.clone(), DatabaseOptions::default());
+    let [read, changed, new, other] = [1, 2, 3, 4].map(Oid::new);
+    for oid in [read, changed, other] {
+        commit_number(&database, oid, 1);
+    }
+    let mut connection = database.connect();
+    connection.load(read).unwrap();
+    connection.store(changed, number(2)).unwrap();
+    connection.store(new, number(2)).unwrap();
+    connection.prefetch([read, changed, new]);
+    assert!(storage.prefetched.lock().is_empty());
+    connection.prefetch([read, changed, new, other]);
+    assert_eq!(*storage.prefetched.lock(), [other]);
+}

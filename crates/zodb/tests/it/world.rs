@@ -50,6 +50,8 @@ pub(crate) struct Counting {
     below: Arc<MemoryStorage>,
     loads: Mutex<BTreeMap<Oid, usize>>,
     meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    /// What was asked for in advance.
+    pub(crate) prefetched: Mutex<Vec<Oid>>,
 }
 
 impl Counting {
@@ -58,6 +60,7 @@ impl Counting {
             below: Arc::new(MemoryStorage::new()),
             loads: Mutex::default(),
             meanwhile: Mutex::default(),
+            prefetched: Mutex::default(),
         })
     }
 
@@ -88,6 +91,10 @@ impl Storage for Counting {
             event();
         }
         answer
+    }
+
+    fn prefetch(&self, oids: &[Oid], _before: Tid) {
+        self.prefetched.lock().extend(oids);
     }
 
     fn new_oids(&self, count: usize) -> Result<Vec<Oid>, StorageError> {
