@@ -1,6 +1,6 @@
 //! Blobs: objects whose data are a file beside the storage.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -44,6 +44,21 @@ pub trait Blobs: Send + Sync {
     /// maker was stopped, is removed when the storage is opened again.
     fn staging_file(&self) -> PathBuf;
 
+    /// A copy of a blob's file, under a name of [`Blobs::staging_file`]: to be stored as another
+    /// revision.
+    ///
+    /// # Errors
+    /// The file could not be copied, for want of room, say.
+    fn stage_copy(&self, from: &Path) -> Result<PathBuf, StorageError> {
+        let staged = self.staging_file();
+        if let Err(error) = fs::copy(from, &staged) {
+            // It may not even have been made.
+            fs::remove_file(&staged).ok();
+            return Err(StorageError::io(from, "copy", error));
+        }
+        Ok(staged)
+    }
+
     /// Where a program that shares the directory leaves a file of that name for the object, which it
     /// then hands over (`storeBlobShared`). Nothing where the directory is not for sharing.
     fn shared_file(&self, _oid: Oid, _name: &str) -> Option<PathBuf> {
@@ -84,11 +99,11 @@ mod tests {
     impl Blobs for Short {
         fn load_blob(&self, _oid: Oid, _tid: Tid) -> Result<PathBuf, StorageError> {
             let path = self.folder.join("blob");
-            std::fs::write(&path, "data").unwrap();
+            fs::write(&path, "data").unwrap();
             let mut removals = self.removals.lock();
             if *removals > 0 {
                 *removals -= 1;
-                std::fs::remove_file(&path).unwrap();
+                fs::remove_file(&path).unwrap();
             }
             Ok(path)
         }
@@ -105,7 +120,7 @@ mod tests {
     #[test]
     fn a_file_that_is_removed_before_it_is_open_is_fetched_again() {
         let folder = std::env::temp_dir().join(format!("zodiac-blob-test-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
+        fs::create_dir_all(&folder).unwrap();
         let short = |removals| Short {
             folder: folder.clone(),
             removals: Mutex::new(removals),
@@ -118,6 +133,6 @@ mod tests {
             .open_blob(Oid::ROOT, Tid::new(1))
             .unwrap_err();
         assert!(matches!(error, StorageError::NotFound { .. }), "{error}");
-        std::fs::remove_dir_all(&folder).unwrap();
+        fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -2,6 +2,7 @@
 //! whole records: the one in memory and the overlay.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
 
 use crate::claims::{Claim, Intent};
 use crate::{
@@ -50,11 +51,19 @@ pub(crate) trait View {
     /// # Errors
     /// [`CommitError::NotUndoable`].
     fn undoable(&self, tid: Tid) -> Result<Vec<DataRecord>, CommitError>;
+
+    /// The file that a transaction gave the blob; nothing where there is none, or nobody keeps blobs.
+    fn blob_file(&self, _oid: Oid, _tid: Tid) -> Result<Option<PathBuf>, StorageError> {
+        Ok(None)
+    }
 }
 
 /// What a draft comes to. The records have no transaction id yet.
 pub(crate) struct Planned {
     pub(crate) records: Vec<DataRecord>,
+    /// For records of blobs that an undo brings back: the file whose copy belongs to it, by the place
+    /// of the record.
+    pub(crate) older_files: BTreeMap<usize, PathBuf>,
     /// Objects that were merged or undone.
     pub(crate) resolved: Vec<Oid>,
 }
@@ -147,6 +156,7 @@ impl Draft {
             resolver,
             records: Vec::new(),
             newest: HashMap::new(),
+            older_files: BTreeMap::new(),
             resolved: BTreeSet::new(),
         };
         let mut conflicts = Vec::new();
@@ -173,6 +183,7 @@ impl Draft {
         }
         Ok(Planned {
             records: plan.records,
+            older_files: plan.older_files,
             resolved: plan.resolved.into_iter().collect(),
         })
     }
@@ -201,6 +212,7 @@ struct Plan<'a> {
     records: Vec<DataRecord>,
     /// The last record of each object.
     newest: HashMap<Oid, usize>,
+    older_files: BTreeMap<usize, PathBuf>,
     resolved: BTreeSet<Oid>,
 }
 

@@ -38,7 +38,7 @@ use crate::memory::Clock;
 use crate::{
     Blobs, Changes, Commit, CommitError, DataRecord, Iterate, MemoryStorage, Oid, Pack, PackError,
     PackOptions, PackReport, Resolver, Revision, Storage, StorageError, StorageStats, Tid,
-    TransactionMeta, Undo, UndoRefusal,
+    TransactionMeta, Undo, UndoRefusal, is_blob_record,
 };
 
 mod base;
@@ -182,23 +182,18 @@ impl OverlayStorage {
         Ok(added)
     }
 
-    /// The record of the changes that removes the object. It may refer to an older one that did.
-    fn removal(&self, oid: Oid, tid: Tid) -> Result<DataRecord, StorageError> {
-        let mut removal = DataRecord {
-            oid,
-            tid,
-            data: None,
-            data_tid: None,
-        };
+    /// With what the record of the changes refers to, which only iterating tells.
+    fn with_reference(&self, mut record: DataRecord) -> Result<DataRecord, StorageError> {
+        let (oid, tid) = (record.oid, record.tid);
         for transaction in self.changes_iterate()?.iterate_transactions(tid, tid)? {
-            for record in transaction?.records {
-                let record = record?;
-                if record.oid == oid {
-                    removal.data_tid = record.data_tid;
+            for found in transaction?.records {
+                let found = found?;
+                if found.oid == oid {
+                    record.data_tid = found.data_tid;
                 }
             }
         }
-        Ok(removal)
+        Ok(record)
     }
 
     /// Called before the transaction is published, and after the changes show it: until then, whoever
@@ -255,26 +250,41 @@ impl View for OverlayStorage {
         let Some(span) = self.span(oid).filter(|span| span.first < before) else {
             return self.base.revision_before(oid, before);
         };
-        let tid = match self.changes.load_before(oid, before) {
+        let (tid, data) = match self.changes.load_before(oid, before) {
             Ok(None) => return Ok(None),
-            Ok(Some(Revision { tid, record, .. })) => {
-                let (data, data_tid) = (Some(record), None);
-                return Ok(Some(DataRecord {
-                    oid,
-                    tid,
-                    data,
-                    data_tid,
-                }));
-            }
-            Err(StorageError::NotFound { .. }) if span.last < before => span.last,
+            Ok(Some(Revision { tid, record, .. })) => (tid, Some(record)),
+            Err(StorageError::NotFound { .. }) if span.last < before => (span.last, None),
             Err(StorageError::NotFound { .. }) => {
                 let history = self.changes_iterate()?.history(oid, usize::MAX)?;
                 let entry = history.into_iter().find(|entry| entry.tid < before);
-                entry.map_or(span.first, |entry| entry.tid)
+                (entry.map_or(span.first, |entry| entry.tid), None)
             }
             Err(error) => return Err(error),
         };
-        self.removal(oid, tid).map(Some)
+        // Of others the data tell whether they are the same.
+        let is_reference_needed = data.as_deref().is_none_or(is_blob_record);
+        let record = DataRecord {
+            oid,
+            tid,
+            data,
+            data_tid: None,
+        };
+        if is_reference_needed {
+            return self.with_reference(record).map(Some);
+        }
+        Ok(Some(record))
+    }
+
+    fn blob_file(&self, oid: Oid, tid: Tid) -> Result<Option<PathBuf>, StorageError> {
+        // Where the copy goes.
+        if self.changes.blobs().is_none() {
+            return Ok(None);
+        }
+        match self.load_blob(oid, tid) {
+            Ok(file) => Ok(Some(file)),
+            Err(StorageError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn undoable(&self, tid: Tid) -> Result<Vec<DataRecord>, CommitError> {
@@ -439,6 +449,12 @@ impl Blobs for OverlayStorage {
         let blobs = self.changes.blobs();
         let blobs = blobs.expect("without them, nobody is given this capability");
         blobs.staging_file()
+    }
+
+    fn stage_copy(&self, from: &Path) -> Result<PathBuf, StorageError> {
+        let blobs = self.changes.blobs();
+        let blobs = blobs.expect("without them, nobody is given this capability");
+        blobs.stage_copy(from)
     }
 }
 

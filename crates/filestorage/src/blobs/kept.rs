@@ -49,6 +49,12 @@ impl Blobs for FileStorage {
         self.kept_blobs().temporary_file()
     }
 
+    fn stage_copy(&self, from: &Path) -> Result<PathBuf, StorageError> {
+        let staged = self.staging_file();
+        self.kept_blobs().copy_of(from, &staged)?;
+        Ok(staged)
+    }
+
     fn shared_file(&self, oid: Oid, name: &str) -> Option<PathBuf> {
         Some(self.kept_blobs().directory_of(oid).join(name))
     }

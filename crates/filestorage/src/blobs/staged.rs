@@ -87,16 +87,23 @@ impl BlobDirectory {
         tid: Tid,
     ) -> Result<StagedFile, StorageError> {
         let (source, staged) = (self.path(oid, tid), self.temporary_file());
-        if let Err(error) = self.disk.link(&source, &staged) {
-            if error.kind() == io::ErrorKind::NotFound {
-                return Err(StorageError::NotFound { oid });
-            }
-            self.copy(&source, &staged)
-                .map_err(|error| StorageError::io(&source, "copy", error))?;
+        if !self.exists(&source)? {
+            return Err(StorageError::NotFound { oid });
         }
+        self.copy_of(&source, &staged)?;
         let file = StagedFile::new(self, staged.clone());
         self.settle(&staged)?;
         Ok(file)
+    }
+
+    /// Makes a second file of the data of one: by a name alone where it is one of these blobs. What
+    /// belongs to others is copied, as its owner may not be ours, and ours changes its rights.
+    pub(super) fn copy_of(&self, from: &Path, to: &Path) -> Result<(), StorageError> {
+        if from.starts_with(&self.root) && self.disk.link(from, to).is_ok() {
+            return Ok(());
+        }
+        self.copy(from, to)
+            .map_err(|error| StorageError::io(from, "copy", error))
     }
 
     /// Makes a file what a committed blob is: read-only, and durable.

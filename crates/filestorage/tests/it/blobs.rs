@@ -17,6 +17,7 @@ use crate::{PATH, options, steady_clock};
 mod crashes;
 mod golden;
 mod large;
+mod overlaid;
 
 const BLOBS: &str = "/db/blobs";
 

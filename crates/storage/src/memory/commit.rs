@@ -63,7 +63,9 @@ impl Commit for MemoryCommit {
             return Err(StorageError::NotLater { tid, last }.into());
         }
         let resolver = storage.options.resolver.as_deref();
-        let Planned { records, resolved } = draft.plan(&*state, resolver)?;
+        let Planned {
+            records, resolved, ..
+        } = draft.plan(&*state, resolver)?;
         let bytes = records.iter().map(own_bytes).sum::<u64>();
         let found = state.bytes.saturating_add(state.reserved) + bytes;
         if found > storage.options.bytes_max {

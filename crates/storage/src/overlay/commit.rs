@@ -2,7 +2,7 @@
 //! the changes take the records as they are.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -10,7 +10,7 @@ use super::OverlayStorage;
 use crate::claims::{Claim, ClaimGuard};
 use crate::draft::{Draft, Planned};
 use crate::{
-    Commit, CommitError, DataRecord, Oid, Publish, Record, Storage, StorageError, Tid,
+    Blobs, Commit, CommitError, DataRecord, Oid, Publish, Record, Storage, StorageError, Tid,
     TransactionMeta, Voted,
 };
 
@@ -114,7 +114,11 @@ impl Commit for OverlayCommit {
             return Err(StorageError::NotLater { tid, last }.into());
         }
         let resolver = storage.options.resolver.as_deref();
-        let Planned { records, resolved } = draft.plan(&*storage, resolver)?;
+        let Planned {
+            records,
+            older_files,
+            resolved,
+        } = draft.plan(&*storage, resolver)?;
         let added = storage.count_added(&records)?;
         let changes = Arc::clone(&storage.changes);
         let mut commit = changes.begin_restore(draft.meta.clone(), tid, is_packed)?;
@@ -122,6 +126,9 @@ impl Commit for OverlayCommit {
         for (place, record) in records.iter().enumerate() {
             let oid = record.oid;
             let is_last = records[place + 1..].iter().all(|later| later.oid != oid);
+            if let Some(file) = older_files.get(&place).filter(|_| is_last) {
+                files.replace(record, file)?;
+            }
             restore(&mut *commit, record, is_last, &mut files)?;
             oids.push(oid);
         }
@@ -188,14 +195,23 @@ struct Files {
 
 impl Files {
     fn keep(&mut self, oid: Oid, record: Record, file: PathBuf) -> Result<(), StorageError> {
-        if self.changes.blobs().is_none() {
-            return Err(StorageError::Unsupported {
-                operation: "storing blobs: the changes of the overlay keep none",
-            });
-        }
+        self.blobs()?;
         self.discard(oid);
         self.files.insert(oid, (record, file));
         Ok(())
+    }
+
+    /// Keeps a copy of an older file for the record.
+    fn replace(&mut self, record: &DataRecord, file: &Path) -> Result<(), StorageError> {
+        let data = record.data.clone().expect("an undo brings a blob back");
+        let copy = self.blobs()?.stage_copy(file)?;
+        self.keep(record.oid, data, copy)
+    }
+
+    fn blobs(&self) -> Result<&dyn Blobs, StorageError> {
+        self.changes.blobs().ok_or(StorageError::Unsupported {
+            operation: "storing blobs: the changes of the overlay keep none",
+        })
     }
 
     /// The file that belongs to this record.
