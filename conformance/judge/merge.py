@@ -1,7 +1,8 @@
 """Conflicts of the BTrees family, and what the genuine ZODB makes of them.
 
-Reads {"seed": ..., "count": ...}. Prints one JSON value: a list of cases, each with the class, the three
-records, and either the merged record or the name of the error and, for BTreesConflictError, its number.
+Reads {"seed": ..., "count": ..., "python": whether the classes are those written in Python}. Prints one JSON
+value: a list of cases, each with the class, the three records, and either the merged record or the name of the
+error and, for BTreesConflictError, its number.
 """
 import base64
 import json
@@ -46,9 +47,13 @@ def dump(meta, state):
     return out.getvalue()
 
 
+# What the names end with of the classes that are written in Python, where those are wanted.
+SUFFIX = ""
+
+
 def klass(family, shape):
     module = __import__("BTrees.%sBTree" % family, {}, {}, ["x"])
-    return getattr(module, family + shape)
+    return getattr(module, family + shape + SUFFIX)
 
 
 def oid(rng):
@@ -307,12 +312,19 @@ def by_hand():
     yield records(b"BTrees.Length\nLength", b"K\x05", b"L12L\n", b"I7\n")
 
 
-def main():
-    asked = json.load(sys.stdin)
+def listen():
+    """Hears of the reasons from now on."""
     logger = logging.getLogger("ZODB.ConflictResolution")
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
     logger.addHandler(REASONS)
+
+
+def main():
+    global SUFFIX
+    asked = json.load(sys.stdin)
+    SUFFIX = "Py" if asked["python"] else ""
+    listen()
     rng = random.Random(asked["seed"])
     cases = []
 
@@ -320,12 +332,14 @@ def main():
         encoded = [base64.b64encode(record).decode() for record in (old, committed, new)]
         cases.append({"class": name, "records": encoded, **outcome(old, committed, new)})
 
-    for records in by_hand():
-        case("by hand", *records)
+    if not SUFFIX:
+        for records in by_hand():
+            case("by hand", *records)
     for _ in range(asked["count"]):
         cls, meta, states = length_case(rng) if rng.random() < 0.03 else family_case(rng)
         case(cls.__name__, *(dump(meta, state) for state in states))
     json.dump(cases, sys.stdout)
 
 
-main()
+if __name__ == "__main__":
+    main()

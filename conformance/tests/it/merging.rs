@@ -22,7 +22,7 @@ fn thousands_of_conflicts_end_as_in_python() {
     let seeds = if is_full() { 0..40 } else { 0..4 };
     let mut outcomes = BTreeMap::new();
     for seed in seeds {
-        let wanted = json!({ "seed": seed, "count": 2_000 });
+        let wanted = json!({ "seed": seed, "count": 2_000, "python": false });
         let cases = judge::run("merge.py", &wanted).unwrap();
         for case in cases.as_array().unwrap() {
             let outcome = compare(case).unwrap_or_else(|difference| {
@@ -41,6 +41,59 @@ fn thousands_of_conflicts_end_as_in_python() {
         );
     }
     assert!(outcomes["merged"] > outcomes.values().sum::<i32>() / 3);
+}
+
+/// The classes that are written in Python: the same bytes, a refusal where they refuse, or no word. With the
+/// C extensions beside them and without they are the same.
+#[test]
+fn conflicts_of_classes_in_python_end_as_there_or_are_left_to_the_client() {
+    let seeds = if is_full() { 0..40 } else { 0..3 };
+    let (mut merged, mut refused, mut left, mut left_that_merge) = (0, 0, 0, 0);
+    for seed in seeds {
+        let wanted = json!({ "seed": seed, "count": 2_000, "python": true });
+        let cases = judge::run("merge.py", &wanted).unwrap();
+        let pure = judge::run("merge_pure.py", &cases).unwrap();
+        let both = cases
+            .as_array()
+            .unwrap()
+            .iter()
+            .zip(pure.as_array().unwrap());
+        for (case, pure) in both.filter(|(case, _)| case["class"] != "Length") {
+            let theirs = case.get("merged").map(decoded);
+            let without = pure.get("merged").map(decoded);
+            assert_eq!(
+                theirs.as_deref().map(state_of_namesake),
+                without.as_deref().map(state_of_namesake),
+                "{case} {pure}"
+            );
+            let [old, committed, new] = [0, 1, 2].map(|at| decoded(&case["records"][at]));
+            match (btrees::merge(&old, &committed, &new), theirs) {
+                (Ok(ours), Some(theirs)) => {
+                    assert_eq!(ours, theirs, "with seed {seed}: {case}");
+                    merged += 1;
+                }
+                (Err(Unmerged::Refused(_)), None) => refused += 1,
+                (Err(Unmerged::Unknown), theirs) => {
+                    left += 1;
+                    left_that_merge += usize::from(theirs.is_some());
+                }
+                (ours, theirs) => panic!("with seed {seed}: {ours:?} {theirs:?} {case}"),
+            }
+        }
+    }
+    eprintln!("merged {merged}, refused {refused}, left {left}, of which merge {left_that_merge}");
+    assert!(merged > left_that_merge && refused > 500);
+}
+
+fn decoded(value: &Value) -> Vec<u8> {
+    STANDARD.decode(value.as_str().unwrap()).unwrap()
+}
+
+/// The second pickle, as if the classes that it names were those of C.
+fn state_of_namesake(record: &[u8]) -> Vec<u8> {
+    let at = record.windows(3).position(|three| three == b".\x80\x03");
+    let state = String::from_utf8_lossy(&record[at.unwrap()..]);
+    state.replace("Py\n", "\n").into_bytes()
 }
 
 /// Genuine clients with the options that they have by themselves: the server merges what it knows, and
@@ -99,10 +152,9 @@ fn the_server_merges_what_genuine_clients_change_side_by_side() {
 
 /// What became of the case, or how ours differs.
 fn compare(case: &Value) -> Result<String, String> {
-    let bytes = |value: &Value| STANDARD.decode(value.as_str().unwrap()).unwrap();
-    let [old, committed, new] = [0, 1, 2].map(|at| bytes(&case["records"][at]));
+    let [old, committed, new] = [0, 1, 2].map(|at| decoded(&case["records"][at]));
     let ours = btrees::merge(&old, &committed, &new);
-    let theirs = case.get("merged").map(bytes);
+    let theirs = case.get("merged").map(decoded);
     let code = case["code"].as_u64();
     match (ours, theirs) {
         (Ok(ours), Some(theirs)) if ours == theirs => Ok("merged".to_owned()),

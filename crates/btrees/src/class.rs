@@ -9,6 +9,8 @@ use crate::family;
 pub(crate) enum Rule {
     /// Key by key.
     Family(family::Class),
+    /// The same, by the class that is written in Python.
+    Python(family::Class),
     /// Both changes of a number are added.
     Length,
     /// The class is known to have none.
@@ -46,7 +48,9 @@ impl Rule {
         match (module, name) {
             ("BTrees.Length", "Length") => Some(Self::Length),
             (module, name) if WITHOUT_RULE.contains(&(module, name)) => Some(Self::None),
-            _ => family::Class::named(module, name).map(Self::Family),
+            _ => family::Class::named(module, name)
+                .map(Self::Family)
+                .or_else(|| family::Class::named_in_python(module, name).map(Self::Python)),
         }
     }
 }

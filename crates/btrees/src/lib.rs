@@ -43,6 +43,7 @@ mod merger;
 mod node;
 mod number;
 mod probe;
+mod python;
 mod range;
 mod reference;
 mod refusal;

@@ -7,6 +7,7 @@ use crate::bucket::{Bucket, only_bucket};
 use crate::class::Rule;
 use crate::compare::Comparer;
 use crate::family::Class;
+use crate::python::Plain;
 use crate::refusal::{Refusal, Unmerged};
 use crate::{length, merge as buckets, unify};
 
@@ -44,7 +45,7 @@ pub fn merge(old: &[u8], committed: &[u8], new: &[u8]) -> Result<Vec<u8>, Unmerg
     let rule = class.root(0).and_then(Rule::of);
     match rule.ok_or(Unmerged::Unknown)? {
         Rule::None => return Err(Refusal::NoRule.into()),
-        Rule::Family(_) | Rule::Length => drop(class),
+        Rule::Family(_) | Rule::Python(_) | Rule::Length => drop(class),
     }
     let merged = plain_merge(&plain(old)?, &plain(committed)?, &new, &limits)?;
     Ok(if is_compressed {
@@ -81,6 +82,7 @@ fn plain_merge(
     let rule = Rule::of(pickles.value(meta)).ok_or(Unmerged::Unknown)?;
     let state = match rule {
         Rule::Family(class) => merge_buckets(&mut pickles, class, states)?,
+        Rule::Python(class) => merge_in_python(&mut pickles, class, states)?,
         Rule::Length => length::merge(&mut pickles, states)?,
         Rule::None => return Err(Refusal::NoRule.into()),
     };
@@ -104,4 +106,17 @@ fn merge_buckets(
     let comparer = Comparer::new(pickles);
     let merged = buckets::merge(&old, &committed, &new, &comparer)?;
     Ok(merged.write(pickles, class))
+}
+
+fn merge_in_python(
+    pickles: &mut Pickles,
+    class: Class,
+    states: [pickle::NodeId; 3],
+) -> Result<pickle::NodeId, Unmerged> {
+    let mut plain = Plain::default();
+    let mut read = |state| plain.read(pickles.value(state), class);
+    let [old, committed, new] = [read(states[0])?, read(states[1])?, read(states[2])?];
+    let comparer = Comparer::new(pickles);
+    let merged = buckets::merge(&old, &committed, &new, &comparer)?;
+    Ok(merged.write(pickles, class.in_python()))
 }
