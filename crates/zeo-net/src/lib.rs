@@ -37,8 +37,9 @@ pub use client::{
 };
 pub use server::{ListenAddress, Monitor, Server, ServerFigures, ServerOptions};
 pub use tls::{
-    Authority, COMMON_NAME_CHARS_MAX, Certified, ClientName, ClientRights, ClientRule, Fingerprint,
-    Holder, KeyPassword, TlsClientOptions, TlsError, TlsServerOptions, TlsStream, is_host_name,
+    Authority, CERTIFICATE_EXPIRES_SOON, COMMON_NAME_CHARS_MAX, Certified, ClientName,
+    ClientRights, ClientRule, Fingerprint, Holder, KeyPassword, TlsClientOptions, TlsError,
+    TlsServerOptions, TlsStream, is_host_name,
 };
 pub use zeo::{
     ClientFigures, Encoding, HubFigures, MethodFigures, PackFigures, Rights, StorageFigures,

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustls::client::Resumption;
@@ -14,6 +14,7 @@ use socket2::Socket;
 
 use super::error::TlsError;
 use super::explain::explain;
+use super::facts::Facts;
 use super::key::KeyPassword;
 use super::trust::Trust;
 use super::verifier::Servers;
@@ -173,6 +174,13 @@ const READ_BYTES: usize = 64 << 10;
 const WRITE_BYTES: usize = 64 << 10;
 
 impl TlsLink {
+    /// When the server's certificate expires, since 1970.
+    pub(super) fn certificate_expires(&self) -> Option<Duration> {
+        let connection = self.connection.lock();
+        let shown = connection.peer_certificates()?.first()?;
+        Facts::read(shown).ok().map(|facts| facts.not_after())
+    }
+
     /// Reads some bytes; 0 when the server has closed the connection.
     pub(crate) fn read(&self, mut socket: &Socket, buffer: &mut [u8]) -> io::Result<usize> {
         let mut received = self.receiving.lock();

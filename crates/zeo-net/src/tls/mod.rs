@@ -3,6 +3,7 @@
 mod authority;
 mod client;
 mod error;
+mod expiry;
 mod explain;
 mod facts;
 mod files;
@@ -27,6 +28,7 @@ pub use self::authority::{Authority, COMMON_NAME_CHARS_MAX, Certified, Holder, i
 pub use self::client::TlsClientOptions;
 pub(crate) use self::client::{TlsLink, handshake};
 pub use self::error::TlsError;
+pub use self::expiry::CERTIFICATE_EXPIRES_SOON;
 pub use self::key::KeyPassword;
 pub use self::rights::{ClientName, ClientRights, ClientRule, Fingerprint};
 pub use self::server::TlsServerOptions;

@@ -19,6 +19,7 @@ use tokio_rustls::server::TlsStream;
 use zeo::{Outbox, Rights};
 
 use super::error::TlsError;
+use super::expiry::{Warner, Warning};
 use super::explain::explain;
 use super::facts::{Facts, Purpose};
 use super::files::Stamp;
@@ -236,11 +237,33 @@ impl TlsServer {
         }
     }
 
-    /// Looks at the files again and again, for ever.
+    /// Looks at the files again and again, for ever, and says when the certificate expires soon.
     pub(crate) async fn watch(self: &Arc<Self>) {
+        let mut warner = Warner::default();
         loop {
+            self.warn(&mut warner);
             tokio::time::sleep(self.options.watch_interval).await;
             self.current().await;
+        }
+    }
+
+    fn warn(&self, warner: &mut Warner) {
+        let Some(expires) = self.expires() else {
+            return;
+        };
+        let now = clock::since_1970();
+        let Some(warning) = warner.look(expires, now) else {
+            return;
+        };
+        let certificate = self.options.certificate.display();
+        match warning {
+            Warning::Soon => {
+                let days = expires.saturating_sub(now).as_secs() / 86_400;
+                tracing::warn!(%certificate, days, "the server's certificate expires soon; put another \
+                    one in its place, which counts without a restart");
+            }
+            Warning::Over => tracing::error!(%certificate, "the server's certificate has expired: \
+                clients refuse it; put another one in its place, which counts without a restart"),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
@@ -29,6 +29,13 @@ impl TlsClientOptions {
         let mut socket = Socket::from(socket.into());
         let link = handshake(self, address, &mut socket, deadline)?;
         Ok(TlsStream { socket, link })
+    }
+}
+
+impl TlsStream {
+    /// When the certificate expires that the server has shown, since 1970.
+    pub fn certificate_expires(&self) -> Option<Duration> {
+        self.link.certificate_expires()
     }
 }
 
