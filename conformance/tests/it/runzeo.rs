@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 /// Who serves.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Program {
+pub(crate) enum Program {
     Zodiac,
     Runzeo,
 }
@@ -21,7 +21,7 @@ const BOTH: [Program; 2] = [Program::Zodiac, Program::Runzeo];
 
 impl Program {
     /// The program with a command line that both take; what it says goes to `said` in the folder.
-    fn command(self, folder: &Path, arguments: &[&str]) -> Command {
+    pub(crate) fn command(self, folder: &Path, arguments: &[&str]) -> Command {
         let mut command = match self {
             Self::Zodiac => {
                 let mut command = Command::new(zodiac_binary().unwrap());
@@ -48,13 +48,18 @@ impl Program {
 }
 
 /// A server that runs; it is ended with it.
-struct Server {
+pub(crate) struct Server {
     child: Child,
     address: String,
 }
 
 impl Server {
-    fn start(program: Program, folder: &Path, address: &str, arguments: &[&str]) -> Self {
+    pub(crate) fn start(
+        program: Program,
+        folder: &Path,
+        address: &str,
+        arguments: &[&str],
+    ) -> Self {
         let mut command = program.command(folder, arguments);
         Self::wait_for(command.spawn().unwrap(), folder, address)
     }
@@ -90,7 +95,7 @@ impl Server {
     }
 
     /// Sends the signal, and says with which status it ends.
-    fn end(mut self, signal: Signal) -> Option<i32> {
+    pub(crate) fn end(mut self, signal: Signal) -> Option<i32> {
         self.signal(signal);
         status(&mut self.child)
     }
@@ -116,7 +121,7 @@ fn said(folder: &Path) -> String {
 }
 
 /// An address at which nobody listens.
-fn free_address() -> String {
+pub(crate) fn free_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().to_string()
 }

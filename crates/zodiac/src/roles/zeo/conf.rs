@@ -8,7 +8,7 @@ use anyhow::Result;
 use zconfig::{ConfigError, Document, InetAddress, Machine, Section, SocketAddress, schemas};
 use zeo_net::{Encoding, ListenAddress, TlsServerOptions};
 
-use super::plan::{EventLogPlan, FilePlan, Listen, Plan, StoragePlan};
+use super::plan::{EventLogPlan, FilePlan, Listen, Plan, StoragePlan, shared_blobs};
 use crate::config::{self, Config};
 use crate::event_log::{HandlerPlan, Target};
 use crate::roles::Misuse;
@@ -181,7 +181,17 @@ fn storages(root: &Section, config: &Config) -> Result<Vec<(String, StoragePlan)
             let message = "there cannot be an unnamed storage and a storage named 1";
             return Err(ConfigError::new(place, message));
         }
-        plans.push((name.to_owned(), storage(section, config)?));
+        let plan = storage(section, config)?;
+        let others = plans.iter().flat_map(|(_, other)| other.files());
+        if let Some(directory) = shared_blobs(&others.chain(plan.files()).collect::<Vec<_>>()) {
+            let message = format!(
+                "blob-dir: {} is another storage's as well; a pack of one would remove the blobs of \
+                 the other: give each a directory of its own",
+                directory.display()
+            );
+            return Err(ConfigError::new(place, message));
+        }
+        plans.push((name.to_owned(), plan));
     }
     Ok(plans)
 }
@@ -249,7 +259,7 @@ fn file_storage(section: &Section, config: &Config) -> Result<FilePlan, ConfigEr
     Ok(plan)
 }
 
-/// Changes over a base; either is kept in memory where it is not said.
+/// Changes over a base; either is kept in memory where it is not said. Changes of blobs need files.
 fn demo_storage(section: &Section, config: &Config) -> Result<StoragePlan, ConfigError> {
     let (mut base, mut changes) = (None, None);
     for inner in section.sections() {
@@ -264,9 +274,16 @@ fn demo_storage(section: &Section, config: &Config) -> Result<StoragePlan, Confi
         }
         *part = Some(storage(inner, config)?);
     }
+    let base = base.unwrap_or(StoragePlan::Memory);
+    let has_blobs = base.files().iter().any(|file| file.blob_dir.is_some());
+    let changes = changes.unwrap_or(if has_blobs {
+        StoragePlan::Temporary
+    } else {
+        StoragePlan::Memory
+    });
     Ok(StoragePlan::Overlay {
-        base: Box::new(base.unwrap_or(StoragePlan::Memory)),
-        changes: Box::new(changes.unwrap_or(StoragePlan::Memory)),
+        base: Box::new(base),
+        changes: Box::new(changes),
     })
 }
 
@@ -297,7 +314,7 @@ fn base(section: &Section) -> Result<&Section, ConfigError> {
 fn compress(plan: &mut StoragePlan, is_wanted: bool) {
     match plan {
         StoragePlan::File(file) => file.compress = is_wanted,
-        StoragePlan::Memory => {}
+        StoragePlan::Memory | StoragePlan::Temporary => {}
         StoragePlan::Overlay { changes, .. } => compress(changes, is_wanted),
     }
 }

@@ -52,7 +52,12 @@ pub(super) struct EventLogPlan {
 pub(super) enum StoragePlan {
     File(FilePlan),
     Memory,
-    Overlay { base: Box<Self>, changes: Box<Self> },
+    /// A Data.fs with blobs that is gone when the server ends.
+    Temporary,
+    Overlay {
+        base: Box<Self>,
+        changes: Box<Self>,
+    },
 }
 
 /// A Data.fs to open.
@@ -217,6 +222,31 @@ impl FilePlan {
         };
         Ok(plan)
     }
+}
+
+impl StoragePlan {
+    /// All files below it.
+    pub(super) fn files(&self) -> Vec<&FilePlan> {
+        match self {
+            Self::File(file) => vec![file],
+            Self::Memory | Self::Temporary => Vec::new(),
+            Self::Overlay { base, changes } => [base.files(), changes.files()].concat(),
+        }
+    }
+}
+
+/// A directory in which one of these files would have its blobs beside those of another. Who only reads does
+/// no harm there.
+pub(super) fn shared_blobs<'a>(files: &[&'a FilePlan]) -> Option<&'a Path> {
+    files.iter().enumerate().find_map(|(place, file)| {
+        let directory = file.blob_dir.as_deref()?;
+        let is_shared = files[..place].iter().any(|other| {
+            let theirs = other.blob_dir.as_deref();
+            let is_safe = file.read_only && other.read_only;
+            !is_safe && theirs.is_some_and(|theirs| same_place(theirs, directory))
+        });
+        is_shared.then_some(directory)
+    })
 }
 
 fn same_place(one: &Path, other: &Path) -> bool {

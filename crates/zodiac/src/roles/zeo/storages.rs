@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use filestorage::{Compression, FileStorage};
 use storage::{MemoryOptions, MemoryStorage, OverlayOptions, OverlayStorage, Resolver, Storage};
+use tempfile::TempDir;
 use tokio::sync::Notify;
 use vfs::RealDisk;
 
@@ -16,6 +18,8 @@ use crate::watching::{ConflictCounts, CountingMerger, WatchedStorage};
 pub(super) struct OpenStorages {
     pub(super) served: Vec<(String, Arc<dyn Storage>)>,
     pub(super) watched: Vec<WatchedStorage>,
+    /// Where those are that do not outlive the server.
+    temporary: Vec<TempDir>,
 }
 
 impl OpenStorages {
@@ -27,12 +31,13 @@ impl OpenStorages {
         merges: bool,
         poisoned: &Arc<Notify>,
     ) -> Result<Self> {
-        let (mut served, mut watched) = (Vec::new(), Vec::new());
+        let (mut served, mut watched, mut temporary) = (Vec::new(), Vec::new(), Vec::new());
         for (name, plan) in plans {
             let conflicts = Arc::<ConflictCounts>::default();
             let merger = || Arc::new(CountingMerger(Arc::clone(&conflicts))) as _;
             let mut opener = Opener {
                 files: Vec::new(),
+                temporary: &mut temporary,
                 poisoned,
                 resolver: merges.then(merger),
             };
@@ -45,13 +50,19 @@ impl OpenStorages {
                 conflicts,
             });
         }
-        Ok(Self { served, watched })
+        Ok(Self {
+            served,
+            watched,
+            temporary,
+        })
     }
 
-    /// Closes all files, and says what went wrong with the first one that could not be.
+    /// Closes all files, and says what went wrong with the first one that could not be. What is temporary
+    /// goes.
     pub(super) fn close(self) -> Result<()> {
         let files = self.watched.iter().flat_map(|watched| &watched.files);
         let outcomes: Vec<_> = files.map(|file| file.close()).collect();
+        drop(self.temporary);
         outcomes.into_iter().collect::<Result<(), _>>()?;
         Ok(())
     }
@@ -59,6 +70,7 @@ impl OpenStorages {
 
 struct Opener<'a> {
     files: Vec<Arc<FileStorage>>,
+    temporary: &'a mut Vec<TempDir>,
     poisoned: &'a Arc<Notify>,
     resolver: Option<Arc<dyn Resolver>>,
 }
@@ -76,6 +88,11 @@ impl Opener<'_> {
                 resolver: self.resolver.clone(),
                 ..MemoryOptions::default()
             }))),
+            StoragePlan::Temporary => {
+                let file = self.open_temporary()?;
+                self.files.push(Arc::clone(&file));
+                Ok(file)
+            }
             StoragePlan::Overlay { base, changes } => {
                 let (base, changes) = (self.open(base)?, self.open(changes)?);
                 let options = OverlayOptions {
@@ -85,6 +102,26 @@ impl Opener<'_> {
                 Ok(OverlayStorage::new(base, changes, options)?)
             }
         }
+    }
+
+    /// Nothing of it has to last, so nobody waits for the disk.
+    fn open_temporary(&mut self) -> Result<Arc<FileStorage>> {
+        let directory = tempfile::Builder::new().prefix("zodiac-").tempdir();
+        let directory = directory.context("cannot make a directory for temporary files")?;
+        let poisoned = Arc::clone(self.poisoned);
+        let options = filestorage::Options {
+            create: true,
+            blob_dir: Some(directory.path().join("blobs")),
+            durability: filestorage::Durability::Async {
+                interval: TEMPORARY_SYNC,
+            },
+            resolver: self.resolver.clone(),
+            on_poison: Arc::new(move || poisoned.notify_one()),
+            ..Default::default()
+        };
+        let file = FileStorage::open(directory.path().join("Data.fs"), options)?;
+        self.temporary.push(directory);
+        Ok(file)
     }
 
     fn open_file(&self, plan: &FilePlan) -> Result<Arc<FileStorage>> {
@@ -116,6 +153,8 @@ impl Opener<'_> {
         Ok(FileStorage::open(&plan.path, options)?)
     }
 }
+
+const TEMPORARY_SYNC: Duration = Duration::from_secs(60);
 
 /// Where the blobs of that Data.fs are, if it has any.
 pub(super) fn blob_directory(data: &Path, configured: Option<&Path>) -> Result<Option<PathBuf>> {

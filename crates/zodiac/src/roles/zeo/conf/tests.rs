@@ -84,6 +84,15 @@ fn storages_may_stand_in_each_other() {
     )));
     let blobs = only(format!("<blobstorage>\nblob-dir b\n{file}</blobstorage>"));
     assert!(matches!(blobs, StoragePlan::File(file) if file.blob_dir == Some("b".into())));
+    let changes = |inner: &str| match only(format!("<demostorage>\n{inner}</demostorage>")) {
+        StoragePlan::Overlay { changes, .. } => *changes,
+        plan => panic!("{plan:?}"),
+    };
+    assert_eq!(changes(file), StoragePlan::Memory);
+    let with_blobs = "<filestorage>\npath x\nblob-dir b\n</filestorage>\n";
+    assert_eq!(changes(with_blobs), StoragePlan::Temporary);
+    let said = format!("{with_blobs}<mappingstorage changes/>\n");
+    assert_eq!(changes(&said), StoragePlan::Memory);
 }
 
 #[test]
@@ -169,6 +178,14 @@ fn storages_and_logs_that_cannot_be_are_refused() {
             storage("<mappingstorage 1/>\n<mappingstorage/>"),
             6,
             "named 1",
+        ),
+        (
+            storage(
+                "<filestorage 1>\npath a\nblob-dir b\n</filestorage>\n\
+                 <filestorage 2>\npath c\nblob-dir ./b\n</filestorage>",
+            ),
+            9,
+            "another storage's",
         ),
         (log("when D\nold-files 1"), 8, "time"),
         (log("encoding utf-16"), 8, "UTF-8"),
