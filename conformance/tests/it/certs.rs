@@ -6,10 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use conformance::{Cluster, http, judge, zodiac_binary};
+use conformance::{Cluster, PATIENCE, http, judge, poll, zodiac_binary};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::runzeo::free_address;
 use crate::sound_site;
 use crate::tls::{Server, runzeo, zodiac};
 
@@ -225,6 +226,74 @@ fn our_server_has_the_certificates_that_were_made() {
 #[test]
 fn a_genuine_server_has_the_certificates_that_were_made() {
     everybody_meets(runzeo());
+}
+
+/// Wherever somebody looks, until another one is put in its place.
+#[test]
+fn a_certificate_that_expires_soon_is_told() {
+    let folder = certificates(&["zope1"]);
+    let names = ["localhost.pem", "localhost.key"];
+    let lasting = names.map(|name| {
+        let path = path(&folder, name);
+        let bytes = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        (path, bytes)
+    });
+    let certs = path(&folder, "");
+    let hosts = "localhost,127.0.0.1,::1";
+    let made = run(&["zeo", "certs", &certs, "--server", hosts, "--days", "10"]);
+    assert!(made.status.success(), "{}", said(&made));
+
+    let metrics = free_address();
+    let mut server = zodiac();
+    server.args(["--metrics", &metrics]);
+    let place = tempfile::tempdir().unwrap();
+    let storage = "<filestorage 1>\npath Data.fs\n</filestorage>";
+    let server = Server::start_in(place, server, &section(&folder, "localhost"), storage);
+    server.visit(Some(&section(&folder, "zope1")), Some("here"));
+
+    let log = server.said();
+    let warning = "the server's certificate expires soon";
+    assert_eq!(log.matches(warning).count(), 1, "{log}");
+    assert!(log.contains("days=9"), "{log}");
+    let flags = flags(&folder, "zope1");
+    let nagios = || run_with(&["zeo-nagios", "-m", &server.address], &flags);
+    let asked = nagios();
+    assert_eq!(asked.status.code(), Some(1));
+    let message = said(&asked);
+    assert!(
+        message.starts_with("The server's certificate expires in 9 days|")
+            && message.contains("certificate_days=9"),
+        "{message}"
+    );
+    let top = || {
+        said(&run(&[
+            "top",
+            "--once",
+            "--interval",
+            "0.1",
+            "--address",
+            &metrics,
+        ]))
+    };
+    assert!(top().contains("certificate expires in 9d"), "{}", top());
+    let text = http::get(metrics.parse().unwrap(), "/metrics")
+        .unwrap()
+        .text();
+    assert!(text.contains("\nzodiac_zeo_certificate_expiry_timestamp_seconds "));
+
+    for (path, bytes) in lasting {
+        fs::write(path, bytes).unwrap();
+    }
+    poll("the other certificate", PATIENCE, || {
+        (nagios().status.code() == Some(0)).then_some(())
+    })
+    .unwrap();
+    let view = top();
+    assert!(
+        view.contains("certificate ") && !view.contains("expires in"),
+        "{view}"
+    );
 }
 
 fn tries(server: &Server, ssl: &str, falls_back: bool) -> Value {

@@ -80,6 +80,16 @@ impl ServerAddress {
     }
 }
 
+impl Stream {
+    /// When the certificate expires that the server has shown, since 1970.
+    pub(super) fn certificate_expires(&self) -> Option<Duration> {
+        match self {
+            Self::Inet(_) | Self::Unix(_) => None,
+            Self::Tls(stream) => stream.certificate_expires(),
+        }
+    }
+}
+
 /// As Python shows it.
 impl fmt::Display for ServerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

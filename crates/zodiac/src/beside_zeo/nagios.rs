@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value};
 
-use zeo_net::TlsClientOptions;
+use zeo_net::{CERTIFICATE_EXPIRES_SOON, TlsClientOptions};
 
 use super::address::ServerAddress;
 use super::python;
@@ -41,7 +41,8 @@ pub(crate) struct ZeoNagios {
 
 const HELP: &str = "\
 The program zeo-nagios of ZEO, with its options, its words and its file of figures. Exit status 0: well;
-1: a storage is empty, or there is none; 2: no answer; 3: the figures of the last time cannot be used.
+1: a storage is empty, or there is none, or the server's certificate expires within 30 days; 2: no answer;
+3: the figures of the last time cannot be used.
 
 Examples:
   zodiac zeo-nagios localhost:8100
@@ -101,7 +102,7 @@ pub(crate) fn run(arguments: &ZeoNagios) -> io::Result<ExitCode> {
         &address(&arguments.address),
         arguments.tls.options().as_ref(),
     ) {
-        Ok(figures) => look(figures, arguments)
+        Ok(answer) => look(answer, arguments)
             .unwrap_or_else(|error| Finding::new(UNKNOWN, format!("{error:#}"))),
         Err(message) => Finding::new(CRITICAL, message),
     };
@@ -109,7 +110,11 @@ pub(crate) fn run(arguments: &ZeoNagios) -> io::Result<ExitCode> {
     Ok(ExitCode::from(found.level))
 }
 
-fn look(mut figures: Figures, arguments: &ZeoNagios) -> Result<Finding> {
+fn look(answer: Answer, arguments: &ZeoNagios) -> Result<Finding> {
+    let Answer {
+        mut figures,
+        certificate_left,
+    } = answer;
     if figures.is_empty() {
         return Ok(Finding::new(WARNING, "No storages".to_owned()));
     }
@@ -132,6 +137,9 @@ fn look(mut figures: Figures, arguments: &ZeoNagios) -> Result<Finding> {
             found.messages.push(message);
             found.level = WARNING;
         }
+    }
+    if let Some(left) = certificate_left {
+        found.add_certificate(left, arguments.output_metrics);
     }
     if found.messages.is_empty() {
         found.messages.push("OK".to_owned());
@@ -182,6 +190,19 @@ impl Finding {
             messages: vec![message],
             metrics: Vec::new(),
             level,
+        }
+    }
+
+    /// The original, which speaks no TLS, knows no such thing.
+    fn add_certificate(&mut self, left: Duration, is_metric_wanted: bool) {
+        let days = left.as_secs() / 86_400;
+        if is_metric_wanted {
+            self.metrics.push(format!("certificate_days={days}"));
+        }
+        if left < CERTIFICATE_EXPIRES_SOON {
+            let message = format!("The server's certificate expires in {days} days");
+            self.messages.push(message);
+            self.level = WARNING;
         }
     }
 
@@ -239,8 +260,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest answer.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
+/// What the server says.
+struct Answer {
+    figures: Figures,
+    /// For how long the certificate counts that it has shown.
+    certificate_left: Option<Duration>,
+}
+
 /// What the server says, or why it says nothing.
-fn ask(address: &ServerAddress, tls: Option<&TlsClientOptions>) -> Result<Figures, String> {
+fn ask(address: &ServerAddress, tls: Option<&TlsClientOptions>) -> Result<Answer, String> {
     let mut stream = address
         .connect_with(PATIENCE, tls)
         .map_err(|error| format!("Can't connect {}", in_pythons_words(&error)))?;
@@ -249,7 +277,12 @@ fn ask(address: &ServerAddress, tls: Option<&TlsClientOptions>) -> Result<Figure
         let _protocol = read_frame(&mut stream)?;
         Ok(serde_json::from_slice(&read_frame(&mut stream)?)?)
     };
-    figures().map_err(|error| format!("No answer: {error:#}"))
+    let figures = figures().map_err(|error| format!("No answer: {error:#}"))?;
+    let expires = stream.certificate_expires();
+    Ok(Answer {
+        figures,
+        certificate_left: expires.map(|expires| expires.saturating_sub(clock::since_1970())),
+    })
 }
 
 fn read_frame(stream: &mut impl Read) -> Result<Vec<u8>> {

@@ -1,5 +1,7 @@
 //! A view as text, as wide and as high as the terminal.
 
+use zeo_net::CERTIFICATE_EXPIRES_SOON;
+
 use super::rates::{ClientView, MethodView, PackView, Quantiles, StorageView, View};
 
 /// What a view is drawn for.
@@ -120,6 +122,14 @@ impl Screen {
             Some(trouble) => line.with(Style::Bad, format!("NO ANSWER: {trouble}")),
             None if view.ready => line.with(Style::Good, "READY"),
             None => line.with(Style::Bad, format!("NOT READY: {}", view.state)),
+        };
+        let line = match view.certificate_expires_in.filter(|left| is_soon(*left)) {
+            Some(left) if left > 0.0 => {
+                let text = format!("   certificate expires in {}", span(left));
+                line.with(Style::Bad, text)
+            }
+            Some(_) => line.with(Style::Bad, "   certificate expired"),
+            None => line,
         };
         line.figure("up", span(view.uptime))
             .figure("pid", view.pid.to_string())
@@ -257,16 +267,14 @@ fn machine(view: &View) -> Line {
         line
     };
     match view.certificate_expires_in {
-        Some(left) if left < CERTIFICATE_SOON => {
-            let text = if left > 0.0 {
-                format!("   certificate expires in {}", span(left))
-            } else {
-                "   certificate expired".to_owned()
-            };
-            line.with(Style::Bad, text)
-        }
+        Some(left) if !is_soon(left) => line.figure("certificate", span(left)),
         _ => line,
     }
+}
+
+/// Whether the server's certificate that counts for so many seconds should be replaced.
+fn is_soon(left: f64) -> bool {
+    left < CERTIFICATE_EXPIRES_SOON.as_secs_f64()
 }
 
 fn about(storage: &StorageView) -> Vec<Line> {
@@ -484,8 +492,6 @@ const BAR_CELLS: u32 = 30;
 const LAGGING_BYTES: u64 = 1 << 20;
 /// A turn that takes this long keeps others waiting.
 const LONG_TURN: f64 = 1.0;
-/// When to care for a new certificate.
-const CERTIFICATE_SOON: f64 = 14.0 * 86_400.0;
 
 #[cfg(test)]
 mod tests;
