@@ -34,6 +34,7 @@ mod runzeo;
 mod several_storages;
 mod tls;
 mod tools;
+mod top;
 mod tree_sets;
 mod two_zopes;
 mod undo;

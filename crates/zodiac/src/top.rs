@@ -5,13 +5,15 @@ mod rates;
 mod screen;
 mod terminal;
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
+use tokio::sync::oneshot;
 
 use crate::clock;
 use crate::config::Config;
@@ -20,7 +22,7 @@ use crate::watching::report::Report;
 use fetch::Source;
 use rates::View;
 use screen::{Palette, Screen};
-use terminal::{Pause, Terminal};
+use terminal::Terminal;
 
 /// `zodiac top`
 #[derive(Debug, Args)]
@@ -59,7 +61,7 @@ Examples:
 
 /// Shows until it is told to end.
 pub(crate) fn run(arguments: &Top) -> Result<ExitCode> {
-    let source = source(arguments)?;
+    let source = Arc::new(source(arguments)?);
     let first = source.report().with_context(|| hint(&source))?;
     if arguments.once || arguments.json {
         return print(arguments, &source, first);
@@ -107,7 +109,7 @@ fn print(arguments: &Top, source: &Source, mut last: Report) -> Result<ExitCode>
             };
             screen.draw(&view)
         };
-        let mut out = std::io::stdout().lock();
+        let mut out = io::stdout().lock();
         let end = if arguments.once || arguments.json {
             ""
         } else {
@@ -124,7 +126,7 @@ fn print(arguments: &Top, source: &Source, mut last: Report) -> Result<ExitCode>
 /// One view over the other.
 fn show(
     arguments: &Top,
-    source: &Source,
+    source: &Arc<Source>,
     first: Report,
     mut terminal: Terminal,
 ) -> Result<ExitCode> {
@@ -132,24 +134,16 @@ fn show(
     let mut view = View::new(&Report::default(), &last);
     let mut trouble: Option<String> = None;
     loop {
-        let size = terminal.size();
-        let screen = Screen {
-            source: source.to_string(),
-            columns: size.0,
-            rows: Some(size.1),
-            palette: Palette::colourful(),
-        };
-        let text = match &trouble {
-            None => screen.draw(&view),
-            Some(trouble) => screen.draw_trouble(&view, trouble),
-        };
-        terminal.show(&text)?;
-        match terminal.pause(arguments.interval) {
-            Pause::End => return Ok(ExitCode::SUCCESS),
-            Pause::Resized => continue,
-            Pause::Over => {}
+        let draw = |terminal: &Terminal| draw(terminal, source, &view, trouble.as_deref());
+        draw(&terminal)?;
+        let pause = async { tokio::time::sleep(arguments.interval).await };
+        if terminal.wait(pause, &draw)?.is_none() {
+            return Ok(ExitCode::SUCCESS);
         }
-        match source.report() {
+        let Some(answer) = terminal.wait(ask(source), &draw)? else {
+            return Ok(ExitCode::SUCCESS);
+        };
+        match answer {
             Ok(next) => {
                 // A server that was started anew counts from 0.
                 let is_same = next.process.pid == last.process.pid && next.uptime >= last.uptime;
@@ -160,6 +154,36 @@ fn show(
             Err(error) => trouble = Some(format!("{error:#}")),
         }
     }
+}
+
+/// Asks the server on a thread of its own: keys and signals count while it does not answer.
+async fn ask(source: &Arc<Source>) -> Result<Report> {
+    let (sender, receiver) = oneshot::channel();
+    let source = Arc::clone(source);
+    std::thread::spawn(move || {
+        let _nobody_may_wait = sender.send(source.report());
+    });
+    receiver.await?
+}
+
+fn draw(
+    terminal: &Terminal,
+    source: &Source,
+    view: &View,
+    trouble: Option<&str>,
+) -> io::Result<()> {
+    let (columns, rows) = terminal.size();
+    let screen = Screen {
+        source: source.to_string(),
+        columns,
+        rows: Some(rows),
+        palette: Palette::colourful(),
+    };
+    let text = match trouble {
+        None => screen.draw(view),
+        Some(trouble) => screen.draw_trouble(view, trouble),
+    };
+    terminal.show(&text)
 }
 
 /// How wide a view is where no terminal says it.

@@ -1,7 +1,7 @@
 //! The terminal: taken over, and given back as it was.
 
 use std::io::{self, IsTerminal, Read, Write};
-use std::time::Duration;
+use std::pin::pin;
 
 use anyhow::Result;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
@@ -19,11 +19,11 @@ pub(super) struct Terminal {
     before: Option<Termios>,
 }
 
-/// How a pause ended.
+/// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pause {
-    /// In its time.
-    Over,
+enum Wait<T> {
+    /// With what was waited for.
+    Over(T),
     /// The terminal has another size.
     Resized,
     /// It was the last one.
@@ -81,18 +81,34 @@ impl Terminal {
         out.flush()
     }
 
-    /// Waits for so long, or for something that ends the wait.
-    pub(super) fn pause(&mut self, time: Duration) -> Pause {
+    /// Waits for something, and draws again whenever the terminal has another size. Nothing where
+    /// somebody wants the view to end.
+    pub(super) fn wait<T>(
+        &mut self,
+        what: impl Future<Output = T>,
+        draw: &dyn Fn(&Self) -> io::Result<()>,
+    ) -> io::Result<Option<T>> {
+        let mut what = pin!(what);
+        loop {
+            match self.wait_once(what.as_mut()) {
+                Wait::Over(found) => return Ok(Some(found)),
+                Wait::End => return Ok(None),
+                Wait::Resized => draw(self)?,
+            }
+        }
+    }
+
+    fn wait_once<T>(&mut self, what: impl Future<Output = T>) -> Wait<T> {
         let [interrupt, terminate, hangup] = &mut self.ends;
         let (keys, resized) = (&mut self.keys, &mut self.resized);
         self.runtime.block_on(async {
             tokio::select! {
-                () = tokio::time::sleep(time) => Pause::Over,
-                _ = interrupt.recv() => Pause::End,
-                _ = terminate.recv() => Pause::End,
-                _ = hangup.recv() => Pause::End,
-                _ = resized.recv() => Pause::Resized,
-                () = end_key(keys) => Pause::End,
+                found = what => Wait::Over(found),
+                _ = interrupt.recv() => Wait::End,
+                _ = terminate.recv() => Wait::End,
+                _ = hangup.recv() => Wait::End,
+                _ = resized.recv() => Wait::Resized,
+                () = end_key(keys) => Wait::End,
             }
         })
     }
