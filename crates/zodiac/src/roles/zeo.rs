@@ -78,7 +78,7 @@ async fn serve(arguments: &Zeo, plan: Plan, event_log: Option<Arc<EventLog>>) ->
     let poisoned = Arc::new(Notify::new());
     check_free(&plan.listen)?;
     let pid_file = plan.pid_file.clone().and_then(PidFile::write);
-    let watched = Watched::new();
+    let watched = Watched::new(plan.sync_patience);
     tokio::spawn(Arc::clone(&watched).heart());
     let metrics = start_metrics(arguments, &plan, &watched)?;
     // It takes its time, and blocks. Whoever asks meanwhile hears of it.

@@ -17,6 +17,8 @@ pub(crate) struct Watched {
     stage: Mutex<Stage>,
     /// When the server's threads last had time for everybody, in milliseconds since the start.
     heartbeat: AtomicU64,
+    /// A disk that takes longer for a sync is stuck.
+    sync_max: Option<Duration>,
 }
 
 struct Stage {
@@ -40,8 +42,8 @@ pub(crate) struct WatchedStorage {
 }
 
 impl Watched {
-    /// A server that has only begun.
-    pub(crate) fn new() -> Arc<Self> {
+    /// A server that has only begun, where a disk is stuck that takes longer than this for a sync.
+    pub(crate) fn new(sync_max: Option<Duration>) -> Arc<Self> {
         Arc::new(Self {
             started: clock::now(),
             stage: Mutex::new(Stage {
@@ -49,6 +51,7 @@ impl Watched {
                 is_stopping: false,
             }),
             heartbeat: AtomicU64::new(0),
+            sync_max,
         })
     }
 
@@ -122,19 +125,21 @@ impl Watched {
         };
         let server = server.ok_or("opening the storages")?;
         self.check_alive()?;
-        server.storages.iter().try_for_each(WatchedStorage::check)
+        let mut storages = server.storages.iter();
+        storages.try_for_each(|storage| storage.check(self.sync_max))
     }
 }
 
 impl WatchedStorage {
-    fn check(&self) -> Result<(), String> {
+    fn check(&self, sync_max: Option<Duration>) -> Result<(), String> {
         for file in &self.files {
             // Before anything that might wait for the disk.
-            if let Some(syncing) = file.figures().syncing.filter(|span| *span > SYNC_MAX) {
-                let seconds = syncing.as_secs();
+            let syncing = file.figures().syncing.zip(sync_max);
+            if let Some((syncing, _)) = syncing.filter(|(syncing, max)| syncing > max) {
                 return Err(format!(
-                    "storage {}: the disk has not answered a sync for {seconds} seconds",
-                    self.name
+                    "storage {}: the disk has not answered a sync for {:.1} seconds",
+                    self.name,
+                    syncing.as_secs_f64()
                 ));
             }
             if let Some(obstacle) = file.obstacle() {
@@ -149,8 +154,6 @@ impl WatchedStorage {
 const BEAT: Duration = Duration::from_secs(1);
 /// and how long it may be silent.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
-/// A disk that takes longer for a sync has stopped.
-const SYNC_MAX: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
@@ -158,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_server_is_not_ready_before_and_after_its_time() {
-        let watched = Watched::new();
+        let watched = Watched::new(None);
         let opening = Err("opening the storages".to_owned());
         assert_eq!(watched.check_ready(), opening);
         assert_eq!(watched.check_alive(), Ok(()));
@@ -193,6 +196,7 @@ mod tests {
                 is_stopping: false,
             }),
             heartbeat: AtomicU64::new(0),
+            sync_max: None,
         };
         let silent = watched.check_alive().unwrap_err();
         assert!(silent.contains("for 60 seconds"), "{silent}");

@@ -2,8 +2,10 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use storage::{Commit, Oid, Record, Storage, Tid, TransactionMeta, Voted};
@@ -16,19 +18,25 @@ struct Server {
     running: Running,
     metrics: String,
     clients: String,
-    directory: std::path::PathBuf,
+    directory: PathBuf,
 }
 
 impl Server {
     fn start(name: &str, variables: &[(&str, &str)]) -> Self {
         let directory = scratch(name);
+        let data = directory.join("Data.fs");
         let mut command = Command::new(env!("CARGO_BIN_EXE_zodiac"));
+        command.envs(variables.iter().copied());
+        Self::launch(command, directory, &data)
+    }
+
+    /// Starts what begins with these words.
+    fn launch(mut command: Command, directory: PathBuf, data: &Path) -> Self {
         command
             .args(["zeo", "--supervised", "--json", "--log-format", "json"])
             .args(["--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0"])
             .arg("--data")
-            .arg(directory.join("Data.fs"))
-            .envs(variables.iter().copied())
+            .arg(data)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -259,6 +267,143 @@ fn a_storage_without_room_is_not_ready() {
     assert!(text.contains("NOT READY: storage 1: "), "{text}");
     drop(client);
     server.stop();
+}
+
+/// A file system of its own, with room for a few megabytes, where people may make such.
+#[test]
+fn a_full_disk_is_told_until_there_is_room() {
+    let directory = scratch("full-disk");
+    let small = directory.join("small");
+    std::fs::create_dir(&small).expect("a directory");
+    let isolated = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]);
+        command.arg("sh").arg(&small);
+        command
+    };
+    let mount = "mount -t tmpfs -o size=4m tmpfs \"$1\"";
+    let allowed = isolated(mount).output();
+    if !allowed.is_ok_and(|output| output.status.success()) {
+        eprintln!("not tried: nobody may mount a file system here");
+        return;
+    }
+    let script = format!("{mount} && head -c 2M /dev/zero > \"$1/filler\" && shift && exec \"$@\"");
+    let mut command = isolated(&script);
+    command.arg(env!("CARGO_BIN_EXE_zodiac"));
+    let server = Server::launch(command, directory, &small.join("Data.fs"));
+    let client = server.client("filler");
+    let commit = |oid, bytes| {
+        let voted = begin(&client, oid, Tid::ZERO, vec![b'x'; bytes]).vote();
+        voted.map(finish)
+    };
+    assert_eq!(server.get("/readyz").0, 200);
+    // While there is room for small ones it is not full.
+    let fill = |oids: std::ops::Range<u64>, bytes| {
+        let refused = oids.into_iter().find_map(|oid| commit(oid, bytes).err());
+        refused.expect("the disk is full").to_string()
+    };
+    fill(1..10, 300_000);
+    let refused = fill(10..100, 20_000);
+    assert!(refused.contains("No space left"), "{refused}");
+    let (status, reason) = server.get("/readyz");
+    assert_eq!(status, 503);
+    assert!(
+        reason.starts_with("storage 1: ") && reason.contains("No space left on device"),
+        "{reason}"
+    );
+    assert_eq!(server.metric("zodiac_zeo_ready"), 0.0);
+    assert_eq!(server.get("/livez").0, 200);
+
+    // Seen from outside: the file system is the server's alone.
+    let root = format!("/proc/{}/root", server.running.child.id());
+    let filler = small.join("filler");
+    let inside = filler.strip_prefix("/").expect("a whole path");
+    std::fs::remove_file(Path::new(&root).join(inside)).expect("the filler goes");
+    assert_eq!(server.get("/readyz"), (200, "ready\n".to_owned()));
+    commit(100, 300_000).expect("there is room");
+    drop(client);
+    server.stop();
+}
+
+/// A disk that does not answer holds up who commits, and nobody else.
+#[test]
+fn a_sync_that_hangs_is_told_while_it_does() {
+    let directory = scratch("hung-sync");
+    let gate = directory.join("gate");
+    let library = stopping_disk(&directory);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zodiac"));
+    command
+        .env("LD_PRELOAD", library)
+        .env("DISK_STOPS_WHILE_THERE_IS", &gate)
+        .env("ZODIAC_ZEO_SYNC_PATIENCE", "0.2");
+    let data = directory.join("Data.fs");
+    let server = Server::launch(command, directory, &data);
+    let (writer, reader) = (server.client("writer"), server.client("reader"));
+    let first = finish(vote(&writer, 1, Tid::ZERO, b"one".to_vec()));
+    assert_eq!(server.get("/readyz").0, 200);
+
+    let gate = Gate::close(gate);
+    let voted = vote(&writer, 1, first, b"two".to_vec());
+    let finishing = std::thread::spawn(move || finish(voted));
+    let reason = not_ready(&server);
+    let expected = "storage 1: the disk has not answered a sync for ";
+    assert!(reason.starts_with(expected), "{reason}");
+    assert_eq!(server.get("/livez").0, 200);
+    assert_eq!(server.metric("zodiac_zeo_ready"), 0.0);
+    let running = "zodiac_zeo_sync_running_seconds{storage=\"1\"}";
+    assert!(server.metric(running) > 0.2);
+    let seen = reader.load_before(Oid::new(1), Tid::MAX);
+    assert_eq!(seen.expect("it is read").expect("a revision").tid, first);
+    assert!(!finishing.is_finished());
+
+    drop(gate);
+    let second = finishing.join().expect("it is finished");
+    assert!(second > first);
+    assert_eq!(server.get("/readyz"), (200, "ready\n".to_owned()));
+    assert_eq!(server.metric(running), 0.0);
+    drop((writer, reader));
+    server.stop();
+}
+
+/// While it is there, the disk stops.
+struct Gate(PathBuf);
+
+impl Gate {
+    fn close(path: PathBuf) -> Self {
+        std::fs::write(&path, "").expect("the disk stops");
+        Self(path)
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).expect("the disk goes on");
+    }
+}
+
+/// Waits until the server is not ready; the reason.
+#[allow(clippy::disallowed_methods, reason = "a test ends some time")]
+fn not_ready(server: &Server) -> String {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let (status, reason) = server.get("/readyz");
+        if status == 503 {
+            return reason;
+        }
+        assert!(Instant::now() < deadline, "it is ready for ever");
+    }
+}
+
+/// A library whose `fdatasync` waits while a file is there.
+fn stopping_disk(directory: &Path) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/stopping_disk.c");
+    let library = directory.join("stopping_disk.so");
+    // What links the tests is there.
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-O1", "-o"]);
+    let made = compiler.arg(&library).arg(source).status();
+    assert!(made.expect("a compiler").success());
+    library
 }
 
 /// A transaction that is voted may finish while the server stops. Until then it says what it does.

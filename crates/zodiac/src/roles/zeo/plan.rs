@@ -27,6 +27,8 @@ pub(super) struct Plan {
     pub(super) pid_file: Option<PathBuf>,
     /// Where those ask who watch.
     pub(super) metrics: Option<SocketAddr>,
+    /// How long a disk may take for a sync until it counts as stuck.
+    pub(super) sync_patience: Option<Duration>,
     /// The places of an `<eventlog>`; `None` where `[log]` says what is logged.
     pub(super) event_log: Option<EventLogPlan>,
 }
@@ -165,6 +167,7 @@ impl Plan {
             merges: !config.zeo.client_conflict_resolution,
             pid_file: Some(config.zeo.pid_file.clone()).filter(|path| !path.as_os_str().is_empty()),
             metrics: config.zeo.metrics.0,
+            sync_patience: Some(config.zeo.sync_patience.0).filter(|time| !time.is_zero()),
             event_log: None,
         })
     }
