@@ -2,6 +2,10 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::method::key_of;
+use crate::{Member, Report, Weight};
 
 /// Names a backend for as long as its pool lives. A backend that left and came back is another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,27 +62,71 @@ impl fmt::Display for Health {
 pub struct Backend {
     id: BackendId,
     address: SocketAddr,
+    address_hash: u64,
+    weight: Weight,
+    tier: u8,
     health: Health,
     /// Good checks in a row while not up.
     passed: u32,
     /// Failures in a row while not down.
     failed: u32,
+    /// Whether it did not even accept a connection when it was tried last.
+    refuses: bool,
+    /// Since when it is up.
+    up_since: Option<Instant>,
+    /// Whether its part grows since then, as others carried the load before.
+    starts_slowly: bool,
+    /// How it is tried while it is down.
+    probe: Option<Probe>,
     slots: Slots,
     in_flight: u32,
     draining: bool,
+    reached: Option<u64>,
+    hits_permille: Option<u32>,
+    /// What it has saved in a round robin.
+    pub(crate) credit: i64,
+}
+
+/// A request is tried at a member that is down, after a pause that doubles.
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    due: Instant,
+    pause: Duration,
 }
 
 impl Backend {
-    pub(crate) fn new(id: BackendId, address: SocketAddr, slots: Slots) -> Self {
-        Self {
+    pub(crate) fn new(id: BackendId, member: &Member, slots: Slots) -> Self {
+        let mut this = Self {
             id,
-            address,
+            address: member.address,
+            address_hash: key_of(member.address.to_string().as_bytes()),
+            weight: member.weight,
+            tier: member.tier,
             health: Health::Unknown,
             passed: 0,
             failed: 0,
+            refuses: false,
+            up_since: None,
+            starts_slowly: false,
+            probe: None,
             slots,
             in_flight: 0,
             draining: false,
+            reached: None,
+            hits_permille: None,
+            credit: 0,
+        };
+        this.adopt(member);
+        this
+    }
+
+    /// Takes over what the configuration says now.
+    pub(crate) fn adopt(&mut self, member: &Member) {
+        self.weight = member.weight;
+        self.tier = member.tier;
+        self.draining = false;
+        if let Some(slots) = member.slots {
+            self.slots = slots;
         }
     }
 
@@ -112,29 +160,69 @@ impl Backend {
         self.draining
     }
 
+    /// Its part of the requests.
+    pub fn weight(&self) -> Weight {
+        self.weight
+    }
+
+    /// Which choice it is: 0 is the first.
+    pub fn tier(&self) -> u8 {
+        self.tier
+    }
+
+    /// The last transaction whose changes it has seen, if it tells.
+    pub fn reached(&self) -> Option<u64> {
+        self.reached
+    }
+
+    /// How many of a thousand objects it found in its cache, if it tells.
+    pub fn hits_permille(&self) -> Option<u32> {
+        self.hits_permille
+    }
+
+    /// Whether it may get a request that needs to see that transaction. Who does not tell is believed.
+    pub(crate) fn has_reached(&self, needed: u64) -> bool {
+        self.reached.is_none_or(|reached| reached >= needed)
+    }
+
+    pub(crate) fn id_hash(&self) -> u64 {
+        self.address_hash
+    }
+
+    pub(crate) fn refuses(&self) -> bool {
+        self.refuses
+    }
+
+    /// Whether it shows no sign of life.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.health == Health::Down && self.passed == 0
+    }
+
+    /// Its weight in thousandths; a part of that while it starts slowly.
+    pub(crate) fn share(&self, slow_start: Duration, now: Instant) -> u32 {
+        let whole = self.weight.get() * 1000;
+        let is_slow = self.starts_slowly && !slow_start.is_zero();
+        let Some(up_since) = self.up_since.filter(|_| is_slow) else {
+            return whole;
+        };
+        let part = now.saturating_duration_since(up_since).as_secs_f64() / slow_start.as_secs_f64();
+        match SHARE_STEPS.iter().find(|step| part < step.0) {
+            Some((_, permille)) => self.weight.get() * permille,
+            None => whole,
+        }
+    }
+
+    /// Whether it is time to try one request.
+    pub(crate) fn is_probe_due(&self, now: Instant) -> bool {
+        self.in_flight == 0 && self.probe.is_some_and(|probe| probe.due <= now)
+    }
+
     pub(crate) fn has_free_slot(&self) -> bool {
         self.in_flight < self.slots.get()
     }
 
     pub(crate) fn is_gone(&self) -> bool {
         self.draining && self.in_flight == 0
-    }
-
-    /// Whether of two members of the same health this is the one to choose: among those that are
-    /// down one that showed signs of life since, else the less loaded.
-    pub(crate) fn is_better_than(&self, other: &Self) -> bool {
-        let is_silent = |backend: &Self| backend.health == Health::Down && backend.passed == 0;
-        match (is_silent(self), is_silent(other)) {
-            (mine, theirs) if mine != theirs => theirs,
-            _ => self.is_freer_than(other),
-        }
-    }
-
-    /// Whether it is less loaded than `other`: in flight divided by slots, without the division.
-    pub(crate) fn is_freer_than(&self, other: &Self) -> bool {
-        let mine = u64::from(self.in_flight) * u64::from(other.slots.get());
-        let theirs = u64::from(other.in_flight) * u64::from(self.slots.get());
-        mine < theirs
     }
 
     pub(crate) fn occupy(&mut self) {
@@ -156,17 +244,36 @@ impl Backend {
         self.draining = true;
     }
 
-    pub(crate) fn set_slots(&mut self, slots: Slots) {
-        self.slots = slots;
+    /// What it said about itself.
+    pub(crate) fn hear(&mut self, report: &Report) {
+        if let Some(workers) = report.workers {
+            self.slots = Slots::new(workers);
+        }
+        self.reached = report.reached.or(self.reached);
+        self.hits_permille = report.hits_permille.or(self.hits_permille);
     }
 
     /// A good check. From unknown one is enough; from down it takes `rise` in a row.
     pub(crate) fn pass(&mut self, rise: u32) {
         self.failed = 0;
+        self.refuses = false;
         self.passed = self.passed.saturating_add(1);
         if self.health == Health::Unknown || self.passed >= rise {
             self.health = Health::Up;
+            self.probe = None;
         }
+    }
+
+    /// It is up from now on. Where others carry the load its part grows.
+    pub(crate) fn begin(&mut self, others_carry: bool, now: Instant) {
+        self.up_since = Some(now);
+        self.starts_slowly = others_carry;
+    }
+
+    /// Whether it has been up for so long.
+    pub(crate) fn is_up_for(&self, time: Duration, now: Instant) -> bool {
+        self.up_since
+            .is_some_and(|since| now.saturating_duration_since(since) >= time)
     }
 
     /// It answered a request. That is as good as a passed check where it is needed.
@@ -177,31 +284,58 @@ impl Backend {
     }
 
     /// A failed check or a connection broken in the middle: `fall` in a row take it down.
-    pub(crate) fn fail(&mut self, fall: u32) {
+    pub(crate) fn fail(&mut self, fall: u32, pause: Duration, now: Instant) {
         self.passed = 0;
         self.failed = self.failed.saturating_add(1);
-        if self.failed >= fall {
-            self.health = Health::Down;
+        if self.health == Health::Down || self.failed >= fall {
+            self.go_down(pause, now);
         }
     }
 
     /// It refused a connection: down at once.
-    pub(crate) fn eject(&mut self) {
+    pub(crate) fn eject(&mut self, pause: Duration, now: Instant) {
         self.passed = 0;
+        self.refuses = true;
+        self.go_down(pause, now);
+    }
+
+    fn go_down(&mut self, pause: Duration, now: Instant) {
         self.health = Health::Down;
+        self.up_since = None;
+        let pause = match self.probe {
+            // What fails before it is due says nothing new.
+            Some(probe) if now < probe.due => return,
+            Some(probe) => (probe.pause * 2).min(PROBE_PAUSE_MAX),
+            None => pause,
+        };
+        self.probe = Some(Probe {
+            due: now + pause,
+            pause,
+        });
     }
 }
+
+/// Up to which part of the slow start it has which part of its weight, in thousandths.
+const SHARE_STEPS: [(f64, u32); 5] = [(0.1, 100), (0.3, 200), (0.5, 400), (0.75, 600), (1.0, 800)];
+const PROBE_PAUSE_MAX: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn backend(slots: u32) -> Backend {
-        Backend::new(
-            BackendId(1),
-            "127.0.0.1:1".parse().unwrap(),
-            Slots::new(slots),
-        )
+        let address: SocketAddr = "127.0.0.1:1".parse().unwrap();
+        Backend::new(BackendId(1), &address.into(), Slots::new(slots))
+    }
+
+    const PAUSE: Duration = Duration::from_secs(1);
+
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "any instant will do as the beginning of time"
+    )]
+    fn start() -> Instant {
+        Instant::now()
     }
 
     #[test]
@@ -215,7 +349,7 @@ mod tests {
         let mut backend = backend(1);
         backend.pass(2);
         assert_eq!(backend.health(), Health::Up);
-        backend.eject();
+        backend.eject(PAUSE, start());
         backend.pass(2);
         assert_eq!(backend.health(), Health::Down);
         backend.pass(2);
@@ -224,25 +358,59 @@ mod tests {
 
     #[test]
     fn failures_count_only_in_a_row() {
+        let now = start();
         let mut backend = backend(1);
         backend.pass(2);
-        backend.fail(3);
-        backend.fail(3);
+        backend.fail(3, PAUSE, now);
+        backend.fail(3, PAUSE, now);
         backend.pass(2);
-        backend.fail(3);
-        backend.fail(3);
+        backend.fail(3, PAUSE, now);
+        backend.fail(3, PAUSE, now);
         assert_eq!(backend.health(), Health::Up);
-        backend.fail(3);
+        backend.fail(3, PAUSE, now);
         assert_eq!(backend.health(), Health::Down);
     }
 
     #[test]
-    fn load_is_relative_to_slots() {
-        let (mut small, mut large) = (backend(2), backend(8));
-        small.occupy();
-        large.occupy();
-        large.occupy();
-        assert!(large.is_freer_than(&small));
-        assert!(!small.is_freer_than(&large));
+    fn who_is_down_is_tried_after_pauses_that_double() {
+        let start = start();
+        let mut backend = backend(1);
+        let at = |seconds| start + Duration::from_secs(seconds);
+        backend.eject(PAUSE, start);
+        assert!(!backend.is_probe_due(start));
+        assert!(backend.is_probe_due(at(1)));
+        backend.occupy();
+        assert!(!backend.is_probe_due(at(1)), "one at a time");
+        backend.vacate();
+        backend.eject(PAUSE, at(1));
+        // A check that fails in the meantime says nothing new.
+        backend.fail(3, PAUSE, at(2));
+        assert!(!backend.is_probe_due(at(2)));
+        assert!(backend.is_probe_due(at(3)));
+        for round in 0..20 {
+            backend.fail(3, PAUSE, at(100 * (round + 1)));
+        }
+        assert!(!backend.is_probe_due(at(2000 + 59)));
+        assert!(backend.is_probe_due(at(2000 + 60)));
+        backend.pass(1);
+        assert!(!backend.is_probe_due(at(5000)), "it is up");
+    }
+
+    #[test]
+    fn a_slow_start_ends() {
+        let start = start();
+        let mut backend = backend(1);
+        let slow = Duration::from_secs(10);
+        assert_eq!(backend.share(slow, start), 100_000);
+        backend.begin(true, start);
+        let shares: Vec<u32> = (0..=10)
+            .map(|seconds| backend.share(slow, start + Duration::from_secs(seconds)))
+            .collect();
+        assert_eq!(shares[0], 10_000);
+        assert!(shares.is_sorted());
+        assert_eq!(shares[10], 100_000);
+        assert_eq!(backend.share(Duration::ZERO, start + PAUSE), 100_000);
+        backend.begin(false, start);
+        assert_eq!(backend.share(slow, start), 100_000, "there is nobody else");
     }
 }

@@ -11,7 +11,8 @@
 //!
 //! # fn at(now: Instant) {
 //! let mut pool = Pool::new(Settings::default());
-//! pool.set_members(&["127.0.0.1:8101".parse().unwrap()], now);
+//! let address: std::net::SocketAddr = "127.0.0.1:8101".parse().unwrap();
+//! pool.set_members(&[address.into()], now);
 //!
 //! let Admission::Granted(grant) = pool.admit(Demand::first(now + Duration::from_secs(30)), now)
 //! else {
@@ -24,11 +25,16 @@
 
 mod backend;
 mod budget;
+mod member;
+mod members;
+mod method;
 mod pool;
 mod queue;
 mod retry;
 
 pub use backend::{Backend, BackendId, Health, Slots};
+pub use member::{Member, Report, Weight};
+pub use method::{Method, UnknownMethod, key_of};
 pub use pool::{Admission, Event, Grant, Outcome, Pool, Settings};
 pub use queue::{Demand, Refusal, Ticket};
 pub use retry::{Progress, is_safe, may_retry};

@@ -2,10 +2,13 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::backend::{Backend, BackendId, Health, Slots};
 use crate::budget::RetryBudget;
+use crate::member::{Member, Report};
+use crate::members::{Choice, Members};
+use crate::method::Method;
 use crate::queue::{Demand, Queue, Refusal, Ticket};
 
 /// The rules of a pool.
@@ -19,6 +22,19 @@ pub struct Settings {
     pub rise: u32,
     /// Failures in a row that take a backend out.
     pub fall: u32,
+    /// How to choose among members that are equally well.
+    pub method: Method,
+    /// How long a backend that came (back) while others were up has less than its part.
+    pub slow_start: Duration,
+    /// Where fewer of a hundred members are up, those that at least accept connections count as up: if so many seem
+    /// to have failed at once, the fault is more likely in the checks, and the others could not
+    /// carry the load.
+    pub panic_percent: u32,
+    /// How long a backend that went down gets no request; then one is tried. Doubles each time that fails,
+    /// up to a minute.
+    pub probe_pause: Duration,
+    /// What random choices begin with. Balancers beside each other should not have the same.
+    pub seed: u64,
 }
 
 impl Default for Settings {
@@ -28,6 +44,11 @@ impl Default for Settings {
             waiting_max: 1024,
             rise: 2,
             fall: 3,
+            method: Method::default(),
+            slow_start: Duration::from_secs(10),
+            panic_percent: 50,
+            probe_pause: Duration::from_secs(1),
+            seed: 0,
         }
     }
 }
@@ -92,38 +113,29 @@ pub enum Event {
 #[derive(Debug)]
 pub struct Pool {
     settings: Settings,
-    backends: Vec<Backend>,
+    members: Members,
     queue: Queue,
     budget: RetryBudget,
     events: VecDeque<Event>,
     last_id: u64,
-    /// Where the next search begins, so that equals take turns.
-    cursor: usize,
-}
-
-enum Choice {
-    Free(usize),
-    Busy,
-    Nobody(Refusal),
 }
 
 impl Pool {
     /// A pool without members.
     pub fn new(settings: Settings) -> Self {
         Self {
+            members: Members::new(&settings),
             settings,
-            backends: Vec::new(),
             queue: Queue::default(),
             budget: RetryBudget::full(),
             events: VecDeque::new(),
             last_id: 0,
-            cursor: 0,
         }
     }
 
     /// The members, those that drain included.
     pub fn backends(&self) -> &[Backend] {
-        &self.backends
+        &self.members.list
     }
 
     /// How many requests wait.
@@ -131,25 +143,29 @@ impl Pool {
         self.queue.len()
     }
 
-    /// Makes `addresses` the members. New ones join and are tried after their first passed check
+    /// Makes `members` the members. New ones join and are tried after their first passed check
     /// (or when nobody better is there); the others drain and leave when their last request ends.
-    pub fn set_members(&mut self, addresses: &[SocketAddr], now: Instant) {
-        for backend in &mut self.backends {
-            if !addresses.contains(&backend.address()) {
-                backend.drain();
+    /// One that is named again while it drains stays, with its requests and what is known of it.
+    pub fn set_members(&mut self, members: &[Member], now: Instant) {
+        for backend in &mut self.members.list {
+            let member = members.iter().find(|m| m.address == backend.address());
+            match member {
+                Some(member) => backend.adopt(member),
+                None => backend.drain(),
             }
         }
         self.remove_gone();
-        for &address in addresses {
-            let is_member = self
-                .backends
+        for member in members {
+            if !self
+                .members
+                .list
                 .iter()
-                .any(|b| b.address() == address && !b.is_draining());
-            if !is_member {
+                .any(|b| b.address() == member.address)
+            {
                 self.last_id += 1;
                 let id = BackendId(self.last_id);
-                self.backends
-                    .push(Backend::new(id, address, self.settings.slots));
+                let backend = Backend::new(id, member, self.settings.slots);
+                self.members.list.push(backend);
             }
         }
         self.dispatch(now);
@@ -165,19 +181,15 @@ impl Pool {
         } else if demand.was_sent && !self.budget.withdraw() {
             return Admission::Refused(Refusal::BudgetSpent);
         }
-        match self.choose(&demand.tried) {
+        // Whoever waits was first, also for what only time has made free.
+        self.serve(now);
+        match self.members.choose(&demand, now) {
             Choice::Nobody(refusal) => Admission::Refused(refusal),
-            // Whoever waits was first, also when the free slot is one that he may not use.
-            Choice::Free(place) if self.queue.len() == 0 || demand.is_retry() => {
-                Admission::Granted(self.grant(place))
-            }
-            Choice::Free(place) if self.nobody_waits_for(place) => {
-                Admission::Granted(self.grant(place))
-            }
-            _ if self.queue.len() >= self.settings.waiting_max => {
+            Choice::Free(place) => Admission::Granted(self.grant(place)),
+            Choice::Busy if self.queue.len() >= self.settings.waiting_max => {
                 Admission::Refused(Refusal::QueueFull)
             }
-            _ => Admission::Queued(self.queue.push(demand)),
+            Choice::Busy => Admission::Queued(self.queue.push(demand)),
         }
     }
 
@@ -190,36 +202,33 @@ impl Pool {
     /// A grant comes back.
     pub fn release(&mut self, grant: Grant, outcome: Outcome, now: Instant) {
         let Settings { rise, fall, .. } = self.settings;
-        self.update(grant.backend, |backend| {
+        let pause = self.settings.probe_pause;
+        self.update(grant.backend, now, |backend| {
             backend.vacate();
             match outcome {
                 Outcome::Completed => backend.answer(rise),
                 Outcome::Unknown => {}
-                Outcome::ConnectFailed => backend.eject(),
-                Outcome::Broken => backend.fail(fall),
+                Outcome::ConnectFailed => backend.eject(pause, now),
+                Outcome::Broken => backend.fail(fall, pause, now),
             }
         });
-        self.remove_gone();
-        self.dispatch(now);
     }
 
-    /// A check passed; `workers` is what the backend said about itself.
-    pub fn check_passed(&mut self, id: BackendId, workers: Option<u32>, now: Instant) {
+    /// A check passed; `report` is what the backend said about itself.
+    pub fn check_passed(&mut self, id: BackendId, report: &Report, now: Instant) {
         let rise = self.settings.rise;
-        self.update(id, |backend| {
+        self.update(id, now, |backend| {
+            backend.hear(report);
             backend.pass(rise);
-            if let Some(workers) = workers {
-                backend.set_slots(Slots::new(workers));
-            }
         });
-        self.dispatch(now);
     }
 
-    /// A check failed.
+    /// A check failed: the backend is not well, or did not answer in time.
     pub fn check_failed(&mut self, id: BackendId, now: Instant) {
-        let fall = self.settings.fall;
-        self.update(id, |backend| backend.fail(fall));
-        self.dispatch(now);
+        let Settings {
+            fall, probe_pause, ..
+        } = self.settings;
+        self.update(id, now, |backend| backend.fail(fall, probe_pause, now));
     }
 
     /// Tells those whose time is over. Call when [`Pool::poll_timeout`] is reached.
@@ -237,95 +246,77 @@ impl Pool {
         self.events.pop_front()
     }
 
-    fn update(&mut self, id: BackendId, change: impl FnOnce(&mut Backend)) {
-        let Some(backend) = self.backends.iter_mut().find(|b| b.id() == id) else {
+    fn update(&mut self, id: BackendId, now: Instant, change: impl FnOnce(&mut Backend)) {
+        let Some(place) = self.members.list.iter().position(|b| b.id() == id) else {
             return;
         };
+        let slow_start = self.settings.slow_start;
+        let mut others = self.members.list.iter().filter(|b| b.id() != id);
+        let others_carry = others.any(|b| b.is_up_for(slow_start, now));
+        let backend = &mut self.members.list[place];
         let before = backend.health();
         change(backend);
-        if backend.health() != before {
-            self.events
-                .push_back(Event::HealthChanged(backend.address(), backend.health()));
+        let health = backend.health();
+        if health != before {
+            if health == Health::Up {
+                backend.begin(others_carry, now);
+            }
+            let event = Event::HealthChanged(backend.address(), health);
+            self.events.push_back(event);
+        }
+        self.remove_gone();
+        if health == before {
+            self.serve(now);
+        } else {
+            self.dispatch(now);
         }
     }
 
     fn remove_gone(&mut self) {
-        self.backends.retain(|backend| !backend.is_gone());
+        self.members.list.retain(|backend| !backend.is_gone());
     }
 
     fn grant(&mut self, place: usize) -> Grant {
-        let backend = &mut self.backends[place];
+        let backend = &mut self.members.list[place];
         backend.occupy();
-        self.cursor = place + 1;
         Grant {
             backend: backend.id(),
             address: backend.address(),
         }
     }
 
-    /// The least loaded of the healthiest members that have not been tried. Members that are down
-    /// are used when no better one is left, those that show signs of life first: if all seem to have failed at once, the fault is more
-    /// likely in the checks, and refusing everybody helps nobody.
-    fn choose(&self, tried: &[BackendId]) -> Choice {
-        let eligible = |b: &&Backend| !b.is_draining() && !tried.contains(&b.id());
-        let Some(best) = self
-            .backends
-            .iter()
-            .filter(eligible)
-            .map(Backend::health)
-            .min()
-        else {
-            let refusal = if tried.is_empty() {
-                Refusal::NoBackends
-            } else {
-                Refusal::Exhausted
-            };
-            return Choice::Nobody(refusal);
-        };
-        let count = self.backends.len();
-        let mut chosen: Option<usize> = None;
-        for place in (0..count).map(|step| (self.cursor + step) % count) {
-            let backend = &self.backends[place];
-            if !eligible(&backend) || backend.health() != best || !backend.has_free_slot() {
-                continue;
-            }
-            if chosen.is_none_or(|c| backend.is_better_than(&self.backends[c])) {
-                chosen = Some(place);
-            }
+    /// Hands free slots to waiters, oldest first, as long as there are free ones.
+    fn serve(&mut self, now: Instant) {
+        let mut place = 0;
+        while place < self.queue.len() && self.members.list.iter().any(Backend::has_free_slot) {
+            place += usize::from(!self.serve_one(place, now));
         }
-        chosen.map_or(Choice::Busy, Choice::Free)
     }
 
-    /// Whether all waiters have tried this backend already: only then may one pass them.
-    fn nobody_waits_for(&self, place: usize) -> bool {
-        let id = self.backends[place].id();
-        (0..self.queue.len())
-            .filter_map(|waiter| self.queue.get(waiter))
-            .all(|waiter| waiter.demand.tried.contains(&id))
-    }
-
-    /// Hands free slots to waiters, oldest first, and ends the waits that have no hope.
+    /// The same, and ends all waits that have no hope.
     fn dispatch(&mut self, now: Instant) {
         let mut place = 0;
-        while let Some(waiter) = self.queue.get(place) {
-            let choice = if waiter.demand.deadline <= now {
-                Choice::Nobody(Refusal::DeadlinePassed)
-            } else {
-                self.choose(&waiter.demand.tried)
-            };
-            match choice {
-                Choice::Free(backend) => {
-                    let ticket = self.queue.take(place);
-                    let grant = self.grant(backend);
-                    self.events.push_back(Event::Granted(ticket, grant));
-                }
-                Choice::Nobody(refusal) => {
-                    let ticket = self.queue.take(place);
-                    self.events.push_back(Event::Refused(ticket, refusal));
-                }
-                Choice::Busy => place += 1,
-            }
+        while place < self.queue.len() {
+            place += usize::from(!self.serve_one(place, now));
         }
+    }
+
+    /// False if the waiter goes on waiting.
+    fn serve_one(&mut self, place: usize, now: Instant) -> bool {
+        let Some(waiter) = self.queue.get(place) else {
+            return false;
+        };
+        let choice = match waiter.demand.deadline <= now {
+            true => Choice::Nobody(Refusal::DeadlinePassed),
+            false => self.members.choose(&waiter.demand, now),
+        };
+        let event = match choice {
+            Choice::Busy => return false,
+            Choice::Free(backend) => Event::Granted(self.queue.take(place), self.grant(backend)),
+            Choice::Nobody(refusal) => Event::Refused(self.queue.take(place), refusal),
+        };
+        self.events.push_back(event);
+        true
     }
 }
 

@@ -1,7 +1,8 @@
-//! Those who wait for a slot: first in, first out, each with a deadline.
+//! Those who wait for a slot: by classes, first in, first out, each with a deadline.
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::BackendId;
@@ -17,6 +18,20 @@ pub struct Demand {
     /// Whether an earlier attempt may have made a backend work. Only then does the next one cost
     /// the retry budget: asking on after a refused connection loads nobody.
     pub was_sent: bool,
+    /// Who waits in a lower class goes first.
+    pub class: u8,
+    /// What requests have in common that shall go to the same member, for [`Method::Hash`] and
+    /// [`Method::Affinity`](crate::Method::Affinity): see [`key_of`](crate::key_of).
+    ///
+    /// [`Method::Hash`]: crate::Method::Hash
+    pub key: Option<u64>,
+    /// The member that has the session of this request. Where that is down or gone another one gets it.
+    pub session: Option<SocketAddr>,
+    /// The transaction whose changes have to be seen: only a member that has
+    /// [reached](crate::Report::reached) it gets the request. 0: none.
+    pub needs: u64,
+    /// Whether a failure does no harm, so that it may be tried at a member that may be well again.
+    pub may_probe: bool,
 }
 
 impl Demand {
@@ -26,8 +41,16 @@ impl Demand {
             deadline,
             tried: Vec::new(),
             was_sent: false,
+            class: Self::USUAL_CLASS,
+            key: None,
+            session: None,
+            needs: 0,
+            may_probe: false,
         }
     }
+
+    /// The class of a request of which nothing else is said.
+    pub const USUAL_CLASS: u8 = 100;
 
     pub(crate) fn is_retry(&self) -> bool {
         !self.tried.is_empty()
@@ -78,13 +101,13 @@ impl Queue {
     pub(crate) fn push(&mut self, demand: Demand) -> Ticket {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
-        let is_retry = demand.is_retry();
-        let waiter = Waiter { ticket, demand };
-        if is_retry {
-            self.waiters.push_front(waiter);
-        } else {
-            self.waiters.push_back(waiter);
-        }
+        // Who comes back from a failure has waited its turn once.
+        let class = demand.class;
+        let place = match demand.is_retry() {
+            true => self.waiters.partition_point(|w| w.demand.class < class),
+            false => self.waiters.partition_point(|w| w.demand.class <= class),
+        };
+        self.waiters.insert(place, Waiter { ticket, demand });
         ticket
     }
 

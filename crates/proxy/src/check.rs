@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use balance::BackendId;
+use balance::{BackendId, Report};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1::handshake;
@@ -57,20 +57,20 @@ async fn check(shared: Arc<Shared>, id: BackendId, address: SocketAddr) -> Backe
 
 /// What a publisher of ours says about itself.
 #[derive(Debug, Deserialize)]
-struct Report {
+struct Said {
     ready: bool,
     workers: u32,
 }
 
-/// The number of workers, if the backend is well and tells.
-async fn ask(check: &Check, address: SocketAddr) -> Result<Option<u32>, String> {
+/// What the backend tells, if it is well.
+async fn ask(check: &Check, address: SocketAddr) -> Result<Report, String> {
     let path = match check {
         Check::Zodiac => HEALTH,
         Check::Path(path) => path,
         Check::Connect => {
             return TcpStream::connect(address)
                 .await
-                .map(|_| None)
+                .map(|_| Report::default())
                 .map_err(|e| e.to_string());
         }
     };
@@ -79,20 +79,23 @@ async fn ask(check: &Check, address: SocketAddr) -> Result<Option<u32>, String> 
         .map_err(|error| error.to_string())?;
     match check {
         Check::Zodiac => judge(status, &body),
-        _ if status.as_u16() < 400 => Ok(None),
+        _ if status.as_u16() < 400 => Ok(Report::default()),
         _ => Err(format!("{path} answered {status}")),
     }
 }
 
-fn judge(status: StatusCode, body: &[u8]) -> Result<Option<u32>, String> {
+fn judge(status: StatusCode, body: &[u8]) -> Result<Report, String> {
     if status.is_server_error() {
         return Err(format!("{HEALTH} answered {status}"));
     }
-    match serde_json::from_slice::<Report>(body) {
-        Ok(report) if status == StatusCode::OK && report.ready => Ok(Some(report.workers)),
-        Ok(report) if !report.ready => Err("it says that it is not ready".to_owned()),
+    match serde_json::from_slice::<Said>(body) {
+        Ok(said) if status == StatusCode::OK && said.ready => Ok(Report {
+            workers: Some(said.workers),
+            ..Report::default()
+        }),
+        Ok(said) if !said.ready => Err("it says that it is not ready".to_owned()),
         // Another kind of server, which at least answers.
-        _ => Ok(None),
+        _ => Ok(Report::default()),
     }
 }
 
@@ -132,13 +135,15 @@ mod tests {
     #[test]
     fn our_publishers_are_believed_and_others_tolerated() {
         let ok = StatusCode::OK;
-        assert_eq!(
-            judge(ok, br#"{"ready":true,"workers":7,"busy":0}"#),
-            Ok(Some(7))
-        );
+        let seven = Report {
+            workers: Some(7),
+            ..Report::default()
+        };
+        let said = br#"{"ready":true,"workers":7,"busy":0}"#;
+        assert_eq!(judge(ok, said), Ok(seven));
         assert!(judge(ok, br#"{"ready":false,"workers":7}"#).is_err());
-        assert_eq!(judge(ok, b"<html>hello"), Ok(None));
-        assert_eq!(judge(StatusCode::NOT_FOUND, b""), Ok(None));
+        assert_eq!(judge(ok, b"<html>hello"), Ok(Report::default()));
+        assert_eq!(judge(StatusCode::NOT_FOUND, b""), Ok(Report::default()));
         assert!(judge(StatusCode::BAD_GATEWAY, b"").is_err());
     }
 }

@@ -9,7 +9,8 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), proxy::BindError> {
-//! let members = vec!["127.0.0.1:8101".parse().expect("a literal")];
+//! let address: std::net::SocketAddr = "127.0.0.1:8101".parse().expect("a literal");
+//! let members = vec![address.into()];
 //! let options = proxy::Options { members, ..proxy::Options::default() };
 //! let server = proxy::Server::bind("127.0.0.1:8080".parse().expect("a literal"), options)?;
 //! let handle = server.handle();
@@ -26,6 +27,7 @@ mod exchange;
 mod forward;
 mod gate;
 mod incoming;
+mod key;
 mod options;
 mod outgoing;
 mod pages;
@@ -36,7 +38,9 @@ mod shared;
 mod socket;
 mod upstream;
 
+pub use balance::{Member as Joining, Method, Slots, UnknownMethod, Weight};
 pub use edge::BindError;
+pub use key::{KeySource, UnknownKeySource};
 pub use options::{Check, Options};
 pub use server::Server;
 pub use shared::{Handle, Member};

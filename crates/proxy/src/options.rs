@@ -1,8 +1,12 @@
 //! Members, limits and times.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
+
+use balance::{Member, Method};
+
+use crate::key::KeySource;
 
 /// How a backend is asked whether it is well.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +24,14 @@ pub enum Check {
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The backends to begin with. Default none.
-    pub members: Vec<SocketAddr>,
+    pub members: Vec<Member>,
+    /// How one of them is chosen. Default [`Method::LeastLoaded`].
+    pub method: Method,
+    /// What requests have in common that go to the same one, for methods that look at that. Default
+    /// [`KeySource::Site`].
+    pub key: KeySource,
+    /// How long a backend that comes (back) while others are up has less than its part. Default 10 s.
+    pub slow_start: Duration,
     /// Threads, each with its own listener and runtime. Default: one per core.
     pub threads: NonZeroUsize,
     /// Requests at a time to a backend that does not announce its workers. Default 4.
@@ -90,6 +101,9 @@ impl Default for Options {
         let one = NonZeroUsize::MIN;
         Self {
             members: Vec::new(),
+            method: Method::default(),
+            key: KeySource::default(),
+            slow_start: Duration::from_secs(10),
             threads: std::thread::available_parallelism().unwrap_or(one),
             slots: 4,
             waiting_max: 1024,

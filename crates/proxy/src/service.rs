@@ -119,13 +119,17 @@ impl Service {
         let mut tried: Vec<BackendId> = Vec::new();
         let mut last: Option<FailureKind> = None;
         let mut was_sent = false;
+        let peer = client.peer.ip().to_canonical();
+        let key = options.key.key(&parts.uri, &parts.headers, peer);
         loop {
             // Only waiting counts, not the time that a backend computed before it failed.
             let begin = now();
             let demand = Demand {
-                deadline: begin + wait_left,
                 tried: tried.clone(),
                 was_sent,
+                key,
+                may_probe: is_safe(method) && body.is_replayable(),
+                ..Demand::first(begin + wait_left)
             };
             let lease = match (self.shared.admit(demand).await, last) {
                 (Ok(lease), _) => lease,

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use balance::{
-    Admission, Backend, BackendId, Demand, Event, Grant, Health, Outcome, Pool, Refusal, Settings,
-    Slots, Ticket,
+    Admission, Backend, BackendId, Demand, Event, Grant, Health, Outcome, Pool, Refusal, Report,
+    Settings, Slots, Ticket,
 };
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout_at;
@@ -36,6 +36,10 @@ impl Shared {
             waiting_max: options.waiting_max,
             rise: options.rise,
             fall: options.fall,
+            method: options.method,
+            slow_start: options.slow_start,
+            seed: fastrand::u64(..),
+            ..Settings::default()
         });
         pool.set_members(&options.members, now());
         let state = Mutex::new(State {
@@ -78,9 +82,9 @@ impl Shared {
         }
     }
 
-    pub(crate) fn check_done(self: &Arc<Self>, id: BackendId, result: Result<Option<u32>, ()>) {
+    pub(crate) fn check_done(self: &Arc<Self>, id: BackendId, result: Result<Report, ()>) {
         self.change(|pool| match result {
-            Ok(workers) => pool.check_passed(id, workers, now()),
+            Ok(report) => pool.check_passed(id, &report, now()),
             Err(()) => pool.check_failed(id, now()),
         });
     }
@@ -216,7 +220,7 @@ impl Handle {
 
     /// Makes these the backends. Those that are no longer named end their requests and leave; new
     /// ones are checked at once and used from their first passed check.
-    pub fn set_members(&self, members: &[SocketAddr]) {
+    pub fn set_members(&self, members: &[balance::Member]) {
         self.shared.change(|pool| pool.set_members(members, now()));
         self.shared.members_changed.notify_one();
     }

@@ -276,7 +276,7 @@ impl Balance {
     pub(crate) fn load(&self) -> anyhow::Result<Config> {
         let mut config = self.common.load()?;
         if !self.member.is_empty() {
-            config.balance.members.clone_from(&self.member);
+            config.balance.members = self.member.iter().copied().map(Into::into).collect();
         }
         set(&mut config.balance.listen, self.listen);
         Ok(config)

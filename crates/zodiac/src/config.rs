@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use proxy::{KeySource, Method};
 use serde::{Deserialize, Deserializer};
 use zeo_net::{ListenAddress, Rights};
 
 use self::also_serve::AlsoServe;
+use self::members::Member;
 use self::rights::{RightsList, TlsClient};
 
 /// The documented defaults, as `zodiac config --print-defaults` prints them.
@@ -155,7 +157,12 @@ pub(crate) struct Publish {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Balance {
     pub(crate) listen: SocketAddr,
-    pub(crate) members: Vec<SocketAddr>,
+    pub(crate) members: Vec<Member>,
+    #[serde(deserialize_with = "named")]
+    pub(crate) method: Method,
+    #[serde(deserialize_with = "named")]
+    pub(crate) key: KeySource,
+    pub(crate) slow_start: Seconds,
     pub(crate) threads: usize,
     pub(crate) queue_max: usize,
     pub(crate) queue_wait: Seconds,
@@ -287,7 +294,10 @@ impl Default for Balance {
     fn default() -> Self {
         Self {
             listen: loopback(8080),
-            members: vec![loopback(8081)],
+            members: vec![loopback(8081).into()],
+            method: Method::default(),
+            key: KeySource::default(),
+            slow_start: Seconds::from_millis(10_000),
             threads: 0,
             queue_max: 1_024,
             queue_wait: Seconds::from_millis(30_000),
@@ -668,7 +678,18 @@ impl<'de> Deserialize<'de> for ListenPlace {
     }
 }
 
+/// A value that is written as one of some words.
+fn named<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: std::str::FromStr<Err: std::fmt::Display>,
+{
+    let word = String::deserialize(deserializer)?;
+    word.parse().map_err(serde::de::Error::custom)
+}
+
 pub(crate) mod also_serve;
+pub(crate) mod members;
 mod rights;
 mod tls;
 

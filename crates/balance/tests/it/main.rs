@@ -4,11 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use balance::{Admission, BackendId, Demand, Event, Grant, Outcome, Pool, Settings, Slots, Ticket};
+use balance::{
+    Admission, BackendId, Demand, Event, Grant, Member, Method, Outcome, Pool, Report, Settings,
+    Slots, Ticket,
+};
 use proptest::prelude::*;
 
 const SLOTS: u32 = 2;
 const WAIT: Duration = Duration::from_secs(10);
+const METHODS: &[Method] = &[
+    Method::LeastLoaded,
+    Method::LeastConnections,
+    Method::RoundRobin,
+    Method::Random,
+    Method::TwoRandom,
+    Method::Hash,
+    Method::Affinity,
+];
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -52,9 +64,12 @@ impl World {
         clippy::disallowed_methods,
         reason = "any instant will do as the beginning of time"
     )]
-    fn new() -> Self {
+    fn new(method: Method) -> Self {
         let settings = Settings {
             slots: Slots::new(SLOTS),
+            method,
+            // What is free is judged by health alone.
+            panic_percent: 0,
             ..Settings::default()
         };
         let mut pool = Pool::new(settings);
@@ -68,9 +83,16 @@ impl World {
         }
     }
 
+    fn demand(&self) -> Demand {
+        Demand {
+            key: Some(self.running.len() as u64),
+            ..Demand::first(self.now + WAIT)
+        }
+    }
+
     fn run(&mut self, step: Step) {
         match step {
-            Step::Ask => match self.pool.admit(Demand::first(self.now + WAIT), self.now) {
+            Step::Ask => match self.pool.admit(self.demand(), self.now) {
                 Admission::Granted(grant) => {
                     assert!(self.waiting.is_empty(), "a newcomer passed those who wait");
                     self.running.push(grant);
@@ -92,7 +114,7 @@ impl World {
             Step::Check(n, good) if !self.pool.backends().is_empty() => {
                 let id = self.pool.backends()[n % self.pool.backends().len()].id();
                 if good {
-                    self.pool.check_passed(id, None, self.now);
+                    self.pool.check_passed(id, &Report::default(), self.now);
                 } else {
                     self.pool.check_failed(id, self.now);
                 }
@@ -156,17 +178,20 @@ impl World {
     }
 }
 
-fn members(mask: u8) -> Vec<SocketAddr> {
+fn members(mask: u8) -> Vec<Member> {
     (0..4u16)
         .filter(|n| mask & (1 << n) != 0)
-        .map(|n| SocketAddr::from(([127, 0, 0, 1], 8101 + n)))
+        .map(|n| SocketAddr::from(([127, 0, 0, 1], 8101 + n)).into())
         .collect()
 }
 
 proptest! {
     #[test]
-    fn slots_and_queue_hold_under_any_sequence(steps in prop::collection::vec(step(), 1..200)) {
-        let mut world = World::new();
+    fn slots_and_queue_hold_under_any_sequence(
+        steps in prop::collection::vec(step(), 1..200),
+        method in prop::sample::select(METHODS),
+    ) {
+        let mut world = World::new(method);
         for step in steps {
             world.run(step);
         }
@@ -185,9 +210,9 @@ proptest! {
 
     #[test]
     fn all_members_work(count in 1u16..12, slots in 1u32..6) {
-        let mut world = World::new();
-        let all: Vec<SocketAddr> =
-            (0..count).map(|n| SocketAddr::from(([127, 0, 0, 1], 9000 + n))).collect();
+        let mut world = World::new(Method::LeastLoaded);
+        let all: Vec<Member> =
+            (0..count).map(|n| SocketAddr::from(([127, 0, 0, 1], 9000 + n)).into()).collect();
         world.pool = Pool::new(Settings { slots: Slots::new(slots), ..Settings::default() });
         world.pool.set_members(&all, world.now);
         let mut used = BTreeSet::new();

@@ -77,7 +77,7 @@ async fn a_request_leaves_one_line() {
 
     // A client that leaves before its answer is there has a line, too.
     let hanging = Origin::start(|_| Act::Hang).await;
-    balancer.handle.set_members(&[hanging.address]);
+    balancer.handle.set_members(&[hanging.address.into()]);
     let mut client = balancer.client().await;
     client
         .send(b"GET /left-early HTTP/1.1\r\nHost: site\r\n\r\n")

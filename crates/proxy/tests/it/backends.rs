@@ -114,7 +114,7 @@ async fn a_write_that_found_no_connection_goes_elsewhere() {
     let living = Origin::answering("alive").await;
     let dead = nobody().await;
     let balancer = Balancer::start(&[&living], |options| {
-        options.members.insert(0, dead);
+        options.members.insert(0, dead.into());
         // The checks must not be the ones to find out.
         options.check_every = Duration::from_secs(3600);
         options.fall = 100;
@@ -152,7 +152,7 @@ async fn without_backends_the_answer_says_so() {
             .contains("no server of this site is running")
     );
     let dead = nobody().await;
-    balancer.handle.set_members(&[dead]);
+    balancer.handle.set_members(&[dead.into()]);
     let response = balancer.get("/").await;
     assert_eq!(response.status, 502);
     assert!(
@@ -232,7 +232,7 @@ async fn members_come_and_go_while_requests_run() {
     );
     let balancer = Balancer::start(&[&old], |_| {});
     assert_eq!(balancer.get("/").await.text(), "old");
-    balancer.handle.set_members(&[new.address]);
+    balancer.handle.set_members(&[new.address.into()]);
     for _ in 0..5 {
         assert_eq!(balancer.get("/").await.text(), "new");
     }

@@ -179,7 +179,7 @@ async fn a_large_answer_waits_for_its_client() {
             });
         }
     });
-    let balancer = Balancer::start(&[], |options| options.members = vec![address]);
+    let balancer = Balancer::start(&[], |options| options.members = vec![address.into()]);
     let mut client = balancer.client().await;
     client.send(b"GET / HTTP/1.1\r\nHost: site\r\n\r\n").await;
     assert_eq!(client.head().await.status, 200);

@@ -170,7 +170,7 @@ async fn a_backend_that_dies_late_is_replaced_all_the_same() {
     let living = Origin::answering("alive").await;
     balancer
         .handle
-        .set_members(&[dying.address, living.address]);
+        .set_members(&[dying.address.into(), living.address.into()]);
     tokio::time::sleep(Duration::from_millis(150)).await;
     dying.kill().await;
     assert_eq!(client.response().await.text(), "alive");

@@ -27,7 +27,7 @@ pub(crate) struct Balancer {
 impl Balancer {
     pub(crate) fn start(origins: &[&Origin], change: impl FnOnce(&mut Options)) -> Self {
         let mut options = Options {
-            members: origins.iter().map(|origin| origin.address).collect(),
+            members: origins.iter().map(|origin| origin.address.into()).collect(),
             threads: NonZeroUsize::MIN,
             check: Check::Connect,
             ..Options::default()

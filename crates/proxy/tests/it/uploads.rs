@@ -108,7 +108,7 @@ async fn a_backend_that_takes_nothing_of_an_upload_is_a_504() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let balancer = Balancer::start(&[], |options| {
-        options.members = vec![address];
+        options.members = vec![address.into()];
         options.response_wait = 10 * PAUSE;
     });
     const MORE: usize = 32 << 20;

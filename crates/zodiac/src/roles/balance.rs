@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use anyhow::Result;
 
 use crate::cli::Balance;
-use crate::config;
+use crate::config::{self, members::Member};
 use crate::logging;
 use crate::shutdown::Shutdown;
 
@@ -32,7 +32,10 @@ pub(crate) fn run(arguments: &Balance) -> Result<()> {
 fn options(config: &config::Balance) -> Result<proxy::Options> {
     let defaults = proxy::Options::default();
     Ok(proxy::Options {
-        members: config.members.clone(),
+        members: config.members.iter().map(Member::joining).collect(),
+        method: config.method,
+        key: config.key.clone(),
+        slow_start: config.slow_start.0,
         threads: NonZeroUsize::new(config.threads).unwrap_or(defaults.threads),
         slots: u32::try_from(config.slots.0)?,
         waiting_max: config.queue_max,
