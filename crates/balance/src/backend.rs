@@ -292,6 +292,11 @@ impl Backend {
         }
     }
 
+    /// A check did not get a connection.
+    pub(crate) fn refuse(&mut self) {
+        self.refuses = true;
+    }
+
     /// It refused a connection: down at once.
     pub(crate) fn eject(&mut self, pause: Duration, now: Instant) {
         self.passed = 0;

@@ -231,6 +231,17 @@ impl Pool {
         self.update(id, now, |backend| backend.fail(fall, probe_pause, now));
     }
 
+    /// A check failed that did not even get a connection.
+    pub fn check_refused(&mut self, id: BackendId, now: Instant) {
+        let Settings {
+            fall, probe_pause, ..
+        } = self.settings;
+        self.update(id, now, |backend| {
+            backend.refuse();
+            backend.fail(fall, probe_pause, now);
+        });
+    }
+
     /// Tells those whose time is over. Call when [`Pool::poll_timeout`] is reached.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.dispatch(now);

@@ -47,12 +47,22 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 async fn check(shared: Arc<Shared>, id: BackendId, address: SocketAddr) -> BackendId {
     let options = &shared.options;
     let answer = timeout(options.check_wait, ask(&options.check, address)).await;
-    let result = answer.unwrap_or_else(|_| Err("no answer in time".to_owned()));
-    if let Err(error) = &result {
+    let late = || (CheckFailure::Unwell, "no answer in time".to_owned());
+    let result = answer.unwrap_or_else(|_| Err(late()));
+    if let Err((_, error)) = &result {
         debug!(backend = %address, error, "a check failed");
     }
-    shared.check_done(id, result.map_err(drop));
+    shared.check_done(id, result.map_err(|(failure, _)| failure));
     id
+}
+
+/// How a check failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CheckFailure {
+    /// There was no connection.
+    Refused,
+    /// The answer was bad, or none.
+    Unwell,
 }
 
 /// What a publisher of ours says about itself.
@@ -63,24 +73,23 @@ struct Said {
 }
 
 /// What the backend tells, if it is well.
-async fn ask(check: &Check, address: SocketAddr) -> Result<Report, String> {
+async fn ask(check: &Check, address: SocketAddr) -> Result<Report, (CheckFailure, String)> {
+    let stream = TcpStream::connect(address)
+        .await
+        .map_err(|error| (CheckFailure::Refused, error.to_string()))?;
     let path = match check {
         Check::Zodiac => HEALTH,
         Check::Path(path) => path,
-        Check::Connect => {
-            return TcpStream::connect(address)
-                .await
-                .map(|_| Report::default())
-                .map_err(|e| e.to_string());
-        }
+        Check::Connect => return Ok(Report::default()),
     };
-    let (status, body) = get(address, path)
+    let unwell = |error: String| (CheckFailure::Unwell, error);
+    let (status, body) = get(stream, address, path)
         .await
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| unwell(error.to_string()))?;
     match check {
-        Check::Zodiac => judge(status, &body),
+        Check::Zodiac => judge(status, &body).map_err(unwell),
         _ if status.as_u16() < 400 => Ok(Report::default()),
-        _ => Err(format!("{path} answered {status}")),
+        _ => Err(unwell(format!("{path} answered {status}"))),
     }
 }
 
@@ -101,8 +110,11 @@ fn judge(status: StatusCode, body: &[u8]) -> Result<Report, String> {
 
 type Problem = Box<dyn std::error::Error + Send + Sync>;
 
-async fn get(address: SocketAddr, path: &str) -> Result<(StatusCode, Bytes), Problem> {
-    let stream = TcpStream::connect(address).await?;
+async fn get(
+    stream: TcpStream,
+    address: SocketAddr,
+    path: &str,
+) -> Result<(StatusCode, Bytes), Problem> {
     let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
     let request = Request::get(path)
         .header("host", address.to_string())

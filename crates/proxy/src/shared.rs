@@ -13,6 +13,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout_at;
 use tracing::info;
 
+use crate::check::CheckFailure;
 use crate::options::Options;
 
 pub(crate) struct Shared {
@@ -82,10 +83,15 @@ impl Shared {
         }
     }
 
-    pub(crate) fn check_done(self: &Arc<Self>, id: BackendId, result: Result<Report, ()>) {
+    pub(crate) fn check_done(
+        self: &Arc<Self>,
+        id: BackendId,
+        result: Result<Report, CheckFailure>,
+    ) {
         self.change(|pool| match result {
             Ok(report) => pool.check_passed(id, &report, now()),
-            Err(()) => pool.check_failed(id, now()),
+            Err(CheckFailure::Refused) => pool.check_refused(id, now()),
+            Err(CheckFailure::Unwell) => pool.check_failed(id, now()),
         });
     }
 
