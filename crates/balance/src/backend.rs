@@ -80,6 +80,8 @@ pub struct Backend {
     probe: Option<Probe>,
     slots: Slots,
     in_flight: u32,
+    /// Requests that came, or will come, by another way: as it said last, and those sent there since.
+    elsewhere: u32,
     draining: bool,
     reached: Option<u64>,
     hits_permille: Option<u32>,
@@ -111,6 +113,7 @@ impl Backend {
             probe: None,
             slots,
             in_flight: 0,
+            elsewhere: 0,
             draining: false,
             reached: None,
             hits_permille: None,
@@ -158,6 +161,11 @@ impl Backend {
     /// Whether it finishes what it has and gets nothing new.
     pub fn is_draining(&self) -> bool {
         self.draining
+    }
+
+    /// How many requests it has now, with those that users were [sent to it](crate::Pool::recommend) with.
+    pub fn load(&self) -> u32 {
+        self.in_flight.saturating_add(self.elsewhere)
     }
 
     /// Its part of the requests.
@@ -244,11 +252,18 @@ impl Backend {
         self.draining = true;
     }
 
+    /// A user is sent to it.
+    pub(crate) fn recommend(&mut self) {
+        self.elsewhere = self.elsewhere.saturating_add(1);
+    }
+
     /// What it said about itself.
     pub(crate) fn hear(&mut self, report: &Report) {
         if let Some(workers) = report.workers {
             self.slots = Slots::new(workers);
         }
+        // Who does not say is believed to be done with those that were sent to it before.
+        self.elsewhere = report.busy.unwrap_or(0).saturating_sub(self.in_flight);
         self.reached = report.reached.or(self.reached);
         self.hits_permille = report.hits_permille.or(self.hits_permille);
     }

@@ -55,11 +55,14 @@ impl Default for Weight {
     }
 }
 
-/// What a member says about itself with a passed check. What it does not say stays as it is.
+/// What a member says about itself with a passed check. What it does not say stays as it is, but for
+/// `busy`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Its number of worker threads.
     pub workers: Option<u32>,
+    /// How many of them work: of use where requests do not pass through here. By default none but for those.
+    pub busy: Option<u32>,
     /// The last transaction whose changes it has seen.
     pub reached: Option<u64>,
     /// How many of a thousand objects that it needed were in its cache.

@@ -116,9 +116,9 @@ impl Chooser {
                 let bound = affinity_bound(backends, candidates);
                 hashed(backends, candidates, &free, key, bound)
             }
-            (Method::LeastConnections, _) => least(&free, |c| {
-                (backends[c.place].in_flight(), u64::from(c.share))
-            }),
+            (Method::LeastConnections, _) => {
+                least(&free, |c| (backends[c.place].load(), u64::from(c.share)))
+            }
             (Method::LeastLoaded | Method::Hash | Method::Affinity, _) => {
                 least(&free, |c| load(backends, c))
             }
@@ -153,7 +153,7 @@ impl Chooser {
 fn load(backends: &[Backend], candidate: &Candidate) -> (u32, u64) {
     let backend = &backends[candidate.place];
     let capacity = u64::from(backend.slots().get()) * u64::from(candidate.share);
-    (backend.in_flight(), capacity)
+    (backend.load(), capacity)
 }
 
 /// The first of those with the smallest load.
@@ -195,13 +195,13 @@ fn hashed(
 ) -> Option<usize> {
     let requests: u64 = group
         .iter()
-        .map(|c| u64::from(backends[c.place].in_flight()))
+        .map(|c| u64::from(backends[c.place].load()))
         .sum();
     let shares: u64 = group.iter().map(|c| u64::from(c.share)).sum();
     let is_within = |c: &Candidate| {
         let part = (requests + 1) * u64::from(c.share) * bound_permille;
         let most = part.div_ceil(shares.max(1) * 1000);
-        u64::from(backends[c.place].in_flight()) < most
+        u64::from(backends[c.place].load()) < most
     };
     let rank = |c: &&&Candidate| {
         let distance = distance(key, backends[c.place].id_hash(), c.share);

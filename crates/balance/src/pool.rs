@@ -193,6 +193,17 @@ impl Pool {
         }
     }
 
+    /// Where a user is to be sent whose request does not pass through here. The backend has that request
+    /// too, until it [says](Report::busy) how many it has; none waits for a slot.
+    pub fn recommend(&mut self, demand: &Demand, now: Instant) -> Option<SocketAddr> {
+        let Choice::Free(place) = self.members.choose(demand, now) else {
+            return None;
+        };
+        let backend = &mut self.members.list[place];
+        backend.recommend();
+        Some(backend.address())
+    }
+
     /// The waiter left. False if it does not wait (any more): then its grant or refusal is among
     /// the events, or was.
     pub fn cancel(&mut self, ticket: Ticket) -> bool {

@@ -70,6 +70,8 @@ pub(crate) enum CheckFailure {
 struct Said {
     ready: bool,
     workers: u32,
+    #[serde(default)]
+    busy: u32,
 }
 
 /// What the backend tells, if it is well.
@@ -100,6 +102,7 @@ fn judge(status: StatusCode, body: &[u8]) -> Result<Report, String> {
     match serde_json::from_slice::<Said>(body) {
         Ok(said) if status == StatusCode::OK && said.ready => Ok(Report {
             workers: Some(said.workers),
+            busy: Some(said.busy),
             ..Report::default()
         }),
         Ok(said) if !said.ready => Err("it says that it is not ready".to_owned()),
@@ -149,9 +152,10 @@ mod tests {
         let ok = StatusCode::OK;
         let seven = Report {
             workers: Some(7),
+            busy: Some(2),
             ..Report::default()
         };
-        let said = br#"{"ready":true,"workers":7,"busy":0}"#;
+        let said = br#"{"ready":true,"workers":7,"busy":2}"#;
         assert_eq!(judge(ok, said), Ok(seven));
         assert!(judge(ok, br#"{"ready":false,"workers":7}"#).is_err());
         assert_eq!(judge(ok, b"<html>hello"), Ok(Report::default()));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use balance::{Member, Method};
 
 use crate::key::KeySource;
+use crate::mirrors::Mirrors;
 
 /// How a backend is asked whether it is well.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub struct Options {
     pub key: KeySource,
     /// How long a backend that comes (back) while others are up has less than its part. Default 10 s.
     pub slow_start: Duration,
+    /// How users are told of the backends, or sent to them. Default not at all.
+    pub mirrors: Mirrors,
     /// Threads, each with its own listener and runtime. Default: one per core.
     pub threads: NonZeroUsize,
     /// Requests at a time to a backend that does not announce its workers. Default 4.
@@ -104,6 +107,7 @@ impl Default for Options {
             method: Method::default(),
             key: KeySource::default(),
             slow_start: Duration::from_secs(10),
+            mirrors: Mirrors::default(),
             threads: std::thread::available_parallelism().unwrap_or(one),
             slots: 4,
             waiting_max: 1024,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use balance::{BackendId, Demand, Progress, Refusal as Denial, is_safe, may_retry};
 use hyper::body::Incoming;
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, SERVER,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, LOCATION, RETRY_AFTER, SERVER,
 };
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
@@ -16,6 +16,7 @@ use crate::access::Record;
 use crate::exchange::{Failure, FailureKind, Reply, attempt};
 use crate::forward::{Origin, clean_response, request_headers};
 use crate::incoming::{Fault, Prepared, RequestBody, Upload, prepare};
+use crate::mirrors::{List, Redirect};
 use crate::outgoing::ResponseBody;
 use crate::pages::page;
 use crate::sanitize::Refusal;
@@ -90,10 +91,48 @@ impl Service {
             };
             return own_answer(record, &Trouble::Refused(refusal));
         }
+        let mirrors = &self.shared.options.mirrors;
+        if let Some(list) = mirrors.list(&parts, || self.shared.view()) {
+            return list_answer(record, list);
+        }
+        if let Some(redirect) = mirrors.redirect {
+            return self.redirect(redirect, &parts, &client, record);
+        }
         match self.forward(&parts, body, &client, &mut record).await {
             Ok(reply) => self.pass_on(reply, &parts.method, record),
             Err(trouble) => own_answer(record, &trouble),
         }
+    }
+
+    /// Sends the user to a backend.
+    fn redirect(
+        &self,
+        redirect: Redirect,
+        parts: &Parts,
+        client: &Client,
+        mut record: Record,
+    ) -> Response<ResponseBody> {
+        let options = &self.shared.options;
+        let peer = client.peer.ip().to_canonical();
+        let demand = Demand {
+            key: options.key.key(&parts.uri, &parts.headers, peer),
+            ..Demand::first(now() + options.queue_wait)
+        };
+        let backend = self.shared.recommend(&demand);
+        let url = backend.and_then(|backend| options.mirrors.urls.get(&backend));
+        let location = url.map(|url| HeaderValue::from_str(&url.location(&parts.uri)));
+        let Some(Ok(location)) = location else {
+            return own_answer(record, &Trouble::Denied(Denial::NoBackends));
+        };
+        let status = redirect.status(&parts.method);
+        record.answer(status.as_u16());
+        let mut response = Response::new(ResponseBody::whole(String::new(), record));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(LOCATION, location);
+        headers.insert("cache-control", HeaderValue::from_static("no-store"));
+        headers.insert(SERVER, HeaderValue::from_static("Zodiac"));
+        response
     }
 
     async fn forward(
@@ -243,6 +282,18 @@ impl Template {
         *request.headers_mut() = self.headers.clone();
         request
     }
+}
+
+/// The list of mirrors.
+fn list_answer(mut record: Record, list: List) -> Response<ResponseBody> {
+    record.answer(StatusCode::OK.as_u16());
+    let mut response = Response::new(ResponseBody::whole(list.text, record));
+    let headers = response.headers_mut();
+    let content_type = HeaderValue::from_static(list.content_type);
+    headers.insert(CONTENT_TYPE, content_type);
+    headers.insert("cache-control", HeaderValue::from_static("no-store"));
+    headers.insert(SERVER, HeaderValue::from_static("Zodiac"));
+    response
 }
 
 /// An answer of the balancer's own.

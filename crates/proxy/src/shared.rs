@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use balance::{
     Admission, Backend, BackendId, Demand, Event, Grant, Health, Outcome, Pool, Refusal, Report,
-    Settings, Slots, Ticket,
+    Settings, Slots, Ticket, Weight,
 };
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout_at;
@@ -83,13 +83,24 @@ impl Shared {
         }
     }
 
+    /// The backend that a user is to be sent to.
+    pub(crate) fn recommend(&self, demand: &Demand) -> Option<SocketAddr> {
+        self.lock().pool.recommend(demand, now())
+    }
+
     pub(crate) fn check_done(
         self: &Arc<Self>,
         id: BackendId,
         result: Result<Report, CheckFailure>,
     ) {
         self.change(|pool| match result {
-            Ok(report) => pool.check_passed(id, &report, now()),
+            Ok(mut report) => {
+                // What passes through here is known better than that.
+                report.busy = report
+                    .busy
+                    .filter(|_| self.options.mirrors.redirect.is_some());
+                pool.check_passed(id, &report, now());
+            }
             Err(CheckFailure::Refused) => pool.check_refused(id, now()),
             Err(CheckFailure::Unwell) => pool.check_failed(id, now()),
         });
@@ -106,6 +117,21 @@ impl Shared {
         members
             .map(|backend| (backend.id(), backend.address()))
             .collect()
+    }
+
+    /// The backends, those that drain included.
+    pub(crate) fn view(&self) -> Vec<Member> {
+        let member = |backend: &Backend| Member {
+            address: backend.address(),
+            health: backend.health(),
+            slots: backend.slots(),
+            in_flight: backend.in_flight(),
+            load: backend.load(),
+            weight: backend.weight(),
+            tier: backend.tier(),
+            draining: backend.is_draining(),
+        };
+        self.lock().pool.backends().iter().map(member).collect()
     }
 
     /// Changes the pool, then tells everybody whom that concerns.
@@ -215,6 +241,12 @@ pub struct Member {
     pub slots: Slots,
     /// How many it has.
     pub in_flight: u32,
+    /// The same with those that came to it by other ways, as far as that is known.
+    pub load: u32,
+    /// Its part of the requests.
+    pub weight: Weight,
+    /// Which choice it is: 0 is the first.
+    pub tier: u8,
     /// Whether it leaves when those have ended.
     pub draining: bool,
 }
@@ -233,20 +265,7 @@ impl Handle {
 
     /// The backends now.
     pub fn members(&self) -> Vec<Member> {
-        let member = |backend: &Backend| Member {
-            address: backend.address(),
-            health: backend.health(),
-            slots: backend.slots(),
-            in_flight: backend.in_flight(),
-            draining: backend.is_draining(),
-        };
-        self.shared
-            .lock()
-            .pool
-            .backends()
-            .iter()
-            .map(member)
-            .collect()
+        self.shared.view()
     }
 
     /// How many requests wait for a slot.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer};
 use zeo_net::{ListenAddress, Rights};
 
 use self::also_serve::AlsoServe;
-use self::members::Member;
+use self::members::{Member, named};
 use self::rights::{RightsList, TlsClient};
 
 /// The documented defaults, as `zodiac config --print-defaults` prints them.
@@ -163,6 +163,8 @@ pub(crate) struct Balance {
     #[serde(deserialize_with = "named")]
     pub(crate) key: KeySource,
     pub(crate) slow_start: Seconds,
+    pub(crate) mirrors: String,
+    pub(crate) redirect: u16,
     pub(crate) threads: usize,
     pub(crate) queue_max: usize,
     pub(crate) queue_wait: Seconds,
@@ -298,6 +300,8 @@ impl Default for Balance {
             method: Method::default(),
             key: KeySource::default(),
             slow_start: Seconds::from_millis(10_000),
+            mirrors: String::new(),
+            redirect: 0,
             threads: 0,
             queue_max: 1_024,
             queue_wait: Seconds::from_millis(30_000),
@@ -389,6 +393,7 @@ impl Config {
         }
         tls::check(self)?;
         also_serve::check(self)?;
+        members::check(&self.balance)?;
         self.check_limits()?;
         crate::logging::filter(&self.log.level)?;
         Ok(())
@@ -676,16 +681,6 @@ impl<'de> Deserialize<'de> for ListenPlace {
             .map(|address| Self(ListenAddress::Inet(address)))
             .map_err(wrong)
     }
-}
-
-/// A value that is written as one of some words.
-fn named<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: std::str::FromStr<Err: std::fmt::Display>,
-{
-    let word = String::deserialize(deserializer)?;
-    word.parse().map_err(serde::de::Error::custom)
 }
 
 pub(crate) mod also_serve;

@@ -6,6 +6,7 @@ mod access;
 mod backends;
 mod forwarding;
 mod limits;
+mod mirrors;
 mod probes;
 mod queueing;
 mod support;

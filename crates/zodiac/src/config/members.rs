@@ -2,8 +2,11 @@
 
 use std::net::SocketAddr;
 
-use proxy::{Joining, Weight};
-use serde::Deserialize;
+use anyhow::{Result, bail};
+use proxy::{Joining, MirrorUrl, Mirrors, Redirect, Weight};
+use serde::{Deserialize, Deserializer};
+
+use super::Balance;
 
 /// A publisher: its address alone, or with what is special about it.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -24,6 +27,53 @@ pub(crate) struct Special {
     #[serde(default)]
     tier: u8,
     slots: Option<u32>,
+    #[serde(default, deserialize_with = "url")]
+    url: Option<MirrorUrl>,
+}
+
+fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<MirrorUrl>, D::Error> {
+    named(deserializer).map(Some)
+}
+
+impl Balance {
+    /// What users are told of the members, and whether they are sent to them.
+    pub(crate) fn mirrors(&self) -> Mirrors {
+        let urls = self.members.iter().filter_map(|member| match member {
+            Member::Special(Special {
+                address,
+                url: Some(url),
+                ..
+            }) => Some((*address, url.clone())),
+            _ => None,
+        });
+        Mirrors {
+            urls: urls.collect(),
+            path: Some(self.mirrors.clone()).filter(|path| !path.is_empty()),
+            redirect: match self.redirect {
+                302 => Some(Redirect::Found),
+                307 => Some(Redirect::Temporary),
+                _ => None,
+            },
+        }
+    }
+}
+
+/// Nobody can be sent to a member whose address users do not know.
+pub(super) fn check(config: &Balance) -> Result<()> {
+    if !matches!(config.redirect, 0 | 302 | 307) {
+        bail!("balance.redirect: 302, 307, or 0 for none");
+    }
+    if !config.mirrors.is_empty() && !config.mirrors.starts_with('/') {
+        bail!("balance.mirrors: a path begins with a slash");
+    }
+    let with_url = config.mirrors().urls.len();
+    if config.redirect != 0 && with_url < config.members.len() {
+        bail!(
+            "balance.members: with balance.redirect every publisher needs the address at which users reach it, as in \
+             {{ address = \"10.0.0.2:8081\", url = \"https://www1.example.org\" }}"
+        );
+    }
+    Ok(())
 }
 
 impl Member {
@@ -45,6 +95,16 @@ impl From<SocketAddr> for Member {
     fn from(address: SocketAddr) -> Self {
         Self::Address(address)
     }
+}
+
+/// A value that is written as one of some words.
+pub(super) fn named<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: std::str::FromStr<Err: std::fmt::Display>,
+{
+    let word = String::deserialize(deserializer)?;
+    word.parse().map_err(serde::de::Error::custom)
 }
 
 #[cfg(test)]
@@ -73,6 +133,34 @@ mod tests {
         );
         assert_eq!((members[1].weight.get(), members[1].tier), (300, 1));
         assert_eq!(members[1].slots.map(proxy::Slots::get), Some(8));
+    }
+
+    #[test]
+    fn users_are_sent_to_members_whose_address_they_know() {
+        let parse = |text: &str| Config::from_text("zodiac.toml", text, Vec::new());
+        let known = "{ address = '10.0.0.2:8081', url = 'https://www1.example.org/' }";
+        let config = parse(&format!(
+            "[balance]\nredirect = 307\nmirrors = '/mirrors'\nmembers = [{known}]\n"
+        ));
+        let mirrors = config.unwrap().balance.mirrors();
+        let urls: Vec<String> = mirrors.urls.values().map(ToString::to_string).collect();
+        assert_eq!(urls, ["https://www1.example.org"]);
+        assert_eq!(mirrors.redirect, Some(proxy::Redirect::Temporary));
+        assert_eq!(mirrors.path.as_deref(), Some("/mirrors"));
+        for (text, said) in [
+            (
+                format!("redirect = 302\nmembers = [{known}, '10.0.0.3:8081']"),
+                "balance.members",
+            ),
+            (
+                format!("redirect = 301\nmembers = [{known}]"),
+                "balance.redirect",
+            ),
+            ("mirrors = 'list'".to_owned(), "balance.mirrors"),
+        ] {
+            let error = parse(&format!("[balance]\n{text}\n")).unwrap_err();
+            assert!(format!("{error:#}").contains(said), "{error:#}");
+        }
     }
 
     #[test]
