@@ -1,5 +1,12 @@
 //! Programs of ours and genuine ones change the same trees by turns: in a Data.fs, through our
 //! server, and through a genuine one. What one writes the other reads.
+//!
+//! | | a Data.fs in the process | `zodiac zeo` | a genuine server |
+//! |---|---|---|---|
+//! | genuine client | `in_a_data_fs` | `through_our_server` | `through_a_genuine_server` |
+//! | our client | `in_a_data_fs` | `through_our_server` | `through_a_genuine_server` |
+//!
+//! And `one_file_goes_from_hand_to_hand` has all of them at one Data.fs.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,6 +16,7 @@ use btrees::{Shape, Tree, TreeMut, class_name};
 use conformance::judge;
 use fastrand::Rng;
 use filestorage::{FileStorage, Options};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use storage::{Oid, Storage, TransactionMeta};
 use zeo_net::{ClientOptions, ZeoStorage};
@@ -16,7 +24,7 @@ use zodb::{Connection, Data, Database, DatabaseOptions, PersistentMapping};
 
 use crate::genuine_zeo::Server;
 use crate::up::role;
-use crate::{is_full, sound_site};
+use crate::{is_full, runzeo, sound_site};
 
 const TREES: [(&str, Shape); 8] = [
     ("OO", Shape::BTree),
@@ -77,15 +85,43 @@ fn take_turns(place: &Place) {
     let mut rng = Rng::with_seed(1);
     let mut models: Vec<Model> = vec![Model::new(); TREES.len()];
     let turns = if is_full() { 20 } else { 3 };
-    for turn in 0..turns {
-        let changes = turns_of(&mut rng, &mut models);
-        let said = visit(place, &changes);
-        assert_eq!(said, expected(&models), "turn {turn} of theirs");
-        let changes = turns_of(&mut rng, &mut models);
-        work(place, &said, &changes);
-        let said = visit(place, &vec![Turn::default(); TREES.len()]);
-        assert_eq!(said, expected(&models), "turn {turn} of ours");
+    for _ in 0..turns {
+        take_a_turn(place, &mut rng, &mut models);
     }
+}
+
+/// Both read what there is, and change it.
+fn take_a_turn(place: &Place, rng: &mut Rng, models: &mut [Model]) {
+    let changes = turns_of(rng, models);
+    let said = visit(place, &changes);
+    assert_eq!(said, expected(models), "theirs");
+    let changes = turns_of(rng, models);
+    work(place, &said, &changes);
+    let said = visit(place, &vec![Turn::default(); TREES.len()]);
+    assert_eq!(said, expected(models), "ours");
+}
+
+/// One Data.fs in all hands, one after the other: in the processes of both clients, and of both servers
+/// for both clients.
+#[test]
+fn one_file_goes_from_hand_to_hand() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = Place::File(folder.path().join("Data.fs"));
+    let mut rng = Rng::with_seed(2);
+    let mut models: Vec<Model> = vec![Model::new(); TREES.len()];
+    take_a_turn(&file, &mut rng, &mut models);
+    for program in runzeo::BOTH {
+        let address = runzeo::free_address();
+        let words = ["-a", &address, "-f", "Data.fs"];
+        let server = runzeo::Server::start(program, folder.path(), &address, &words);
+        let place = Place::Server {
+            address,
+            storage: "1".to_owned(),
+        };
+        take_a_turn(&place, &mut rng, &mut models);
+        assert_eq!(server.end(Signal::TERM), Some(0));
+    }
+    take_a_turn(&file, &mut rng, &mut models);
 }
 
 fn turns_of(rng: &mut Rng, models: &mut [Model]) -> Vec<Turn> {

@@ -17,7 +17,7 @@ pub(crate) enum Program {
     Runzeo,
 }
 
-const BOTH: [Program; 2] = [Program::Zodiac, Program::Runzeo];
+pub(crate) const BOTH: [Program; 2] = [Program::Zodiac, Program::Runzeo];
 
 impl Program {
     /// The program with a command line that both take; what it says goes to `said` in the folder.
