@@ -100,6 +100,9 @@ def original(damaged, partial):
             return None
         finally:
             signal.alarm(0)
+        # The index beside a file in which it saved nothing is one that it fails to open.
+        if os.path.exists(output + ".index"):
+            os.remove(output + ".index")
         return records(output)
 
 

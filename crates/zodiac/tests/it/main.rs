@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 mod blobs;
+mod displaced;
 mod missing_end;
 mod watching;
 

@@ -12,12 +12,16 @@ use storage::{Oid, Record, Storage, Tid, TransactionMeta};
 use crate::scratch;
 
 /// Some objects, and where the file is cut off between two transactions.
-fn make_site(data: &Path) -> u64 {
+pub(crate) fn make_site(data: &Path) -> u64 {
+    make_site_of(data, 12)
+}
+
+pub(crate) fn make_site_of(data: &Path, objects: u64) -> u64 {
     let storage = FileStorage::open(data, Options::default()).expect("a Data.fs");
     // Pickles of the class and the state.
     let record = b"\x80\x03cpersistent.mapping\nPersistentMapping\nq\x01.\x80\x03}q\x02.";
     let mut end = 0;
-    for oid in 0..12 {
+    for oid in 0..objects {
         end = fs::metadata(data).expect("it is there").len();
         let mut commit = Arc::clone(&storage)
             .begin(TransactionMeta::default())
