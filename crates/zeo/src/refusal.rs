@@ -150,7 +150,14 @@ impl Refusal {
 
     /// Whether the error is a normal answer, not worth a line in the log.
     pub fn is_ordinary(&self) -> bool {
-        [CONFLICT, READ_CONFLICT, KEY].contains(&self.class()) || self.is_denial()
+        [CONFLICT, READ_CONFLICT, KEY].contains(&self.class())
+            || self.is_denial()
+            || self.is_of_undo()
+    }
+
+    /// Whether it says that something cannot be undone, as a later change is in the way.
+    pub(crate) fn is_of_undo(&self) -> bool {
+        [UNDO, OBSTACLES].contains(&self.class())
     }
 
     /// Whether the client may not do what it asked for; the log names such a client once.

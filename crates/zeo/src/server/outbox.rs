@@ -235,6 +235,9 @@ impl ReplyTo {
                 "a call was refused"
             );
         }
+        if refusal.is_of_undo() {
+            tracing::info!(method = self.method, data = ?refusal.data(), "an undo was refused");
+        }
         let mut bytes = 0;
         match &self.id {
             Some(id) => self.outbox.append(|out| {
