@@ -45,7 +45,8 @@ pub(super) fn back_up(
         Some(chain) if settled.pieces.is_empty() => {
             State::load(repository, chain.files.iter().map(|file| &file.date))?
         }
-        _ => before.clone(),
+        // Where nothing changed, the newest one has its blobs already.
+        _ => State::of(repository, settled)?,
     };
     let mut copier = Copier::new(&*repository.disk, repository.file(STORE), Layout::Bushy);
     copier.begin()?;

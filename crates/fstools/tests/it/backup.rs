@@ -400,6 +400,11 @@ fn with_blobs() -> (Arc<SimDisk>, [u64; 2]) {
     };
     let line = back_up(&disk, &options(10)).unwrap().blobs.unwrap();
     assert_eq!((line.files, line.bytes, line.new_files), (2, 7, 2));
+    // Of the same once more nothing is copied.
+    let again = back_up(&disk, &options(11)).unwrap();
+    assert_eq!(again.file, None);
+    let line = again.blobs.unwrap();
+    assert_eq!((line.files, line.bytes, line.new_files), (2, 7, 0));
     set(&disk, &second);
     // As a pack removes it.
     disk.remove(Path::new(&blob_path("/blobs", 6, early - 1)))
