@@ -53,7 +53,7 @@ mod load;
 mod tree;
 mod write;
 
-pub(crate) use load::{Found, find};
+pub(crate) use load::{Found, find, find_at};
 pub(crate) use tree::Tree;
 
 /// Keeps the checkpoint of one log.

@@ -16,6 +16,7 @@ use vfs::{Disk, OpenMode};
 
 use crate::format::{DataHeader, Offset, TransactionHeader};
 use crate::index::Index;
+use crate::kept_index::KEPT_MAX;
 use crate::log::Log;
 use crate::open::{Options, sync_parent, with_suffix};
 use crate::scan::{CheckedLog, UncheckedTail};
@@ -36,17 +37,38 @@ pub struct Longer {
     pub first: Vec<(Oid, u64)>,
 }
 
+impl Longer {
+    /// What those are told who would write to the file at that path, or keep what they read of it.
+    pub fn refusal(&self, path: &Path) -> StorageError {
+        let index = self.index.display();
+        let what = format!(
+            "{self}. Nothing was changed. Restore a backup that `zodiac fs backup-verify` finds sound, \
+             or let `zodiac fs recover` copy what is there. If this file was put in place of a longer one \
+             on purpose, move {index} away"
+        );
+        StorageError::Corrupt {
+            path: path.to_owned(),
+            offset: self.found,
+            what,
+        }
+    }
+}
+
 impl fmt::Display for Longer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
             "finished transactions are missing at the end: {} knows the file up to {}, its last \
-             finished transaction ends at {}. Objects whose newest records are missing: {}",
+             finished transaction ends at {}",
             self.index.display(),
             self.end,
             self.found,
-            self.objects
         )?;
+        if self.objects == 0 {
+            return f.write_str(". No object's newest record is among them");
+        }
+        let objects = self.objects;
+        write!(f, ". Objects whose newest records are missing: {objects}")?;
         for (number, (oid, at)) in self.first.iter().enumerate() {
             let before = if number == 0 { " (" } else { ", " };
             write!(f, "{before}{oid} at {at}")?;
@@ -78,23 +100,20 @@ pub(crate) fn check(
         if has_grown(log, checked) {
             return Ok(());
         }
+        if options.refuse_missing_end {
+            return Err(longer.refusal(log.path()));
+        }
         tracing::error!(%path, "{longer}. `zodiac fs verify` says more");
         return Ok(());
     }
     if options.refuse_missing_end || checked.unfinished.is_some() {
-        let index = longer.index.display();
-        let what = format!(
-            "{longer}. Nothing was changed. Restore a backup that `zodiac fs backup-verify` finds sound, \
-             or let `zodiac fs recover` copy what is there. If this file was put in place of a longer one \
-             on purpose, move {index} away"
-        );
-        return Err(log.corrupt(checked.end, what));
+        return Err(longer.refusal(log.path()));
     }
     let kept = keep(disk, &longer.index)?;
     tracing::error!(%path, kept = %kept.display(),
         "{longer}. What is written from now on comes behind the last finished transaction. Is there a \
          backup with what is missing, stop the server and restore it before more is written; the index is \
-         kept");
+         kept. If this file was put in place of a longer one on purpose, delete {}", kept.display());
     Ok(())
 }
 
@@ -294,4 +313,3 @@ const SAMPLES: usize = 64;
 const NEAREST: usize = 16;
 /// Of more objects, no more are named.
 const FIRST_MAX: usize = 10;
-const KEPT_MAX: u64 = 100;

@@ -24,8 +24,12 @@ use unpickle::{Broken, Node, NodeId, Pickle};
 /// The index beside that Data.fs, with the offset up to which it holds; none where there is no file
 /// or not one that makes sense, which costs a scan of the Data.fs and nothing else.
 pub(crate) fn load(disk: &dyn Disk, data_path: &Path) -> Option<(Index, Offset)> {
-    let path = with_suffix(data_path, ".index");
-    let file = match disk.open(&path, OpenMode::Read) {
+    load_from(disk, &with_suffix(data_path, ".index"))
+}
+
+/// The same of an index that has that name.
+pub(crate) fn load_from(disk: &dyn Disk, path: &Path) -> Option<(Index, Offset)> {
+    let file = match disk.open(path, OpenMode::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => {

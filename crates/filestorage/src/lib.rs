@@ -50,6 +50,7 @@ mod housekeeping;
 mod index;
 mod index_file;
 mod iterate;
+mod kept_index;
 mod log;
 mod object_locks;
 mod open;

@@ -25,7 +25,7 @@ use crate::room::is_full;
 use crate::scan::{CheckedLog, UncheckedTail, Unfinished};
 use crate::spill::Spills;
 use crate::writer::Writer;
-use crate::{evidence, housekeeping, pack, saved_index};
+use crate::{evidence, housekeeping, kept_index, pack, saved_index};
 
 /// Tells the time since 1970, UTC.
 pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
@@ -44,9 +44,9 @@ pub struct Options {
     /// Refuse every commit, take no lock and leave an unfinished tail alone: a look at the file as
     /// it is now, while another process may go on writing it.
     pub read_only: bool,
-    /// Refuse a file for writing of which an index beside it proves that finished transactions are
-    /// missing at its end. Without this it is opened, with an error in the log, where nothing that may
-    /// be of use is cut off.
+    /// Refuse a file of which an index beside it proves that finished transactions are missing at its
+    /// end. Without this it is opened, with an error in the log, where nothing that may be of use is cut
+    /// off.
     pub refuse_missing_end: bool,
     /// Where transaction ids come from.
     pub clock: Clock,
@@ -208,7 +208,8 @@ impl FileStorage {
         disk_lock: Option<Box<dyn DiskLock>>,
         blobs: Option<Arc<BlobDirectory>>,
     ) -> Self {
-        let last_oid = checked.index.last_oid().map_or(0, |oid| oid.number());
+        let in_file = checked.index.last_oid();
+        let last_oid = kept_index::last_oid(&*options.disk, log.path(), in_file);
         Self {
             path: log.path().to_owned(),
             disk: options.disk,
@@ -306,11 +307,10 @@ fn check_exists(disk: &dyn Disk, path: &Path) -> Result<(), StorageError> {
     if exists(path)? || exists(&pack::draft_path(path))? {
         return Ok(());
     }
-    Err(StorageError::io(
-        path,
-        "open",
-        io::ErrorKind::NotFound.into(),
-    ))
+    // The system says it in its own words.
+    let error = disk.open(path, OpenMode::Read).err();
+    let error = error.unwrap_or_else(|| io::ErrorKind::NotFound.into());
+    Err(StorageError::io(path, "open", error))
 }
 
 /// Clears up after a pack that did not come to its end.

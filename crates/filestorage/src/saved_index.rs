@@ -14,6 +14,10 @@ use crate::index_file;
 use crate::log::Log;
 use crate::scan::UncheckedTail;
 
+mod gaps;
+
+pub(crate) use gaps::{Gap, is_of_object};
+
 /// A saved index that can be trusted.
 pub(crate) struct Saved {
     /// What it leaves to be checked.
@@ -57,13 +61,16 @@ fn from_index(log: &Log, disk: &dyn Disk) -> Result<Option<Saved>, StorageError>
         Some(_) => Sample::take(log, &index, end)?,
         None => Sample::default(),
     };
-    let Some(last_tid) = sane.filter(|_| sample.wrong <= sample.agree) else {
-        tracing::warn!(%path, "the index disagrees with the file and is ignored");
+    let Some(last_tid) = sane.filter(|_| sample.wrong <= sample.agree()) else {
+        tracing::warn!(%path, "the index disagrees with the file and is ignored: the whole file is read");
         return Ok(None);
     };
+    if has_gap(log, &index, end, &sample, "index")? {
+        return Ok(None);
+    }
     if let Some((oid, at)) = sample.first_wrong {
         // A new one would name what the damage left, and nobody would see it any more.
-        tracing::error!(%path, %oid, at = at.number(), wrong = sample.wrong, looked_at = sample.wrong + sample.agree,
+        tracing::error!(%path, %oid, at = at.number(), wrong = sample.wrong, looked_at = sample.wrong + sample.agree(),
             "an object's newest record is not where the index says: the file or the index is damaged, and \
              reading such objects fails. `zodiac fs verify` and `zodiac fs index --check` say more");
     }
@@ -83,11 +90,16 @@ fn from_checkpoint(log: &Log, found: checkpoint::Found) -> Result<Option<Saved>,
     };
     let (index, end) = (loaded.index, loaded.end);
     let last_tid = refuse_corrupt(last_tid_if_sane(log, &index, end))?;
-    let agrees = last_tid.is_some_and(|last_tid| last_tid <= loaded.last_tid)
-        && Sample::take(log, &index, end)?.wrong == 0;
-    if !agrees {
+    let sample = match last_tid {
+        Some(last_tid) if last_tid <= loaded.last_tid => Sample::take(log, &index, end)?,
+        _ => Sample::disagreeing(),
+    };
+    if sample.wrong > 0 {
         let path = log.path().display();
         tracing::warn!(%path, "the checkpoint disagrees with the file and is ignored");
+        return Ok(None);
+    }
+    if has_gap(log, &index, end, &sample, "checkpoint")? {
         return Ok(None);
     }
     Ok(Some(Saved {
@@ -98,6 +110,27 @@ fn from_checkpoint(log: &Log, found: checkpoint::Found) -> Result<Option<Saved>,
         },
         tree: Some(loaded.tree),
     }))
+}
+
+/// Whether the saved index is known to miss a record. It is of this log, and believing it would hide that
+/// record from readers, and let writers write over it.
+fn has_gap(
+    log: &Log,
+    index: &Index,
+    end: Offset,
+    sample: &Sample,
+    saved: &str,
+) -> Result<bool, StorageError> {
+    let Some(gap) = gaps::first(log, index, end, &sample.agreeing)? else {
+        return Ok(false);
+    };
+    let (path, oid, at) = (log.path().display(), gap.oid, gap.at.number());
+    let named = gap.named.map(Offset::number);
+    tracing::error!(%path, %oid, at, named,
+        "the {saved} is wrong and is ignored: it does not name the newest record of an object, or does \
+         not know the object. The whole file is read instead; `zodiac fs verify` says more where that \
+         {saved} is still beside the file, `zodiac fs index` makes a new one");
+    Ok(true)
 }
 
 /// Nothing where the log is not what the index says.
@@ -171,13 +204,25 @@ fn is_current(
 /// Entries from all over an index.
 #[derive(Default)]
 struct Sample {
-    /// How many lead to records of their objects.
-    agree: usize,
+    /// Those that lead to records of their objects.
+    agreeing: Vec<(Oid, Offset)>,
     wrong: usize,
     first_wrong: Option<(Oid, Offset)>,
 }
 
 impl Sample {
+    /// Of an index that is out of the question anyhow.
+    fn disagreeing() -> Self {
+        Self {
+            wrong: 1,
+            ..Self::default()
+        }
+    }
+
+    fn agree(&self) -> usize {
+        self.agreeing.len()
+    }
+
     fn take(log: &Log, index: &Index, end: Offset) -> Result<Self, StorageError> {
         let last = index.last_oid().unwrap_or(Oid::ROOT).number();
         let evenly = (0..SAMPLES).map(|at| last / SAMPLES * at + last % SAMPLES * at / SAMPLES);
@@ -190,7 +235,7 @@ impl Sample {
         let mut sample = Self::default();
         for (oid, at) in entries {
             if is_record_of(log, oid, at, end)? {
-                sample.agree += 1;
+                sample.agreeing.push((oid, at));
             } else {
                 sample.wrong += 1;
                 sample.first_wrong.get_or_insert((oid, at));

@@ -407,6 +407,11 @@ impl Positions {
         self.len() == 0
     }
 
+    /// Says which transaction is the last one up to there.
+    pub fn set_last_tid(&mut self, tid: Tid) {
+        self.last_tid = Some(tid);
+    }
+
     /// Up to where in the file they hold.
     pub fn end(&self) -> u64 {
         self.end

@@ -34,9 +34,13 @@ pub(crate) struct Loaded {
 /// Looks for the checkpoint beside that Data.fs. For a storage that writes the mode is
 /// [`OpenMode::Write`].
 pub(crate) fn find(disk: &dyn Disk, data_path: &Path, mode: OpenMode) -> Option<Found> {
-    let path = path_of(data_path);
+    find_at(disk, &path_of(data_path), mode)
+}
+
+/// The same of a checkpoint that has that name.
+pub(crate) fn find_at(disk: &dyn Disk, path: &Path, mode: OpenMode) -> Option<Found> {
     let read = || {
-        let file = disk.open(&path, mode)?;
+        let file = disk.open(path, mode)?;
         let mut bytes = vec![0; 2 * HEADER_BYTES];
         let filled = file.read_most_at(&mut bytes, 0)?;
         bytes.truncate(filled);

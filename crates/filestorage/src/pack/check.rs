@@ -6,6 +6,7 @@ use super::Pack;
 use crate::format::{DataHeader, Offset, Status, TransactionHeader};
 use crate::index::Index;
 use crate::log::Log;
+use crate::saved_index::{Gap, is_of_object};
 
 /// Whether a record's header agrees with its transaction.
 pub(super) fn transaction(
@@ -32,16 +33,37 @@ pub(super) fn current(
     record: &DataHeader,
 ) -> Result<(), PackError> {
     let oid = record.oid;
-    let what = match pack.storage.generation().locate(oid) {
+    let generation = pack.storage.generation();
+    let named = match generation.locate(oid) {
         Ok((newest, _)) if newest >= at => return Ok(()),
-        Ok((newest, _)) => format!(
+        Ok((newest, _)) => Some(newest),
+        Err(StorageError::NotFound { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let what = match named {
+        Some(newest) => format!(
             "the index says that the newest record of that object is at {}",
             newest.number()
         ),
-        Err(StorageError::NotFound { .. }) => "the index knows no such object".to_owned(),
-        Err(error) => return Err(error.into()),
+        None => "the index knows no such object".to_owned(),
     };
-    Err(contradiction(log, at, oid, &what).into())
+    let gap = Gap {
+        oid,
+        at,
+        named,
+        previous: record.previous,
+    };
+    // An entry that leads here would say that the record is another object's.
+    let is_claimed =
+        || Ok::<_, StorageError>(generation.index.whole()?.iter().any(|entry| entry.1 == at));
+    if !is_of_object(log, &gap)? || is_claimed()? {
+        return Err(contradiction(log, at, oid, &what).into());
+    }
+    let what = format!(
+        "the .index disagrees with the file, and nothing is packed: a record of object {oid} is here, \
+         but {what}. Make the .index anew with `zodiac fs index`, while no server uses the file"
+    );
+    Err(log.corrupt(at, what).into())
 }
 
 /// Where the records of packed transactions were met last, for their pointers.

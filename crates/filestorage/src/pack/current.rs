@@ -386,6 +386,36 @@ mod tests {
         assert!(with_removed > 20, "{with_removed}");
     }
 
+    /// The file is sound, and says so; what has to be made anew is the index.
+    #[test]
+    fn an_index_that_is_wrong_is_told_from_a_file_that_is() {
+        let options = PackOptions::default();
+        let sound = open(UNPACKED);
+        sound.pack(&options).unwrap();
+        let sound = sound.generation();
+        let kept: Vec<_> = sound.index.whole().unwrap().iter().collect();
+        let mut refused = 0;
+        for (number, _) in kept {
+            for is_older in [false, true] {
+                let storage = open(UNPACKED);
+                let generation = storage.generation();
+                let index = generation.index.whole().unwrap();
+                let at = index.get(number).unwrap();
+                let record = DataHeader::decode(&generation.log.read_array(at).unwrap());
+                match (is_older, record.previous.some()) {
+                    (false, _) => index.remove(number),
+                    (true, Some(previous)) => index.insert(number, previous),
+                    (true, None) => continue,
+                }
+                let said = storage.pack(&options).unwrap_err().to_string();
+                assert!(said.contains("`zodiac fs index`"), "{number}: {said}");
+                assert!(!said.contains("contradicts itself"), "{number}: {said}");
+                refused += 1;
+            }
+        }
+        assert!(refused > 5, "{refused}");
+    }
+
     #[test]
     fn a_damaged_pointer_or_id_is_not_proved() {
         let all = open(UNPACKED);

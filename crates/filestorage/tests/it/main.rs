@@ -27,6 +27,7 @@ mod recovery;
 mod resolving;
 mod room;
 mod undo;
+mod wrong_index;
 
 /// The suite on the disk that loses power, which it does not do here.
 mod suite_sim {
