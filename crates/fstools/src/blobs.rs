@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use filestorage::{Step, Survey, Walk};
 use pickle::Inflater;
@@ -40,6 +41,8 @@ pub struct BlobsVerifiedLine {
     pub absent: u64,
     /// Files without a record.
     pub stray: u64,
+    /// Files of later transactions than the last one of the file, which a server may be writing.
+    pub later: u64,
 }
 
 /// The directory of blobs of that Data.fs where nobody names one: `blobs` beside it, if it is one. Such
@@ -161,8 +164,9 @@ pub fn blob_directory(
 }
 
 /// Tells of every record of a blob, old revisions included, that has no file in the directory, and of
-/// every file there that has no record. Files of transactions behind the end of the file are not
-/// looked at: a server is just writing them.
+/// every file there that has no record. A file of a transaction that is not in the Data.fs yet may be one
+/// that a server is just writing: where it is of the last hour before `now`, since 1970, it is counted and
+/// no more.
 ///
 /// # Errors
 /// The file or the directory cannot be read.
@@ -170,13 +174,21 @@ pub fn verify_blobs(
     survey: &Survey,
     disk: &dyn Disk,
     path: &Path,
+    now: Duration,
     listener: &mut dyn Listener,
 ) -> Result<Verdict, ToolError> {
     let (records, last) = Records::of(survey, listener)?;
-    let directory = Directory::open(disk, path, last)?;
+    let mut directory = Directory::open(disk, path, Tid::MAX)?;
+    let files = directory.blobs.len() as u64;
+    // The first transaction of all makes the root, and no blob.
+    let may_be_written = |tid: Tid| {
+        last > Tid::ZERO && tid > last && tid.to_unix_time().saturating_add(WRITTEN_WITHIN) > now
+    };
+    directory.blobs.retain(|blob| !may_be_written(blob.tid));
     let mut found = BlobsVerifiedLine {
         records: records.len() as u64,
         files: directory.blobs.len() as u64,
+        later: files - directory.blobs.len() as u64,
         ..BlobsVerifiedLine::default()
     };
     let (mut records, mut files) = (
@@ -201,7 +213,13 @@ pub fn verify_blobs(
             }
             (None, Some(blob)) => {
                 found.stray += 1;
-                let what = "a file of a blob to which no record belongs".to_owned();
+                let what = match blob.tid > last {
+                    true => {
+                        "a file of a blob of a later transaction than the last one of the Data.fs"
+                    }
+                    false => "a file of a blob to which no record belongs",
+                };
+                let what = what.to_owned();
                 listener.tell((directory.file(blob), what).into())?;
             }
             _ => {}
@@ -277,6 +295,8 @@ impl<'a> Records<'a> {
     }
 }
 
+/// A transaction that takes longer is none.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(3600);
 /// What Zope calls the directory of blobs.
 pub(crate) const BESIDE: &str = "blobs";
 
@@ -308,6 +328,13 @@ impl fmt::Display for BlobsVerifiedLine {
                 "files missing: {absent}, files without a record: {stray}"
             ),
         }?;
+        if self.later > 0 {
+            let later = counted(self.later, "file", "files");
+            write!(
+                f,
+                "; not looked at: {later} of later transactions, which a server may be writing"
+            )?;
+        }
         if self.stray > 0 {
             f.write_str(
                 "; what a pack left that was killed is removed by the next pack or start of a server",

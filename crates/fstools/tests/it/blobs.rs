@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use filestorage::{FileStorage, Options};
 use fstools::{CopyOptions, ImportOptions, Verdict};
@@ -13,6 +14,9 @@ use vfs::{Disk, OpenMode};
 use crate::{Heard, PATH, commit, disk, record, strong, survey};
 
 pub(crate) const DIRECTORY: &str = "/db/blobs";
+
+/// Long behind the transactions of these tests.
+const NOW: Duration = Duration::from_secs(1 << 33);
 
 fn open(disk: &Arc<SimDisk>) -> Arc<FileStorage> {
     FileStorage::open(
@@ -69,8 +73,14 @@ pub(crate) fn site() -> (Arc<SimDisk>, Arc<FileStorage>) {
 
 fn verify(disk: &Arc<SimDisk>) -> (Verdict, Heard) {
     let mut heard = Heard::default();
-    let verdict =
-        fstools::verify_blobs(&survey(disk), &**disk, Path::new(DIRECTORY), &mut heard).unwrap();
+    let verdict = fstools::verify_blobs(
+        &survey(disk),
+        &**disk,
+        Path::new(DIRECTORY),
+        NOW,
+        &mut heard,
+    )
+    .unwrap();
     (verdict, heard)
 }
 
@@ -104,6 +114,34 @@ fn each_record_has_its_file_and_each_file_its_record() {
     assert_eq!(line["layout"], "bushy");
 }
 
+/// An older Data.fs, or an empty one, beside the directory of blobs.
+#[test]
+fn files_of_later_transactions_are_told() {
+    let (place, storage) = site();
+    let bytes = place.contents(PATH.as_ref()).unwrap();
+    let newest = storage.last_tid().to_unix_time();
+    drop(storage);
+    let at = |bytes: &[u8], now: Duration| {
+        place.put(PATH.as_ref(), bytes);
+        let mut heard = Heard::default();
+        let survey = survey(&place);
+        let directory = Path::new(DIRECTORY);
+        let verdict = fstools::verify_blobs(&survey, &*place, directory, now, &mut heard).unwrap();
+        let found = heard.json().pop().unwrap();
+        let count = |key: &str| found[key].as_u64().unwrap();
+        (verdict, count("files"), count("stray"), count("later"))
+    };
+    let hour = Duration::from_secs(3601);
+    assert_eq!(at(&bytes, newest + hour), (Verdict::Sound, 3, 0, 0));
+    // Without the last transaction: a server may be finishing it.
+    let length = u64::from_be_bytes(*bytes.last_chunk().unwrap());
+    let end = bytes.len() - 8 - usize::try_from(length).unwrap();
+    assert_eq!(at(&bytes[..end], newest), (Verdict::Sound, 2, 0, 1));
+    assert_eq!(at(&bytes[..end], newest + hour), (Verdict::Wrong, 3, 1, 0));
+    // The first transaction of a file has no blobs.
+    assert_eq!(at(b"FS30", newest), (Verdict::Wrong, 3, 3, 0));
+}
+
 #[test]
 fn a_copy_takes_blobs_along() {
     let (disk, storage) = site();
@@ -126,7 +164,7 @@ fn a_copy_takes_blobs_along() {
     let mut heard = Heard::default();
     let copy = filestorage::Survey::open("/db/copy/Data.fs", disk.clone()).unwrap();
     let directory = Path::new("/db/copy/blobs");
-    let verdict = fstools::verify_blobs(&copy, &*disk, directory, &mut heard).unwrap();
+    let verdict = fstools::verify_blobs(&copy, &*disk, directory, NOW, &mut heard).unwrap();
     assert_eq!(verdict, Verdict::Sound, "{:?}", heard.0);
 
     // Where the target has no place for them, nothing is left out unless that is asked for.

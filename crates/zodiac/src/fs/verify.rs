@@ -8,6 +8,7 @@ use vfs::RealDisk;
 
 use super::arguments::Target;
 use super::storages::BlobDirectory;
+use crate::clock;
 
 /// `zodiac fs verify`
 #[derive(Debug, Args)]
@@ -22,8 +23,9 @@ pub(super) struct Verify {
 const HELP: &str = "\
 Goes on behind damage where it can. BTrees are walked through as they are now: order of keys,
 separators, the chain of buckets. Each record of a blob has to have its file in the directory of blobs,
-and each file its record; what is in the files is not looked at. Exit status 1 when something is
-damaged; an unfinished tail is not.
+and each file its record; what is in the files is not looked at. The .index and the checkpoint (.zidx)
+beside the file are compared with it. Exit status 1 when something is damaged, or such an index would
+mislead a server; an unfinished tail is no damage, and an index of no use costs time only.
 
 Examples:
   zodiac fs verify var/Data.fs
@@ -42,7 +44,10 @@ impl Verify {
             let records = counting.blob_records;
             match blobs {
                 Some(blobs) => {
-                    let of_blobs = fstools::verify_blobs(survey, &RealDisk, &blobs, listener)?;
+                    let of_blobs = {
+                        let now = clock::since_1970();
+                        fstools::verify_blobs(survey, &RealDisk, &blobs, now, listener)?
+                    };
                     Ok(verdict.and(of_blobs))
                 }
                 None if records > 0 => {
