@@ -19,6 +19,7 @@ use filestorage::{Positions, Survey};
 use storage::{StorageError, Tid};
 
 use crate::blobs::{check_no_blobs_from, recorded};
+use crate::current::{of_file, tell_beside};
 use crate::line::Line;
 use crate::listener::{Listener, ToolError, Verdict};
 
@@ -78,7 +79,11 @@ pub fn backup(
     let _lock = repository.lock()?;
     let survey = Survey::open(source, repository.disk.clone())?;
     let positions = survey.positions()?;
+    if let Some(longer) = survey.longer(positions.end())? {
+        return Err(longer.refusal(source).into());
+    }
     listener.begins(positions.end());
+    let by_file;
     let mut job = Job {
         repository,
         options,
@@ -87,14 +92,24 @@ pub fn backup(
         listener,
         is_wrong: false,
     };
-    let line = match job.base()? {
+    let base = job.base()?;
+    // A full backup is read from front to back anyhow, and its index is what a restored file begins with.
+    let mut wrong = 0;
+    if matches!(base, Base::None(_)) {
+        by_file = of_file(&survey, job.listener)?;
+        if let Some(by_file) = by_file.as_ref() {
+            wrong = tell_beside(&survey, by_file, job.listener)?;
+            job.positions = by_file;
+        }
+    }
+    let line = match base {
         Base::Unchanged(settled) => job.unchanged(&settled)?,
         Base::After(settled) => job.incremental(&settled)?,
         Base::None(reason) => job.full(reason)?,
     };
-    let is_wrong = job.is_wrong;
+    wrong += u64::from(job.is_wrong);
     listener.tell(Line::Backup(line))?;
-    Ok(Verdict::of(u64::from(is_wrong)))
+    Ok(Verdict::of(wrong))
 }
 
 struct Job<'a> {

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use filestorage::{Step, Survey, Walk};
 use storage::{StorageError, Tid};
 
+use crate::index::missing_end;
 use crate::line::{Line, RecordLine, TransactionLine};
 use crate::listener::{Listener, ToolError, Verdict};
 
@@ -91,21 +92,32 @@ fn show(
     listener: &mut dyn Listener,
 ) -> Result<Verdict, ToolError> {
     let mut damages = 0;
+    let mut end = walk.next_offset();
     while let Some(step) = walk.next_step()? {
         match step {
             Step::Transaction(transaction) if span.contains(transaction.tid) => {
                 listener.tell(Line::Transaction(TransactionLine::from(&transaction)))?;
                 damages += show_records(survey, walk, listener)?;
             }
-            Step::Transaction(transaction) if transaction.tid > span.to => break,
+            Step::Transaction(transaction) if transaction.tid > span.to => {
+                return Ok(Verdict::of(damages));
+            }
             Step::Transaction(_) => {}
             Step::Damage(damage) => {
                 damages += 1;
                 listener.tell(damage.into())?;
             }
-            Step::Unfinished(tail) => listener.tell(tail.into())?,
+            Step::Unfinished(tail) => {
+                listener.tell(tail.into())?;
+                break;
+            }
         }
-        listener.reached(walk.next_offset());
+        end = walk.next_offset();
+        listener.reached(end);
+    }
+    if let Some(longer) = survey.longer(end)? {
+        damages += 1;
+        listener.tell(missing_end(&longer))?;
     }
     Ok(Verdict::of(damages))
 }

@@ -40,7 +40,7 @@ pub fn index_check(survey: &Survey, listener: &mut dyn Listener) -> Result<Verdi
     let index = read.comparison.state(read.end);
     let agrees = matches!(index, IndexState::Agrees { .. });
     let checkpoint = read.checkpoint.state(read.end);
-    let is_wrong = matches!(checkpoint, IndexState::Disagrees | IndexState::Broken);
+    let is_wrong = !checkpoint.remedy().is_empty();
     listener.tell(Line::Index(read.line(survey, index, false)))?;
     Ok(Verdict::of(
         read.damages + u64::from(!agrees) + u64::from(is_wrong),
@@ -117,14 +117,16 @@ impl Reading {
             this.compare(survey)?;
             listener.reached(this.end);
         }
-        this.comparison.ends(survey, this.end)?;
-        this.checkpoint.ends(survey, this.end)?;
+        let longer = survey.longer(this.end)?;
+        this.comparison.ends(longer.as_ref());
+        this.checkpoint.ends(longer.as_ref());
         Ok(this)
     }
 
     fn compare(&mut self, survey: &Survey) -> Result<(), StorageError> {
         self.comparison.at(self.end, &self.positions, survey)?;
-        self.checkpoint.at(self.end, &self.positions, survey)
+        self.checkpoint.at(self.end, &self.positions, survey)?;
+        Ok(())
     }
 
     /// Tells what the index and the checkpoint say against the file.
@@ -197,7 +199,7 @@ impl Comparison {
         Self::of("index", survey.saved_index(), survey.has_index())
     }
 
-    fn of_checkpoint(survey: &Survey) -> Self {
+    pub(crate) fn of_checkpoint(survey: &Survey) -> Self {
         let (saved, is_there) = (survey.saved_checkpoint(), survey.has_checkpoint());
         Self::of("zidx", saved, is_there)
     }
@@ -222,32 +224,34 @@ impl Comparison {
     }
 
     /// Up to there the current records are at those positions. Where the saved index ends, it has to
-    /// say the same.
+    /// say the same; whether it ends there.
     pub(crate) fn at(
         &mut self,
         offset: u64,
         positions: &Positions,
         survey: &Survey,
-    ) -> Result<(), StorageError> {
-        if let Some(saved) = &self.saved
-            && saved.end() == offset
-        {
-            self.testimony = Testimony::hear(saved, positions);
-            self.testimony.keep_others(survey)?;
+    ) -> Result<bool, StorageError> {
+        let is_end = self.ends_at(offset);
+        if let Some(saved) = self.saved.as_ref().filter(|_| is_end) {
+            self.testimony = Testimony::hear(saved, positions, survey)?;
             self.behind_transactions = 0;
         }
-        Ok(())
+        Ok(is_end)
     }
 
-    /// The last finished transaction ends there.
-    pub(crate) fn ends(&mut self, survey: &Survey, end: u64) -> Result<(), StorageError> {
-        let longer = survey.longer(end)?;
-        let is_this = |longer: &Longer| longer.index.extension() == Some(self.extension.as_ref());
-        self.longer = longer.filter(is_this);
-        Ok(())
+    /// Whether the saved index is of the file up to there.
+    pub(crate) fn ends_at(&self, offset: u64) -> bool {
+        let saved = self.saved.as_ref();
+        saved.is_some_and(|saved| saved.end() == offset)
     }
 
-    /// Tells what the saved index says against the file.
+    /// All is read. The file was longer, where an index beside it proves that.
+    pub(crate) fn ends(&mut self, longer: Option<&Longer>) {
+        let is_this = |longer: &&Longer| longer.index.extension() == Some(self.extension.as_ref());
+        self.longer = longer.filter(is_this).cloned();
+    }
+
+    /// Tells what the saved index says against the file, and the file against it.
     fn testify(&self, survey: &Survey, listener: &mut dyn Listener) -> Result<(), ToolError> {
         if let Some(longer) = &self.longer {
             listener.tell(missing_end(longer))?;
@@ -255,7 +259,20 @@ impl Comparison {
         for line in self.testimony.lines(survey, TOLD_MAX)? {
             listener.tell(line)?;
         }
+        for line in self.wrong_lines(survey, TOLD_MAX) {
+            listener.tell(line)?;
+        }
         Ok(())
+    }
+
+    /// What the saved index says against the file.
+    pub(crate) fn lines(&self, survey: &Survey, max: usize) -> Result<Vec<Line>, StorageError> {
+        self.testimony.lines(survey, max)
+    }
+
+    /// What the file says against the saved index.
+    pub(crate) fn wrong_lines(&self, survey: &Survey, max: usize) -> Vec<Line> {
+        self.testimony.wrong_lines(survey, self.extension, max)
     }
 
     /// How the saved index is, in a file that ends there.
@@ -272,10 +289,7 @@ impl Comparison {
                 behind_transactions: self.behind_transactions,
                 behind_bytes: end.saturating_sub(saved.end()),
             },
-            Some(_) if self.testimony.count() > 0 => IndexState::Contradicts {
-                entries: self.testimony.count(),
-            },
-            Some(_) => IndexState::Disagrees,
+            Some(_) => self.testimony.state(),
         }
     }
 }
@@ -308,24 +322,35 @@ fn contradiction(record: &SurveyedRecord, previous: u64, found: Option<u64>) -> 
     }
 }
 
+impl IndexLine {
+    /// What is still to be done.
+    fn remedy(&self, state: IndexState) -> &'static str {
+        let is_open = !self.written && self.damages == 0;
+        if is_open { state.remedy() } else { "" }
+    }
+}
+
 impl fmt::Display for IndexLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "index of {}: ", self.path)?;
         match self.index {
             // What it says of a damaged file may be all that tells what is right.
-            IndexState::Disagrees if self.damages > 0 => {
+            IndexState::Disagrees | IndexState::Wrong { .. } if self.damages > 0 => {
                 f.write_str("disagrees with the file, which is damaged itself: keep it")?;
             }
-            index => index.fmt(f)?,
+            index => write!(f, "{index}{}", self.remedy(index))?,
         }
         match self.checkpoint {
             IndexState::Missing => {}
-            IndexState::Disagrees if self.damages > 0 => {
+            IndexState::Disagrees | IndexState::Wrong { .. } if self.damages > 0 => {
                 f.write_str(
                     "\ncheckpoint (.zidx): disagrees with the file, which is damaged itself",
                 )?;
             }
-            checkpoint => write!(f, "\ncheckpoint (.zidx): {checkpoint}")?,
+            checkpoint => {
+                let remedy = self.remedy(checkpoint);
+                write!(f, "\ncheckpoint (.zidx): {checkpoint}{remedy}")?;
+            }
         }
         if self.damages > 0 {
             write!(

@@ -41,9 +41,10 @@ pub fn info(survey: &Survey, listener: &mut dyn Listener) -> Result<Verdict, Too
         count.compare(walk.next_offset(), survey)?;
         listener.reached(walk.next_offset());
     }
-    count.comparison.ends(survey, count.end)?;
+    count.comparison.ends(survey.longer(count.end)?.as_ref());
     let info = count.finish();
-    let verdict = Verdict::of(info.damages + u64::from(info.index.is_witness()));
+    let verdict =
+        Verdict::of(info.damages + u64::from(info.index.is_witness() || info.index.is_wrong()));
     listener.tell(Line::Info(info))?;
     Ok(verdict)
 }
@@ -82,7 +83,8 @@ impl Count {
     }
 
     fn compare(&mut self, end: u64, survey: &Survey) -> Result<(), StorageError> {
-        self.comparison.at(end, &self.positions, survey)
+        self.comparison.at(end, &self.positions, survey)?;
+        Ok(())
     }
 
     fn take_records(

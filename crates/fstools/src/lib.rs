@@ -36,6 +36,7 @@ mod blobs;
 mod btrees;
 mod content;
 mod copy;
+mod current;
 mod dump;
 mod export;
 mod import;

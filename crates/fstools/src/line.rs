@@ -218,6 +218,12 @@ pub enum IndexState {
     },
     /// It names other records than the file: it belongs to another file, or is of use no more.
     Disagrees,
+    /// It is of this file, and does not name the newest records of some objects. Nothing speaks against
+    /// the file.
+    Wrong {
+        /// Of how many.
+        objects: u64,
+    },
     /// It is of this file, and some of its entries lead to records of other objects: what is wrong may be
     /// the file.
     Contradicts {
@@ -310,6 +316,10 @@ pub struct VerifyLine {
     pub btrees: u64,
     /// BTrees with keys whose order only Python knows, so that it was not looked at.
     pub btrees_not_compared: u64,
+    /// What is known of the `.index`; nothing where damage hides what it should say.
+    pub index: Option<IndexState>,
+    /// The same of the checkpoint (`.zidx`).
+    pub checkpoint: Option<IndexState>,
 }
 
 impl From<(PathBuf, String)> for Line {
@@ -482,7 +492,7 @@ impl fmt::Display for InfoLine {
             "records       {}, {} bytes",
             self.records, self.record_bytes
         )?;
-        write!(f, "index         {}", self.index)?;
+        write!(f, "index         {}{}", self.index, self.index.remedy())?;
         for (suffix, bytes) in &self.sidecars {
             write!(f, "\n{suffix:<13} {bytes} bytes")?;
         }
@@ -501,6 +511,21 @@ impl IndexState {
     /// Whether it tells of the file what the file itself does not.
     pub(crate) fn is_witness(self) -> bool {
         matches!(self, Self::Contradicts { .. } | Self::Longer { .. })
+    }
+
+    /// Whether it is of this file, and wrong, so that who believes it is misled.
+    pub(crate) fn is_wrong(self) -> bool {
+        matches!(self, Self::Wrong { .. })
+    }
+
+    /// What to do where it is of no use, and the file is sound.
+    pub(crate) fn remedy(self) -> &'static str {
+        match self {
+            Self::Broken | Self::Disagrees | Self::Wrong { .. } => {
+                "; `zodiac fs index` makes it anew"
+            }
+            _ => "",
+        }
     }
 }
 
@@ -523,6 +548,11 @@ impl fmt::Display for IndexState {
             Self::Disagrees => f.write_str(
                 "disagrees with the file: it is broken, another file's, or from before a pack, and \
                  opening the file reads all of it",
+            ),
+            Self::Wrong { objects } => write!(
+                f,
+                "disagrees with the file about {}, whose newest records it does not name",
+                counted(*objects, "object", "objects")
             ),
             Self::Contradicts { entries } => write!(
                 f,
@@ -593,13 +623,30 @@ impl fmt::Display for VerifyLine {
         if self.btrees > 0 {
             write!(f, "; {}", counted(self.btrees, "BTree", "BTrees"))?;
         }
-        match self.btrees_not_compared {
-            0 => Ok(()),
-            trees => write!(
+        if self.btrees_not_compared > 0 {
+            let trees = self.btrees_not_compared;
+            write!(
                 f,
                 ", of {trees} the order of keys was not compared: only their classes know it"
-            ),
+            )?;
         }
+        for (name, state) in [
+            ("index", self.index),
+            ("checkpoint (.zidx)", self.checkpoint),
+        ] {
+            // What others mean was told.
+            if let Some(state) = state
+                && !state.remedy().is_empty()
+            {
+                let remedy = if self.damages == 0 {
+                    state.remedy()
+                } else {
+                    ""
+                };
+                write!(f, "\n{name}: {state}{remedy}")?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ use filestorage::{Positions, Step, Survey, SurveyedData, SurveyedRecord, Walk};
 use storage::Oid;
 
 use crate::content::Content;
+use crate::current::{of_file, tell_beside};
 use crate::dump::damage;
 use crate::line::{Line, RecordLine};
 use crate::listener::{Listener, ToolError, Verdict};
@@ -19,7 +20,10 @@ pub fn objects(
     oids: &[Oid],
     listener: &mut dyn Listener,
 ) -> Result<Verdict, ToolError> {
-    let positions = survey.positions()?;
+    let positions = match of_file(survey, listener)? {
+        Some(positions) => positions,
+        None => survey.positions()?,
+    };
     let mut search = Search {
         survey,
         wanted: oids.iter().copied().collect(),
@@ -41,7 +45,8 @@ pub fn objects(
         }
         listener.reached(walk.next_offset());
     }
-    Ok(Verdict::of(search.wrong))
+    let wrong = search.wrong + tell_beside(survey, &positions, listener)?;
+    Ok(Verdict::of(wrong))
 }
 
 struct Search<'a> {

@@ -55,7 +55,10 @@ pub(crate) fn sound_objects(
                 (Some((_, last)), Some((first, _))) => last < first,
                 _ => false,
             });
-    Ok(is_whole.then(|| parts.iter().map(|part| part.objects).sum()))
+    let objects = parts.iter().map(|part| part.objects).sum();
+    // Every position leads to a record of its object, and no later record is there.
+    let is_proven = objects == positions.len();
+    Ok((is_whole && is_proven).then_some(objects))
 }
 
 struct Quick<'a> {
@@ -129,8 +132,11 @@ impl Quick<'_> {
                     Err(StorageError::Corrupt { .. }) => return Ok(None),
                     Err(error) => return Err(error),
                 };
-                if self.positions.get(record.oid) != Some(record.offset) {
-                    continue;
+                match self.positions.get(record.oid) {
+                    Some(current) if current > record.offset => continue,
+                    Some(current) if current == record.offset => {}
+                    // The index that the positions come from is wrong.
+                    _ => return Ok(None),
                 }
                 part.objects += 1;
                 let is_sound = match walk.own_data(&record) {

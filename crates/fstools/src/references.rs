@@ -9,6 +9,7 @@ use storage::{Oid, Tid};
 
 use crate::Stamp;
 use crate::content::Content;
+use crate::current::{of_file, tell_beside};
 use crate::dump::damage;
 use crate::line::{Line, named, shown};
 use crate::listener::{Listener, ToolError, Verdict};
@@ -65,14 +66,17 @@ pub enum Reason {
 pub fn references(survey: &Survey, listener: &mut dyn Listener) -> Result<Verdict, ToolError> {
     let positions = survey.positions()?;
     if let Some(objects) = sound_objects(survey, &positions, PIECE_BYTES, listener)? {
+        let wrong = tell_beside(survey, &positions, listener)?;
         listener.tell(Line::ReferencesChecked {
             objects,
             dangling: 0,
             unreadable: 0,
             damages: 0,
         })?;
-        return Ok(Verdict::Sound);
+        return Ok(Verdict::of(wrong));
     }
+    // What was found may be wrong with the index, and not with the file.
+    let positions = of_file(survey, listener)?.unwrap_or(positions);
     let mut check = Check {
         survey,
         positions: &positions,
@@ -96,7 +100,8 @@ pub fn references(survey: &Survey, listener: &mut dyn Listener) -> Result<Verdic
         };
         sweep(&is_odd, |sweep| check.pass(Pass::Faulty, sweep, listener))?;
     }
-    let wrong = check.dangling + check.unreadable + check.damages;
+    let beside = tell_beside(survey, &positions, listener)?;
+    let wrong = check.dangling + check.unreadable + check.damages + beside;
     listener.tell(Line::ReferencesChecked {
         objects: check.objects,
         dangling: check.dangling,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use filestorage::{Positions, Step, Survey, SurveyedRecord, Walk};
 
 use crate::content::class_of;
+use crate::current::{of_file, tell_beside};
 use crate::dump::damage;
 use crate::line::{ClassLine, Line};
 use crate::listener::{Listener, ToolError, Verdict};
@@ -14,25 +15,20 @@ use crate::listener::{Listener, ToolError, Verdict};
 /// # Errors
 /// The file cannot be read, or is damaged before its end, so that what is current is unknown.
 pub fn statistics(survey: &Survey, listener: &mut dyn Listener) -> Result<Verdict, ToolError> {
-    let positions = survey.positions()?;
-    let mut count = Count {
-        survey,
-        positions: &positions,
-        classes: BTreeMap::new(),
-        damages: 0,
-    };
-    let mut walk = survey.walk_within(&positions);
-    while let Some(step) = walk.next_step()? {
-        match step {
-            Step::Transaction(_) => count.records(&mut walk, listener)?,
-            Step::Damage(damage) => count.damaged(damage.into(), listener)?,
-            Step::Unfinished(tail) => count.damaged(tail.into(), listener)?,
-        }
-        listener.reached(walk.next_offset());
+    let mut positions = survey.positions()?;
+    let mut count = Count::of(survey, &positions, listener)?;
+    // What cannot be read is counted nowhere, and told.
+    if !count.proves_positions()
+        && count.damages == 0
+        && let Some(by_file) = of_file(survey, listener)?
+    {
+        positions = by_file;
+        count = Count::of(survey, &positions, listener)?;
     }
     let Count {
         classes, damages, ..
     } = count;
+    let wrong = damages + tell_beside(survey, &positions, listener)?;
     let mut lines: Vec<ClassLine> = classes
         .into_iter()
         .map(|(class, figures)| ClassLine { class, ..figures })
@@ -42,7 +38,7 @@ pub fn statistics(survey: &Survey, listener: &mut dyn Listener) -> Result<Verdic
     for line in lines {
         listener.tell(Line::Class(line))?;
     }
-    Ok(Verdict::of(damages))
+    Ok(Verdict::of(wrong))
 }
 
 struct Count<'a> {
@@ -50,9 +46,41 @@ struct Count<'a> {
     positions: &'a Positions,
     classes: BTreeMap<String, ClassLine>,
     damages: u64,
+    /// Whether a record is newer than the one that the positions name.
+    has_newer: bool,
 }
 
-impl Count<'_> {
+impl<'a> Count<'a> {
+    fn of(
+        survey: &'a Survey,
+        positions: &'a Positions,
+        listener: &mut dyn Listener,
+    ) -> Result<Self, ToolError> {
+        let mut count = Self {
+            survey,
+            positions,
+            classes: BTreeMap::new(),
+            damages: 0,
+            has_newer: false,
+        };
+        let mut walk = survey.walk_within(positions);
+        while let Some(step) = walk.next_step()? {
+            match step {
+                Step::Transaction(_) => count.records(&mut walk, listener)?,
+                Step::Damage(damage) => count.damaged(damage.into(), listener)?,
+                Step::Unfinished(tail) => count.damaged(tail.into(), listener)?,
+            }
+            listener.reached(walk.next_offset());
+        }
+        Ok(count)
+    }
+
+    /// Whether each position led to a record of its object, and no later one was there.
+    fn proves_positions(&self) -> bool {
+        let objects: u64 = self.classes.values().map(|class| class.objects).sum();
+        !self.has_newer && objects == self.positions.len()
+    }
+
     fn records(
         &mut self,
         walk: &mut Walk<'_>,
@@ -91,7 +119,9 @@ impl Count<'_> {
             OTHERS.to_owned()
         };
         let figures = self.classes.entry(class).or_default();
-        if self.positions.get(record.oid) == Some(record.offset) {
+        let current = self.positions.get(record.oid);
+        self.has_newer |= current.is_none_or(|current| current < record.offset);
+        if current == Some(record.offset) {
             figures.objects += 1;
             figures.bytes += record.data_bytes;
         } else {

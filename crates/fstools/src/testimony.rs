@@ -3,61 +3,80 @@
 use filestorage::{Positions, RawRecord, RawTransaction, Survey};
 use storage::{Oid, StorageError};
 
-use crate::line::Line;
+use crate::line::{IndexState, Line};
 
 /// Where an index and the file that it belongs to name different records.
 #[derive(Default)]
 pub(crate) struct Testimony {
     /// Whether all is the same.
     pub(crate) agrees: bool,
-    /// Where the index says that an object's newest record is, and where the file has it.
-    wrong: Vec<(Oid, u64, Option<u64>)>,
+    /// Where the index says that an object's newest record is, which is another object's, and where the
+    /// file has it. In a file that is sound by itself, that is what only the index knows.
+    others: Vec<(Oid, u64, Option<u64>)>,
+    /// Where the index says that an object's newest record is, if it knows the object, and where the file
+    /// has it. Nothing speaks against the file.
+    wrong: Vec<(Oid, Option<u64>, Option<u64>)>,
 }
 
 impl Testimony {
-    /// Compares a saved index with the records of the file up to where it ends. One of which most is
-    /// wrong is another file's, or from before a pack, and says nothing against this one.
-    pub(crate) fn hear(saved: &Positions, positions: &Positions) -> Self {
-        let (mut agree, mut against, mut wrong) = (0_u64, 0_u64, Vec::new());
+    /// Compares a saved index with the current records of the file as they were where it ends, or later.
+    /// One of which most is wrong is another file's, or from before a pack, and says nothing against this
+    /// one.
+    pub(crate) fn hear(
+        saved: &Positions,
+        positions: &Positions,
+        survey: &Survey,
+    ) -> Result<Self, StorageError> {
+        let (mut agree, mut against, mut different) = (0_u64, 0_u64, Vec::new());
         for (oid, at) in saved.iter() {
             let found = positions.get(oid);
-            if found == Some(at) {
+            if found == Some(at) || found.is_some_and(|found| found >= saved.end()) {
                 agree += 1;
                 continue;
             }
             against += 1;
-            if wrong.len() < KEPT_MAX {
-                wrong.push((oid, at, found));
+            if different.len() < KEPT_MAX {
+                different.push((oid, at, found));
             }
         }
         if against > agree {
-            wrong.clear();
+            return Ok(Self::default());
         }
-        Self {
-            agrees: against == 0 && saved.len() == positions.len(),
-            wrong,
-        }
-    }
-
-    /// Keeps what leads to records of other objects: in a file that is sound by itself, that is what
-    /// only the index knows.
-    pub(crate) fn keep_others(&mut self, survey: &Survey) -> Result<(), StorageError> {
-        let mut kept = Vec::new();
-        for entry in std::mem::take(&mut self.wrong) {
-            if there(survey, entry.1)?.is_some_and(|there| there != entry.0) {
-                kept.push(entry);
+        let mut this = Self::default();
+        for (oid, at, found) in different {
+            if there(survey, at)?.is_some_and(|there| there != oid) {
+                this.others.push((oid, at, found));
+            } else {
+                this.wrong.push((oid, Some(at), found));
             }
         }
-        self.wrong = kept;
-        Ok(())
+        let is_claimed = |at| this.others.iter().any(|other| other.1 == at);
+        let unknown = positions
+            .iter()
+            .filter(|(oid, at)| *at < saved.end() && saved.get(*oid).is_none())
+            .map(|(oid, at)| (oid, None, Some(at)));
+        let unknown: Vec<_> = unknown.take(KEPT_MAX).collect();
+        this.agrees = against == 0 && unknown.is_empty();
+        // Of one that is another object's by the index, enough is said.
+        this.wrong.extend(unknown);
+        this.wrong
+            .retain(|(_, _, found)| !found.is_some_and(is_claimed));
+        this.wrong.sort_unstable();
+        Ok(this)
     }
 
-    /// How many entries are told of.
-    pub(crate) fn count(&self) -> u64 {
-        self.wrong.len() as u64
+    /// How the index is, where it does not agree.
+    pub(crate) fn state(&self) -> IndexState {
+        let entries = self.others.len() as u64;
+        let objects = self.wrong.len() as u64;
+        match (entries, objects) {
+            (0, 0) => IndexState::Disagrees,
+            (0, _) => IndexState::Wrong { objects },
+            _ => IndexState::Contradicts { entries },
+        }
     }
 
-    /// The first ones, in words.
+    /// The first entries that lead to other objects' records, in words.
     pub(crate) fn lines(&self, survey: &Survey, max: usize) -> Result<Vec<Line>, StorageError> {
         let line = |&(oid, at, found): &(Oid, u64, Option<u64>)| {
             let found = match found {
@@ -79,7 +98,43 @@ impl Testimony {
                 resumed: None,
             })
         };
+        self.others.iter().take(max).map(line).collect()
+    }
+
+    /// The first entries that are wrong, or missing, and need not be.
+    pub(crate) fn wrong_lines(&self, survey: &Survey, extension: &str, max: usize) -> Vec<Line> {
+        let path = beside(survey, extension);
+        let line =
+            |entry: &(Oid, Option<u64>, Option<u64>)| Line::from((path.clone(), said(entry)));
         self.wrong.iter().take(max).map(line).collect()
+    }
+
+    /// The first of these, in words.
+    pub(crate) fn first_wrong(&self) -> Option<String> {
+        self.wrong.first().map(said)
+    }
+}
+
+/// The file beside a Data.fs whose name ends so.
+pub(crate) fn beside(survey: &Survey, extension: &str) -> std::path::PathBuf {
+    let mut path = survey.path().as_os_str().to_owned();
+    path.push(".");
+    path.push(extension);
+    path.into()
+}
+
+fn said(&(oid, named, found): &(Oid, Option<u64>, Option<u64>)) -> String {
+    match (named, found) {
+        (None, Some(found)) => {
+            format!("it does not know object {oid}, whose newest record is at {found}")
+        }
+        (Some(named), Some(found)) => format!(
+            "it says that the newest record of object {oid} is at {named}, the file has it at {found}"
+        ),
+        (named, None) => format!(
+            "it says that a record of object {oid} is at {}, the file has none",
+            named.unwrap_or_default()
+        ),
     }
 }
 

@@ -181,6 +181,9 @@ pub fn undo_preview(
     listener: &mut dyn Listener,
 ) -> Result<Verdict, ToolError> {
     let positions = survey.positions()?;
+    if let Some(longer) = survey.longer(positions.end())? {
+        return Err(longer.refusal(survey.path()).into());
+    }
     let mut preview = Preview {
         survey,
         positions: &positions,

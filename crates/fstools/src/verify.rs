@@ -8,11 +8,10 @@ use storage::{StorageError, is_blob_record};
 use crate::btrees::Nodes;
 use crate::content::Content;
 use crate::dump::damage;
-use crate::index::missing_end;
+use crate::index::{Comparison, missing_end};
 use crate::line::{Line, VerifyLine};
 use crate::listener::{Listener, ToolError, Verdict};
 use crate::sweep::{Glance, Sweep, sweep};
-use crate::testimony::Testimony;
 
 /// Reads everything and tells what is broken. An unfinished tail is not: a writer cuts it off.
 ///
@@ -31,12 +30,14 @@ pub fn verify(survey: &Survey, listener: &mut dyn Listener) -> Result<Verdict, T
             hidden: false,
             nodes: Nodes::default(),
             inflater: Inflater::default(),
-            saved: survey.saved_index().into_iter().collect(),
+            saved: [Comparison::new(survey), Comparison::of_checkpoint(survey)],
+            is_unheard: [true; 2],
         };
-        verify.saved.extend(survey.saved_checkpoint());
         verify.run()?;
         verify.check_btrees()?;
-        let verdict = Verdict::of(verify.count.damages);
+        let saved = [verify.count.index, verify.count.checkpoint];
+        let wrong = saved.iter().flatten().filter(|state| state.is_wrong());
+        let verdict = Verdict::of(verify.count.damages + wrong.count() as u64);
         let count = verify.count.clone();
         listener.tell(Line::Verified(count))?;
         Ok(verdict)
@@ -64,7 +65,9 @@ struct Verify<'a, 's> {
     nodes: Nodes,
     inflater: Inflater,
     /// What the index and the checkpoint beside the file say.
-    saved: Vec<Positions>,
+    saved: [Comparison; 2],
+    /// Which of them were not heard, because damage hides what they should say.
+    is_unheard: [bool; 2],
 }
 
 impl Verify<'_, '_> {
@@ -89,24 +92,41 @@ impl Verify<'_, '_> {
             self.compare(walk.next_offset())?;
             self.listener.reached(walk.next_offset());
         }
-        if let Some(longer) = self.survey.longer(end)? {
-            self.broken(missing_end(&longer))?;
+        let longer = self.survey.longer(end)?;
+        if let Some(longer) = &longer {
+            self.broken(missing_end(longer))?;
         }
+        let hidden = self.hidden;
+        for (saved, is_unheard) in self.saved.iter_mut().zip(&mut self.is_unheard) {
+            saved.ends(longer.as_ref());
+            *is_unheard &= hidden;
+        }
+        let state = |at: usize| {
+            let known = Some(&self.saved[at]).filter(|_| !self.is_unheard[at]);
+            known.map(|saved| saved.state(end))
+        };
+        (self.count.index, self.count.checkpoint) = (state(0), state(1));
         self.catch_up()
     }
 
     /// Where a saved index ends, it has to name the records that were met last. One of which most is
     /// wrong is another file's, or from before a pack.
     fn compare(&mut self, end: u64) -> Result<(), ToolError> {
-        let Some(number) = self.saved.iter().position(|saved| saved.end() == end) else {
-            return Ok(());
-        };
-        let saved = self.saved.swap_remove(number);
-        if self.hidden {
-            return Ok(());
-        }
-        for line in Testimony::hear(&saved, &self.positions).lines(self.survey, TOLD_MAX)? {
-            self.broken(line)?;
+        for number in 0..self.saved.len() {
+            let saved = &mut self.saved[number];
+            saved.transaction();
+            if self.hidden || !saved.at(end, &self.positions, self.survey)? {
+                continue;
+            }
+            self.is_unheard[number] = false;
+            let lines = saved.lines(self.survey, TOLD_MAX)?;
+            let wrong = saved.wrong_lines(self.survey, TOLD_MAX);
+            for line in lines {
+                self.broken(line)?;
+            }
+            for line in wrong {
+                self.tell(line)?;
+            }
         }
         Ok(())
     }

@@ -126,6 +126,7 @@ impl Tool {
 
 /// Runs the tool; the exit status says how it went.
 pub(crate) fn run(arguments: &Fs) -> ExitCode {
+    crate::logging::start_for_tools();
     match arguments.tool.run() {
         Ok(Verdict::Sound) => ExitCode::SUCCESS,
         Ok(Verdict::Wrong) => ExitCode::from(WRONG),

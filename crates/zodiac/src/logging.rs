@@ -33,6 +33,17 @@ pub(crate) fn start(config: &Log, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Says on standard error what a file is opened with that should be known, and no more.
+pub(crate) fn start_for_tools() {
+    tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::WARN)
+        .without_time()
+        .with_target(false)
+        .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
+        .with_writer(io::stderr)
+        .init();
+}
+
 /// What `log.level` lets through.
 pub(crate) fn filter(level: &str) -> Result<EnvFilter> {
     let wrong = || {

@@ -139,8 +139,8 @@ fn info_compares_the_index_with_the_file() {
     let mut other = PLAIN_INDEX.to_vec();
     let at = other.len() - 7;
     other[at] ^= 1;
-    let disagrees = json!({"state": "disagrees"});
-    assert_eq!(state(PLAIN, Some(&other)), disagrees);
+    let wrong = json!({"state": "wrong", "objects": 1});
+    assert_eq!(state(PLAIN, Some(&other)), wrong);
     let longer = json!({"state": "longer", "end": PLAIN.len(), "objects": 1});
     assert_eq!(state(&PLAIN[..7854], Some(PLAIN_INDEX)), longer);
 

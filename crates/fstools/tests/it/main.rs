@@ -32,6 +32,7 @@ mod recover_headers;
 mod recover_random;
 mod transfer;
 mod undo;
+mod wrong_index;
 
 const PLAIN: &[u8] = include_bytes!("../../../filestorage/tests/golden/plain.fs");
 const PLAIN_INDEX: &[u8] = include_bytes!("../../../filestorage/tests/golden/plain.fs.index");

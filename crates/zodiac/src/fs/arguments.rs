@@ -39,8 +39,20 @@ impl Target {
         &self,
         tool: impl FnOnce(&Survey, &mut dyn Listener) -> Result<Verdict, ToolError>,
     ) -> anyhow::Result<Verdict> {
+        self.look_for(None, tool)
+    }
+
+    /// The same, where nothing may be found, of which people are told with that line.
+    pub(crate) fn look_for(
+        &self,
+        nothing: Option<&'static str>,
+        tool: impl FnOnce(&Survey, &mut dyn Listener) -> Result<Verdict, ToolError>,
+    ) -> anyhow::Result<Verdict> {
         let survey = self.survey()?;
         let mut console = self.output.console();
+        if let Some(nothing) = nothing {
+            console.or_else(nothing);
+        }
         console.begins(survey.size());
         let verdict = tool(&survey, &mut console);
         console.finish(verdict)

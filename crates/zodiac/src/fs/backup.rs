@@ -53,8 +53,10 @@ the Data.fs was packed. Copied is what is finished; a server may go on using the
 The blobs of the same transactions go into the repository as well. Where there are blobs and no directory
 of them is found, nothing is backed up, unless --no-blobs says so.
 
-Exit status 1 when files of blobs are missing, or the Data.fs ends before its last backup: what is there
-is backed up, copies of missing blobs stay in the backup, and nothing older is removed.
+Exit status 1 when files of blobs are missing, the Data.fs ends before its last backup, or (in a full
+backup) the .index beside it is wrong: what is there is backed up, copies of missing blobs stay in the
+backup, and nothing older is removed. A Data.fs whose .index proves that its end is missing is not
+backed up.
 
 A backup counts when its file has its name. Killed at any moment, it leaves a repository that can be
 restored and continued.

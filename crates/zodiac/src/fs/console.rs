@@ -10,6 +10,8 @@ use super::progress::{Progress, Unit};
 pub(super) struct Console {
     json: bool,
     heading: Option<&'static str>,
+    /// What people are told where there is nothing to tell.
+    nothing: Option<&'static str>,
     to_terminal: bool,
     out: BufWriter<Box<dyn Write>>,
     progress: Progress,
@@ -31,6 +33,7 @@ impl Console {
         Self {
             json,
             heading: None,
+            nothing: None,
             to_terminal,
             out: BufWriter::new(out),
             progress: Progress::new(),
@@ -42,13 +45,22 @@ impl Console {
         self.heading = Some(heading).filter(|_| !self.json);
     }
 
+    /// Prints that line where nothing else is told, for people.
+    pub(super) fn or_else(&mut self, nothing: &'static str) {
+        self.nothing = Some(nothing).filter(|_| !self.json);
+    }
+
     /// Prints what is left. What was found before an error is told all the same.
     pub(super) fn finish<E>(mut self, verdict: Result<Verdict, E>) -> anyhow::Result<Verdict>
     where
         anyhow::Error: From<E>,
     {
         self.progress.clear();
-        let flushed = self.out.flush();
+        let flushed = match self.nothing.filter(|_| verdict.is_ok()) {
+            Some(nothing) => writeln!(self.out, "{nothing}"),
+            None => Ok(()),
+        };
+        let flushed = flushed.and_then(|()| self.out.flush());
         let verdict = verdict?;
         flushed.map_err(fstools::ToolError::Output)?;
         Ok(verdict)
@@ -58,6 +70,7 @@ impl Console {
 impl Listener for Console {
     fn tell(&mut self, line: Line) -> io::Result<()> {
         self.progress.clear();
+        self.nothing = None;
         if matches!(line, Line::Class(_))
             && let Some(heading) = self.heading.take()
         {

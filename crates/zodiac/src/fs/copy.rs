@@ -31,7 +31,7 @@ pub(super) struct Copy {
     /// beside it, if the source has blobs]
     #[arg(long, value_name = "DIR")]
     blobs_to: Option<PathBuf>,
-    /// Copy the records of blobs alone where the source or the target has no directory for their files
+    /// Copy the records of blobs alone; their files go along only where --blobs-to says where to
     #[arg(long)]
     no_blobs: bool,
     /// Sync a Data.fs that is written only now and then: after a power loss, begin anew
@@ -50,7 +50,7 @@ transaction, and --resume goes on there: it compares the ids and texts of all tr
 with those of the source, and the records of the last one.
 
 The files of blobs go along between Data.fs. A blob that has no place where its file comes from or goes
-to ends the copy, unless --no-blobs is given; over ZEO files of blobs do not travel.
+to ends the copy; --no-blobs leaves the files out. Over ZEO they do not travel.
 
 Exit status 1 when files of blobs are missing in the source.
 
@@ -73,6 +73,7 @@ impl Copy {
         };
         let place = match (&self.blobs_to, from) {
             (Some(named), _) => named.clone(),
+            (None, _) if self.no_blobs => return Ok(None),
             (None, Some(_)) => target.with_file_name("blobs"),
             (None, None) => return Ok(fstools::blobs_beside(&RealDisk, target)?),
         };

@@ -40,7 +40,9 @@ impl Dump {
             from: self.from.unwrap_or(Span::ALL.from),
             to: self.to.unwrap_or(Span::ALL.to),
         };
-        self.target
-            .look(|survey, listener| fstools::dump(survey, span, listener))
+        let nothing = Some("no transaction in that time");
+        self.target.look_for(nothing, |survey, listener| {
+            fstools::dump(survey, span, listener)
+        })
     }
 }

@@ -31,7 +31,7 @@ A damaged file gets no new index. Nor does one of which the old index says that 
 that other objects' records are where those of some objects should be: that index is the witness.
 
 Exit status 1 when the file is damaged, the old .index speaks against it, or (--check) is missing, broken,
-or another file's.
+wrong, or another file's.
 
 Examples:
   zodiac fs index var/Data.fs --check

@@ -19,7 +19,7 @@ pub(super) struct Info {
 
 const HELP: &str = "\
 The whole file is read, to count what is in it and to compare the .index with it. So is the list of
-files in the directory of blobs. Exit status 1 when something is damaged.
+files in the directory of blobs. Exit status 1 when something is damaged, or the .index is wrong.
 
 Examples:
   zodiac fs info var/Data.fs

@@ -15,7 +15,7 @@ pub(super) struct Refs {
 
 const HELP: &str = "\
 Weak references and those to other databases are not looked at. Exit status 1 when some reference
-leads nowhere, or some object cannot be read.
+leads nowhere, some object cannot be read, or the .index beside the file is wrong.
 
 Examples:
   zodiac fs refs var/Data.fs

@@ -42,7 +42,8 @@ pub(super) fn existing(named: Option<&Path>, data: &Path) -> Result<Option<PathB
     Ok(Some(named.to_owned()))
 }
 
-/// An existing file as it is now, without its lock.
+/// An existing file as it is now, without its lock. Of one whose end is missing nothing is kept, nor listed
+/// what may be undone.
 pub(super) fn open_for_reading(
     path: &Path,
     blobs: Option<PathBuf>,
@@ -50,6 +51,7 @@ pub(super) fn open_for_reading(
     let options = Options {
         create: false,
         read_only: true,
+        refuse_missing_end: true,
         blob_dir: blobs,
         ..Options::default()
     };

@@ -21,7 +21,12 @@ pub(super) struct Tail {
 
 impl Tail {
     pub(super) fn run(&self) -> anyhow::Result<Verdict> {
-        self.target
-            .look(|survey, listener| fstools::tail(survey, self.count, listener))
+        let nothing = match self.count {
+            0 => "no transaction was asked for (-n 0)",
+            _ => "the file has no transaction",
+        };
+        self.target.look_for(Some(nothing), |survey, listener| {
+            fstools::tail(survey, self.count, listener)
+        })
     }
 }

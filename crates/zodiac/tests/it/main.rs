@@ -9,6 +9,7 @@ mod blobs;
 mod displaced;
 mod missing_end;
 mod watching;
+mod wrong_index;
 
 /// A running `zodiac` that stops when it is dropped: its standard input ends.
 struct Running {

@@ -41,43 +41,48 @@ fn tools_write_no_file_whose_end_is_missing_and_a_server_says_so() {
     let directory = scratch("missing-end");
     let data = directory.join("Data.fs");
     let end = make_site(&data);
+    assert_eq!(fs_tool(&directory, "export Data.fs 0 root.zexp").0, Some(0));
     let file = fs::File::options().write(true).open(&data).expect("a file");
     file.set_len(end).expect("it is cut");
     drop(file);
-    let fs_tool = |arguments: &[&str]| {
-        let output = Command::new(env!("CARGO_BIN_EXE_zodiac"))
-            .arg("fs")
-            .args(arguments)
-            .current_dir(&directory)
-            .output()
-            .expect("the binary starts");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (
-            output.status.code(),
-            text(&output.stdout) + &text(&output.stderr),
-        )
-    };
     let before = fs::read(&data).expect("a file");
     let index = fs::read(directory.join("Data.fs.index")).expect("an index");
-    fs_tool(&["export", "Data.fs", "0", "root.zexp"]);
     let other = directory.join("source.fs");
     fs::copy(&data, &other).expect("a copy");
-    for (arguments, status) in [
-        (&["verify", "Data.fs"][..], 1),
-        (&["info", "Data.fs"], 1),
-        (&["index", "Data.fs"], 1),
-        (&["index", "Data.fs", "--check"], 1),
-        (&["pack", "Data.fs"], 2),
-        (&["undo", "Data.fs", "0x1"], 2),
-        (&["import", "Data.fs", "root.zexp"], 2),
-        (&["copy", "source.fs", "Data.fs", "--resume"], 2),
+    for (line, status) in [
+        ("verify Data.fs", 1),
+        ("info Data.fs", 1),
+        ("index Data.fs", 1),
+        ("index Data.fs --check", 1),
+        ("refs Data.fs", 1),
+        ("oids Data.fs 1", 1),
+        ("stats Data.fs", 1),
+        ("tail Data.fs -n 1", 1),
+        ("dump Data.fs", 1),
+        ("undo Data.fs", 2),
+        ("undo Data.fs 0x1 --dry-run", 2),
+        ("copy Data.fs copy.fs", 2),
+        ("export Data.fs 1 one.zexp", 2),
+        ("backup Data.fs --repository .", 2),
+        ("pack Data.fs", 2),
+        ("undo Data.fs 0x1", 2),
+        ("import Data.fs root.zexp", 2),
+        ("copy source.fs Data.fs --resume", 2),
     ] {
-        let (code, said) = fs_tool(arguments);
-        assert_eq!(code, Some(status), "{arguments:?}: {said}");
-        assert!(said.contains("missing"), "{arguments:?}: {said}");
-        assert_eq!(fs::read(&data).expect("a file"), before, "{arguments:?}");
+        let (code, said) = fs_tool(&directory, line);
+        assert_eq!(code, Some(status), "{line}: {said}");
+        let told = match line {
+            "info Data.fs" => "the end is missing",
+            _ => "finished transactions are missing at the end",
+        };
+        assert!(said.contains(told), "{line}: {said}");
+        assert_eq!(fs::read(&data).expect("a file"), before, "{line}");
         let now = fs::read(directory.join("Data.fs.index")).expect("an index");
-        assert_eq!(now, index, "{arguments:?}");
+        assert_eq!(now, index, "{line}");
+    }
+
+    for made in ["copy.fs", "one.zexp"] {
+        assert!(!directory.join(made).exists(), "{made}");
     }
 
     let said = served(&data);
@@ -85,13 +90,33 @@ fn tools_write_no_file_whose_end_is_missing_and_a_server_says_so() {
         said.contains("ERROR") && said.contains("missing at the end"),
         "{said}"
     );
+    let on_purpose = "on purpose, delete ";
+    assert!(
+        said.contains(on_purpose) && said.contains("Data.fs.index.kept0"),
+        "{said}"
+    );
     let kept = fs::read(directory.join("Data.fs.index.kept0")).expect("it is kept");
     assert_eq!(kept, index);
     fs::remove_dir_all(directory).expect("the directory goes");
 }
 
+/// Runs `zodiac fs` in a directory: the exit status, and all that it says.
+pub(crate) fn fs_tool(directory: &Path, line: &str) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_zodiac"))
+        .arg("fs")
+        .args(line.split(' '))
+        .current_dir(directory)
+        .output()
+        .expect("the binary starts");
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
 /// What a server says on standard error while it starts and stops.
-fn served(data: &Path) -> String {
+pub(crate) fn served(data: &Path) -> String {
     let mut server = Command::new(env!("CARGO_BIN_EXE_zodiac"))
         .args([
             "zeo",
