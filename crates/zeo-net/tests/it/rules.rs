@@ -1,20 +1,20 @@
 //! The rules that a cache stands on, each of them a corruption once, against a server that says just what
 //! the test wants, in the order that it wants.
 //!
-//! Each has a test that fails when it is broken. Where a number alone names it, the test is here; the seeds
-//! of `simulation` (in `zeo`) break with all of 1 to 8.
+//! Each has tests that fail when it is broken, which was tried. Where a number alone names one, it is here;
+//! `seeds` are those of the simulation in `zeo`.
 //!
 //! | rule | tests |
 //! |---|---|
 //! | 1. Replies and invalidations are applied as they came, before anybody who waits is woken. | `rule_1` |
-//! | 2. A server lets no reply that calls a revision current come behind its end. | `zeo` loads: `a_load_overtaken_by_a_commit_is_corrected`, `no_stale_reply_follows_a_push_while_commits_race` |
+//! | 2. A server lets no reply that calls a revision current come behind its end. | `zeo` loads: `a_load_overtaken_by_a_commit_is_corrected`, `no_stale_reply_follows_a_push_while_commits_race`; seeds |
 //! | 3. A reply that was overtaken on its way is not believed to be current. | `rule_3`; `zeo` cache: `a_current_reply_that_crossed_an_invalidation_is_closed` |
 //! | 4. The last transaction rises after its invalidations, for whoever looks. | `rule_4`; `zeo` cache: `last_tid_rises_after_all_it_promises`, `last_tid_rises_after_what_others_changed` |
-//! | 5. Registration is atomic, and what is pushed while the cache is verified counts. | `rule_5`; `zeo` loads: `registration_tells_the_newest_and_pushes_what_follows` |
-//! | 6. Who cannot be told of an invalidation is disconnected. | `zeo` loads: `a_client_that_does_not_read_is_dropped_rather_than_kept_in_the_dark`, `a_gone_client_is_told_nothing_more` |
-//! | 7. Of an own commit the cache knows at once, and nothing of one whose outcome is unknown. | `rule_7`, twice; outcomes |
-//! | 8. A server that lacks what was seen leaves nothing in the cache. | `rule_8`, twice; servers, reconnect |
-//! | 9. Servers that do not keep the order, those before ZEO 5, are not spoken to. | `rule_9` |
+//! | 5. Registration is atomic, and what is pushed while the cache is verified counts. | `rule_5`; `zeo` loads: `who_registers_while_others_commit_misses_none` |
+//! | 6. Who cannot be told of an invalidation is disconnected. | `zeo` loads: `a_client_that_does_not_read_is_dropped_rather_than_kept_in_the_dark` |
+//! | 7. Of an own commit the cache knows at once, and nothing of one whose outcome is unknown. | `rule_7`, twice; `zeo` cache: `our_own_commit_is_read_back_without_a_load`; seeds |
+//! | 8. A server that lacks what was seen leaves nothing in the cache. | `rule_8`, twice; servers, reconnect; seeds |
+//! | 9. Servers that do not keep the order, those before ZEO 5, are not spoken to. | `rule_9`; `zeo` refusals: `bad_handshakes_are_refused` |
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use storage::{MemoryOptions, MemoryStorage, Oid, Record, Revision, Tid};
 use zeo::{Encoding, Event, HubOptions, ProtocolError, Reply, Request};
 
-use crate::pair::{Client, commit_into, hub, hub_with, memory, not_found};
+use crate::pair::{Client, commit_into, hub, hub_with, memory, not_found, register};
 
 const OID: Oid = Oid::new(1);
 const BOTH: [Encoding; 2] = [Encoding::Pickle, Encoding::Msgpack];
@@ -293,7 +293,7 @@ fn registration_tells_the_newest_and_pushes_what_follows() {
     let mut writer = Client::registered(&hub);
     let first = writer.commit(OID, Tid::ZERO, b"one");
     let mut late = Client::connect(&hub);
-    let id = late.call(&crate::pair::register(true));
+    let id = late.call(&register(true));
     let second = writer.commit(OID, first, b"two");
     late.hear();
     assert_eq!(late.answer(id), Some(Ok(Reply::Tid(first))));
@@ -491,5 +491,36 @@ fn no_stale_reply_follows_a_push_while_commits_race() {
             .last()
             .map_or(pushed, |(tid, _)| *tid);
         assert_eq!(last, writing.join().unwrap());
+    });
+}
+
+/// Whoever registers while others commit hears of every transaction after the one that it is told.
+#[test]
+fn who_registers_while_others_commit_misses_none() {
+    const COMMITS: usize = 3000;
+    let hub = hub(Encoding::Msgpack);
+    let mut writer = Client::registered(&hub);
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(move || {
+            let mut base = Tid::ZERO;
+            for _ in 0..COMMITS {
+                base = writer.commit(OID, base, b"state");
+            }
+        });
+        while !writing.is_finished() {
+            let mut client = Client::connect(&hub);
+            let told = match client.ask(&register(false)) {
+                Ok(Reply::Tid(tid)) => tid,
+                other => panic!("{other:?}"),
+            };
+            let mut pushed = client.invalidations();
+            while pushed.is_empty() && !writing.is_finished() {
+                client.hear();
+                pushed = client.invalidations();
+            }
+            if let Some((tid, _)) = pushed.first() {
+                assert_eq!(*tid, told.next(), "ids are counted up");
+            }
+        }
     });
 }
