@@ -20,12 +20,16 @@ pub enum KeySource {
     Cookie(String),
     /// The value of a header of that name. Requests without it go to the least loaded backend.
     Header(String),
+    /// The value of a parameter of that name in the query, as it is written. Requests without it go to the least loaded
+    /// backend.
+    Parameter(String),
 }
 
 /// A text that names no [`KeySource`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is nothing to tell requests apart by; known are site, client, cookie:NAME and header:NAME"
+    "{0:?} is nothing to tell requests apart by; known are site, client, cookie:NAME, \
+     header:NAME and parameter:NAME"
 )]
 pub struct UnknownKeySource(String);
 
@@ -39,6 +43,7 @@ impl FromStr for KeySource {
             ("client", "") => Ok(Self::Client),
             ("cookie", name) if !name.is_empty() => Ok(Self::Cookie(name.to_owned())),
             ("header", name) if !name.is_empty() => Ok(Self::Header(name.to_owned())),
+            ("parameter", name) if !name.is_empty() => Ok(Self::Parameter(name.to_owned())),
             _ => Err(UnknownKeySource(text.to_owned())),
         }
     }
@@ -51,12 +56,20 @@ impl KeySource {
             Self::Client => Some(key_of(client.to_string().as_bytes())),
             Self::Header(name) => headers.get(name).map(|value| key_of(value.as_bytes())),
             Self::Cookie(name) => cookie(headers, name).map(key_of),
+            Self::Parameter(name) => {
+                let mut parts = uri
+                    .query()?
+                    .split('&')
+                    .filter_map(|part| part.split_once('='));
+                let found = parts.find(|(found, _)| found == name);
+                found.map(|(_, value)| key_of(value.as_bytes()))
+            }
         }
     }
 }
 
 /// The value of the first cookie of that name (RFC 6265, 4.2.1).
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
     let lines = headers.get_all(COOKIE).into_iter();
     let pairs = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b';'));
     let mut found = pairs.filter_map(|pair| {
@@ -109,7 +122,7 @@ mod tests {
         headers.append(COOKIE, "__ac=secret".parse().unwrap());
         headers.append("x-tenant", "north".parse().unwrap());
         let client = "192.0.2.7".parse().unwrap();
-        let uri = Uri::from_static("/north/page");
+        let uri = Uri::from_static("/north/page?a=b&site=north&site=x");
         let key = |source: &str| {
             let source: KeySource = source.parse().unwrap();
             source.key(&uri, &headers, client)
@@ -117,6 +130,8 @@ mod tests {
         assert_eq!(key("site"), Some(key_of(b"north")));
         assert_eq!(key("client"), Some(key_of(b"192.0.2.7")));
         assert_eq!(key("header:X-Tenant"), Some(key_of(b"north")));
+        assert_eq!(key("parameter:site"), Some(key_of(b"north")));
+        assert_eq!(key("parameter:sit"), None);
         assert_eq!(key("cookie:__ac"), Some(key_of(b"secret")));
         assert_eq!(key("cookie:_ZopeId"), Some(key_of(b"1234")));
         assert_eq!(key("cookie:_Zope"), None, "no part of a name");

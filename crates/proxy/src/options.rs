@@ -8,6 +8,7 @@ use balance::{Member, Method};
 
 use crate::key::KeySource;
 use crate::mirrors::Mirrors;
+use crate::session::Sessions;
 
 /// How a backend is asked whether it is well.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub struct Options {
     pub key: KeySource,
     /// How long a backend that comes (back) while others are up has less than its part. Default 10 s.
     pub slow_start: Duration,
+    /// How a session stays with the backend that answered it first. Default not at all.
+    pub sessions: Option<Sessions>,
     /// How users are told of the backends, or sent to them. Default not at all.
     pub mirrors: Mirrors,
     /// Threads, each with its own listener and runtime. Default: one per core.
@@ -107,6 +110,7 @@ impl Default for Options {
             method: Method::default(),
             key: KeySource::default(),
             slow_start: Duration::from_secs(10),
+            sessions: None,
             mirrors: Mirrors::default(),
             threads: std::thread::available_parallelism().unwrap_or(one),
             slots: 4,

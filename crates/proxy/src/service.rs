@@ -7,6 +7,7 @@ use balance::{BackendId, Demand, Progress, Refusal as Denial, is_safe, may_retry
 use hyper::body::Incoming;
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, LOCATION, RETRY_AFTER, SERVER,
+    SET_COOKIE,
 };
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
@@ -99,7 +100,7 @@ impl Service {
             return self.redirect(redirect, &parts, &client, record);
         }
         match self.forward(&parts, body, &client, &mut record).await {
-            Ok(reply) => self.pass_on(reply, &parts.method, record),
+            Ok((reply, cookie)) => self.pass_on(reply, cookie, &parts.method, record),
             Err(trouble) => own_answer(record, &trouble),
         }
     }
@@ -112,14 +113,9 @@ impl Service {
         client: &Client,
         mut record: Record,
     ) -> Response<ResponseBody> {
-        let options = &self.shared.options;
-        let peer = client.peer.ip().to_canonical();
-        let demand = Demand {
-            key: options.key.key(&parts.uri, &parts.headers, peer),
-            ..Demand::first(now() + options.queue_wait)
-        };
-        let backend = self.shared.recommend(&demand);
-        let url = backend.and_then(|backend| options.mirrors.urls.get(&backend));
+        let urls = &self.shared.options.mirrors.urls;
+        let backend = self.shared.recommend(&self.demand(parts, client));
+        let url = backend.and_then(|backend| urls.get(&backend));
         let location = url.map(|url| HeaderValue::from_str(&url.location(&parts.uri)));
         let Some(Ok(location)) = location else {
             return own_answer(record, &Trouble::Denied(Denial::NoBackends));
@@ -141,7 +137,7 @@ impl Service {
         body: Incoming,
         client: &Client,
         record: &mut Record,
-    ) -> Result<Reply, Trouble> {
+    ) -> Result<(Reply, Option<HeaderValue>), Trouble> {
         let upload = Upload::new();
         let options = &self.shared.options;
         let mut body = prepare(body, options, &upload).await.map_err(|fault| {
@@ -158,17 +154,16 @@ impl Service {
         let mut tried: Vec<BackendId> = Vec::new();
         let mut last: Option<FailureKind> = None;
         let mut was_sent = false;
-        let peer = client.peer.ip().to_canonical();
-        let key = options.key.key(&parts.uri, &parts.headers, peer);
+        let wanted = self.demand(parts, client);
         loop {
             // Only waiting counts, not the time that a backend computed before it failed.
             let begin = now();
             let demand = Demand {
+                deadline: begin + wait_left,
                 tried: tried.clone(),
                 was_sent,
-                key,
                 may_probe: is_safe(method) && body.is_replayable(),
-                ..Demand::first(begin + wait_left)
+                ..wanted
             };
             let lease = match (self.shared.admit(demand).await, last) {
                 (Ok(lease), _) => lease,
@@ -182,7 +177,7 @@ impl Service {
             tried.push(lease.backend());
             let address = lease.address();
             let failure = match self.attempt(lease, &template, &mut body).await {
-                Ok(reply) => return Ok(reply),
+                Ok(reply) => return Ok((reply, self.cookie(wanted.session, address))),
                 Err(failure) => failure,
             };
             if let Some(fault) = upload.fault() {
@@ -198,6 +193,26 @@ impl Service {
             last = Some(failure.kind);
             was_sent |= failure.progress != Progress::NotSent;
         }
+    }
+
+    /// What a request says about the backend that it should get.
+    fn demand(&self, parts: &Parts, client: &Client) -> Demand {
+        let options = &self.shared.options;
+        let peer = client.peer.ip().to_canonical();
+        let backends = || self.shared.view().iter().map(|m| m.address).collect();
+        let sessions = options.sessions.as_ref();
+        Demand {
+            key: options.key.key(&parts.uri, &parts.headers, peer),
+            session: sessions.and_then(|s| s.backend(&parts.headers, backends)),
+            ..Demand::first(now() + options.queue_wait)
+        }
+    }
+
+    /// What a client is told whose session is with another backend from now on.
+    fn cookie(&self, before: Option<SocketAddr>, backend: SocketAddr) -> Option<HeaderValue> {
+        let sessions = self.shared.options.sessions.as_ref();
+        let sessions = sessions.filter(|_| before != Some(backend));
+        sessions.and_then(|sessions| sessions.cookie_of(backend))
     }
 
     async fn attempt(
@@ -251,7 +266,13 @@ impl Service {
         }
     }
 
-    fn pass_on(&self, reply: Reply, method: &Method, mut record: Record) -> Response<ResponseBody> {
+    fn pass_on(
+        &self,
+        reply: Reply,
+        cookie: Option<HeaderValue>,
+        method: &Method,
+        mut record: Record,
+    ) -> Response<ResponseBody> {
         let Reply {
             mut head,
             held,
@@ -264,6 +285,9 @@ impl Service {
         ) && method != Method::HEAD
         {
             head.headers.remove(CONTENT_LENGTH);
+        }
+        if let Some(cookie) = cookie {
+            head.headers.append(SET_COOKIE, cookie);
         }
         record.answer(head.status.as_u16());
         let idle_wait = self.shared.options.response_idle_wait;

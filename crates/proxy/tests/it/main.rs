@@ -9,5 +9,6 @@ mod limits;
 mod mirrors;
 mod probes;
 mod queueing;
+mod sessions;
 mod support;
 mod uploads;

@@ -1,9 +1,11 @@
 //! `balance.members`: the publishers behind the balancer.
 
+use std::fs::File;
+use std::io::Read;
 use std::net::SocketAddr;
 
-use anyhow::{Result, bail};
-use proxy::{Joining, MirrorUrl, Mirrors, Redirect, Weight};
+use anyhow::{Context, Result, bail};
+use proxy::{Joining, MirrorUrl, Mirrors, Redirect, Sessions, Weight};
 use serde::{Deserialize, Deserializer};
 
 use super::Balance;
@@ -58,6 +60,40 @@ impl Balance {
     }
 }
 
+impl Balance {
+    /// How sessions stay with their member. Reads the secret.
+    pub(crate) fn sessions(&self) -> Result<Option<Sessions>> {
+        if self.session_cookie.is_empty() {
+            return Ok(None);
+        }
+        let path = self.session_secret_file.display();
+        let advice = || {
+            format!(
+                "balance.session-secret-file: the secret {path} cannot be read; make one with \
+                 `head -c 32 /dev/urandom > FILE`, for the balancers of a site the same"
+            )
+        };
+        let mut secret = Vec::new();
+        let file = File::open(&self.session_secret_file).with_context(advice)?;
+        let read = file.take(SECRET_BYTES_MAX).read_to_end(&mut secret);
+        read.with_context(advice)?;
+        if secret.len() < SECRET_BYTES_MIN {
+            bail!(
+                "balance.session-secret-file: {path} has {} bytes; a secret has at least \
+                 {SECRET_BYTES_MIN}",
+                secret.len()
+            );
+        }
+        let sessions = Sessions::new(&self.session_cookie, &secret);
+        sessions.context("balance.session-cookie").map(Some)
+    }
+}
+
+/// RFC 2104 wants a key as long as half the hash at least.
+const SECRET_BYTES_MIN: usize = 16;
+/// What is behind that counts no more.
+const SECRET_BYTES_MAX: u64 = 4096;
+
 /// Nobody can be sent to a member whose address users do not know.
 pub(super) fn check(config: &Balance) -> Result<()> {
     if !matches!(config.redirect, 0 | 302 | 307) {
@@ -65,6 +101,9 @@ pub(super) fn check(config: &Balance) -> Result<()> {
     }
     if !config.mirrors.is_empty() && !config.mirrors.starts_with('/') {
         bail!("balance.mirrors: a path begins with a slash");
+    }
+    if !config.session_cookie.is_empty() && config.session_secret_file.as_os_str().is_empty() {
+        bail!("balance.session-cookie needs balance.session-secret-file");
     }
     let with_url = config.mirrors().urls.len();
     if config.redirect != 0 && with_url < config.members.len() {
@@ -157,10 +196,38 @@ mod tests {
                 "balance.redirect",
             ),
             ("mirrors = 'list'".to_owned(), "balance.mirrors"),
+            (
+                "session-cookie = 'member'".to_owned(),
+                "balance.session-secret-file",
+            ),
         ] {
             let error = parse(&format!("[balance]\n{text}\n")).unwrap_err();
             assert!(format!("{error:#}").contains(said), "{error:#}");
         }
+    }
+
+    #[test]
+    fn a_secret_is_read_where_sessions_have_a_cookie() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        let sessions = |name: &str| {
+            let text = format!(
+                "[balance]\nsession-cookie = '{name}'\nsession-secret-file = '{}'\n",
+                path.display()
+            );
+            Config::from_text("zodiac.toml", &text, Vec::new())?
+                .balance
+                .sessions()
+        };
+        let error = |name: &str| format!("{:#}", sessions(name).unwrap_err());
+        assert!(error("member").contains("/dev/urandom"));
+        std::fs::write(&path, [7; 15]).unwrap();
+        assert!(error("member").contains("has 15 bytes"));
+        std::fs::write(&path, [7; 32]).unwrap();
+        assert!(sessions("member").unwrap().is_some());
+        assert!(error("a b").contains("session-cookie"));
+        let none = Config::from_text("zodiac.toml", "", Vec::new()).unwrap();
+        assert!(none.balance.sessions().unwrap().is_none());
     }
 
     #[test]

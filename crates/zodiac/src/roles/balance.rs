@@ -36,6 +36,7 @@ fn options(config: &config::Balance) -> Result<proxy::Options> {
         method: config.method,
         key: config.key.clone(),
         slow_start: config.slow_start.0,
+        sessions: config.sessions()?,
         mirrors: config.mirrors(),
         threads: NonZeroUsize::new(config.threads).unwrap_or(defaults.threads),
         slots: u32::try_from(config.slots.0)?,
