@@ -16,7 +16,8 @@
 //! 3. all its records name its id and one common place, up to its very end, or the next one is displaced
 //!    as far; and
 //! 4. that place is not before the one that `P` stands for: what belongs there is there, and sound;
-//! 5. it is nobody's data. It does not lie in a transaction at `P` that says it is unfinished; not
+//! 5. it is nobody's data. It does not lie in a transaction at `P` that says it is unfinished, and has a
+//!    first record or a closing length that bear it out; not
 //!    behind the header of a record that lies where it says and reaches further, to the next record of
 //!    its transaction or to the end of that, unless bytes are missing; and at the place that it counts from (the places in a
 //!    stored file begin there, at 4) no Data.fs begins that a record behind `P` could hold.
@@ -272,17 +273,33 @@ impl Behind {
     }
 
     /// Behind the transaction at the place itself, if it says that it is unfinished: what is in it is
-    /// its data.
+    /// its data. Foreign bytes may say so too, so its first record or its closing length has to bear it
+    /// out.
     pub(crate) fn unfinished_until(&self, window: &mut Window<'_>) -> Result<Offset, StorageError> {
         let header = window.read(self.at)?;
         let header = header.as_ref().map(TransactionHeader::decode);
-        let header = header.filter(|header| {
+        let Some(header) = header.filter(|header| {
             header.status == Status::UNFINISHED
                 && header.tid > self.last_tid
                 && header.length >= header.records_start()
+        }) else {
+            return Ok(self.at);
+        };
+        let first = window.near(self.at + header.records_start())?;
+        let is_first = first.as_ref().map(DataHeader::decode).is_some_and(|first| {
+            first.tid == header.tid && first.transaction.number() == self.place_of(self.at)
         });
-        let length = header.map_or(0, |header| header.length.saturating_add(LENGTH_LEN));
-        Ok(self.at.checked_add(length).unwrap_or(window.size))
+        let closing = match self.at.checked_add(header.length) {
+            Some(end) if end < window.size => window.near(end)?.map(u64::from_be_bytes),
+            _ => None,
+        };
+        if !is_first && closing != Some(header.length) {
+            return Ok(self.at);
+        }
+        let end = self
+            .at
+            .checked_add(header.length.saturating_add(LENGTH_LEN));
+        Ok(end.unwrap_or(window.size))
     }
 
     /// Behind the data of a record whose header is there, if it says that it is in a transaction

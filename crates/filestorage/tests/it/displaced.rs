@@ -97,6 +97,21 @@ fn nothing_is_cut_where_bytes_were_put_between_transactions() {
     }
 }
 
+/// The byte of the status says that a transaction is unfinished, and the others that it is long.
+#[test]
+fn foreign_bytes_that_look_unfinished_hide_nothing() {
+    let (sound, starts) = five();
+    for at in &starts[..starts.len() - 1] {
+        for foreign in [
+            &b"Connection to bacula lost\n"[..],
+            b"Connect\xff\0\0\0\0\0\0\x01\0c\0\0\0\0\0\0",
+        ] {
+            let broken = put_in(&sound, *at, foreign);
+            is_refused(&broken, *at, &format!("{foreign:?} at {at}"));
+        }
+    }
+}
+
 #[test]
 fn nothing_is_cut_where_bytes_were_put_into_a_header() {
     let (bytes, starts) = five();
