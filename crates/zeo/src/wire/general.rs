@@ -93,8 +93,9 @@ impl Reader {
         elements.map(|element| self.read(element, depth)).collect()
     }
 
-    /// The two kinds of objects that messages hold: `undoInfo` filters by a path with a `Prefix`, and
-    /// the errors of an undo have other errors inside. The state stands for the object.
+    /// The kinds of objects that messages hold: `undoInfo` filters by a path with a `Prefix`, the errors of
+    /// an undo have other errors inside, and a transaction's extension may be a subclass of `dict`. The
+    /// state stands for the object.
     fn read_object(
         &mut self,
         instance: &pickle::Instance<'_>,
@@ -107,9 +108,32 @@ impl Reader {
                 let state = instance.args.and_then(|args| args.elements().nth(1));
                 self.read(state.ok_or("an error without a state")?, depth)
             }
+            (Some(("builtins" | "__builtin__", "dict")), None) => self.read_dict(instance, depth),
             (Some((module, name)), _) => Err(format!("the class {module}.{name} is not allowed")),
             (None, _) => Err("an object without a class".to_owned()),
         }
+    }
+
+    /// What `dict(pairs)` makes.
+    fn read_dict(
+        &mut self,
+        instance: &pickle::Instance<'_>,
+        depth: usize,
+    ) -> Result<Value<'static>, String> {
+        let pairs = match instance.args.and_then(|args| args.elements().next()) {
+            None => return Ok(Value::Map(Vec::new())),
+            Some(pairs) => self.read(pairs, depth)?,
+        };
+        let (Value::Tuple(pairs) | Value::List(pairs)) = pairs else {
+            return Err("a dict that is made of no pairs".to_owned());
+        };
+        let pairs = pairs.into_iter().map(|pair| match pair {
+            Value::Tuple(pair) => <[Value<'static>; 2]>::try_from(pair)
+                .map(|[key, value]| (key, value))
+                .map_err(|_| "a dict that is made of no pairs".to_owned()),
+            _ => Err("a dict that is made of no pairs".to_owned()),
+        });
+        pairs.collect::<Result<_, _>>().map(Value::Map)
     }
 }
 

@@ -198,6 +198,16 @@ fn an_ordinary_use_of_the_memo_is_within_bounds() {
     assert_eq!(Encoding::Pickle.decode(&pickle), Ok(expected));
 }
 
+/// A subclass of `dict` whose `__reduce__` says `dict, (tuple(self.items()),)`.
+#[test]
+fn a_call_of_dict_is_the_dict() {
+    let pickle = b"\x80\x03cbuiltins\ndict\nX\x03\x00\x00\x00fooK\x01\x86\x85\x85R.";
+    let expected = Value::Map(vec![(Value::text("foo"), Value::Int(1))]);
+    assert_eq!(Encoding::Pickle.decode(pickle), Ok(expected));
+    let wrong = b"\x80\x03cbuiltins\ndict\nK\x01\x85R.";
+    assert!(Encoding::Pickle.decode(wrong).is_err());
+}
+
 /// `zodbpickle.pickle.dumps({"k": "v", "n": 7, "kk": "k"}, 3)` after a round trip.
 #[test]
 fn an_extension_is_pickled_as_zodb_does() {
