@@ -1,7 +1,6 @@
 //! Objects of an export file, taken into a storage: what `importFile` of ZODB does, and the manager of a
 //! Zope folder behind it.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::io::{BufWriter, Read, Write};
 use std::path::PathBuf;
@@ -11,7 +10,7 @@ use pickle::{Pickles, uncompressed};
 use serde::Serialize;
 use storage::{Commit, Oid, Record, Storage, StorageError, Tid, TransactionMeta, is_blob_record};
 use vfs::{Disk, OpenMode, SequentialWriter};
-use zodb::{ExportFileError, ExportReader, UnknownReference, renumber};
+use zodb::{ExportFileError, ExportReader, NewIds, UnknownReference, renumber};
 
 use crate::content::class_of;
 use crate::line::{Line, counted, named, shown};
@@ -72,7 +71,7 @@ pub fn import(
         storage,
         disk,
         commit: Arc::clone(storage).begin(options.meta.clone())?,
-        ids: Ids::new(storage),
+        ids: NewIds::new(storage.clone()),
         objects: 0,
         blobs: 0,
     };
@@ -85,6 +84,7 @@ pub fn import(
     while let Some((old, record)) = importer.record().map_err(ImportError::from)? {
         let is_first = exported.is_none();
         let oid = import.ids.of_record(old, is_first)?;
+        let oid = oid.ok_or(ImportError::Unreferenced(old))?;
         let mut pickles = import.translate(old, &record)?;
         if is_first {
             let name = match &folder {
@@ -121,7 +121,7 @@ struct Import<'a> {
     storage: &'a Arc<dyn Storage>,
     disk: &'a dyn Disk,
     commit: Box<dyn Commit>,
-    ids: Ids<'a>,
+    ids: NewIds,
     objects: u64,
     blobs: u64,
 }
@@ -137,7 +137,9 @@ impl Import<'_> {
             return Err(broken("it is not made of a class and a state".to_owned()).into());
         }
         renumber(&mut pickles, |oid, is_strong| {
-            self.ids.of_reference(oid, is_strong).map_err(Failed::Ids)
+            self.ids
+                .of_reference(oid, is_strong)
+                .map_err(|error| Failed::Ids(error.into()))
         })
         .map_err(|error| match error {
             Failed::Ids(error) => error,
@@ -194,67 +196,6 @@ impl From<UnknownReference> for Failed {
     }
 }
 
-/// The new ids.
-struct Ids<'a> {
-    storage: &'a Arc<dyn Storage>,
-    new: HashMap<Oid, Given>,
-    spare: Vec<Oid>,
-}
-
-struct Given {
-    oid: Oid,
-    /// Whether something needs the object.
-    is_needed: bool,
-    is_stored: bool,
-}
-
-impl<'a> Ids<'a> {
-    fn new(storage: &'a Arc<dyn Storage>) -> Self {
-        Self {
-            storage,
-            new: HashMap::new(),
-            spare: Vec::new(),
-        }
-    }
-
-    fn of_record(&mut self, old: Oid, is_first: bool) -> Result<Oid, ToolError> {
-        if is_first {
-            self.of_reference(old, true)?;
-        }
-        let given = self.new.get_mut(&old);
-        let given = given.ok_or(ImportError::Unreferenced(old))?;
-        given.is_stored = true;
-        Ok(given.oid)
-    }
-
-    fn of_reference(&mut self, old: Oid, is_needed: bool) -> Result<Oid, ToolError> {
-        if let Some(given) = self.new.get_mut(&old) {
-            given.is_needed |= is_needed;
-            return Ok(given.oid);
-        }
-        if self.spare.is_empty() {
-            self.spare = self.storage.new_oids(OIDS_AT_A_TIME)?;
-            self.spare.reverse();
-        }
-        let oid = self.spare.pop().ok_or(StorageError::Unsupported {
-            operation: "new object ids",
-        })?;
-        let given = Given {
-            oid,
-            is_needed,
-            is_stored: false,
-        };
-        self.new.insert(old, given);
-        Ok(oid)
-    }
-
-    /// How many objects are needed and were not in the file.
-    fn dangling(&self) -> u64 {
-        let is_dangling = |given: &&Given| given.is_needed && !given.is_stored;
-        self.new.values().filter(is_dangling).count() as u64
-    }
-}
-
 impl fmt::Display for ImportLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (oid, class) = (self.oid, named(&self.class));
@@ -284,5 +225,4 @@ impl fmt::Display for ImportLine {
     }
 }
 
-const OIDS_AT_A_TIME: usize = 100;
 const BUFFER_BYTES: usize = 64 << 10;

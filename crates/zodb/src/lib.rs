@@ -47,6 +47,7 @@ mod containers;
 mod data;
 mod database;
 mod error;
+mod new_ids;
 mod object;
 mod reference;
 mod renumber;
@@ -65,6 +66,7 @@ pub use containers::{PersistentList, PersistentMapping};
 pub use data::{Data, FromData, Opaque};
 pub use database::{Database, DatabaseOptions};
 pub use error::{RecordError, TogetherError, TransactError, ViewError, ZodbError};
+pub use new_ids::NewIds;
 pub use object::Object;
 #[doc(no_inline)]
 pub use pickle::{NodeId, Pickles};

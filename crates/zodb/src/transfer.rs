@@ -1,14 +1,15 @@
 //! Objects on their way to other databases: `exportFile` and `importFile` of ZODB.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use pickle::{Pickles, uncompressed};
-use storage::{Oid, Severity, StorageError, Tid};
+use storage::{Oid, Severity, Tid};
 
 use crate::blob::{NewData, is_blob};
 use crate::connection::Change;
+use crate::new_ids::NewIds;
 use crate::zexp::{ExportFileError, ExportReader, ExportWriter};
 use crate::{Connection, Object, RecordError, Reference, UnknownReference, ZodbError, renumber};
 
@@ -149,12 +150,15 @@ impl Connection {
             return Err(ZodbError::Historical.into());
         }
         let mut reader = ExportReader::begin(input)?;
-        let mut ids = Ids::new(self);
+        let mut ids = NewIds::new(self.database().storage().clone());
         let mut changes: Vec<(Oid, Change)> = Vec::new();
         let mut blobs = 0;
         while let Some((old, record)) = reader.record()? {
             let fail = |source| ImportError::Record { oid: old, source };
-            let oid = ids.of_record(old, changes.is_empty())?;
+            let oid = ids
+                .of_record(old, changes.is_empty())
+                .map_err(ZodbError::from)?
+                .ok_or(ImportError::Unreferenced(old))?;
             let record = uncompressed(&record).map_err(|error| fail(error.into()))?;
             let mut pickles = Pickles::decode(&record).map_err(|error| fail(error.into()))?;
             renumber(&mut pickles, |oid, is_strong| {
@@ -199,66 +203,3 @@ impl From<UnknownReference> for Renumber {
         Self::Unknown
     }
 }
-
-/// The new ids.
-struct Ids {
-    storage: Arc<dyn storage::Storage>,
-    new: HashMap<Oid, Given>,
-    spare: Vec<Oid>,
-}
-
-struct Given {
-    oid: Oid,
-    /// Whether something needs the object.
-    is_needed: bool,
-    is_here: bool,
-}
-
-impl Ids {
-    fn new(connection: &Connection) -> Self {
-        Self {
-            storage: connection.database().storage().clone(),
-            new: HashMap::new(),
-            spare: Vec::new(),
-        }
-    }
-
-    fn of_record(&mut self, old: Oid, is_first: bool) -> Result<Oid, ImportError> {
-        if is_first {
-            self.of_reference(old, true).map_err(ZodbError::from)?;
-        }
-        let given = self.new.get_mut(&old);
-        let given = given.ok_or(ImportError::Unreferenced(old))?;
-        given.is_here = true;
-        Ok(given.oid)
-    }
-
-    fn of_reference(&mut self, old: Oid, is_needed: bool) -> Result<Oid, StorageError> {
-        if let Some(given) = self.new.get_mut(&old) {
-            given.is_needed |= is_needed;
-            return Ok(given.oid);
-        }
-        if self.spare.is_empty() {
-            self.spare = self.storage.new_oids(OIDS_AT_A_TIME)?;
-            self.spare.reverse();
-        }
-        let oid = self.spare.pop().ok_or(StorageError::Unsupported {
-            operation: "new object ids",
-        })?;
-        let given = Given {
-            oid,
-            is_needed,
-            is_here: false,
-        };
-        self.new.insert(old, given);
-        Ok(oid)
-    }
-
-    /// How many objects are needed and were not in the file.
-    fn dangling(&self) -> u64 {
-        let is_dangling = |given: &&Given| given.is_needed && !given.is_here;
-        self.new.values().filter(is_dangling).count() as u64
-    }
-}
-
-const OIDS_AT_A_TIME: usize = 100;
