@@ -39,6 +39,10 @@ def resident():
     return status("VmRSS:")
 
 
+def anonymous():
+    return status("RssAnon:")
+
+
 def forget_peak():
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")
@@ -56,13 +60,13 @@ def task_open(task):
     path = task["path"]
     if not task["index"] and os.path.exists(path + ".index"):
         os.remove(path + ".index")
-    before = resident()
+    before = anonymous()
     start = time.perf_counter()
     storage = FileStorage(path)
     seconds = time.perf_counter() - start
     for number in range(0, task["objects"], 500):
         storage.loadBefore(p64(number), maxtid)
-    after = resident()
+    after = anonymous()
     objects = len(storage)
     start = time.perf_counter()
     storage.close()
@@ -70,7 +74,7 @@ def task_open(task):
         "seconds": seconds,
         "close_seconds": time.perf_counter() - start,
         "objects": objects,
-        "resident_bytes": max(0, after - before),
+        "anonymous_bytes": max(0, after - before),
     }
 
 

@@ -12,6 +12,15 @@ pub fn resident_bytes() -> Result<u64> {
     status("VmRSS:")
 }
 
+/// What is in memory now and is of no file: without the pages of the program itself, which a first call
+/// brings in.
+///
+/// # Errors
+/// Where the system does not tell.
+pub fn anonymous_bytes() -> Result<u64> {
+    status("RssAnon:")
+}
+
 /// What another process has in memory now.
 ///
 /// # Errors

@@ -44,7 +44,7 @@ fn open(place: &Place<'_>, sheet: &mut Sheet) -> Result<()> {
     let seconds = medians(&with, "close_seconds")?;
     sheet.add("clean close, nothing changed", "s", Better::Less, seconds);
     #[allow(clippy::cast_precision_loss, reason = "a count of objects")]
-    let bytes = medians(&with, "resident_bytes")?.map(|bytes| bytes / objects as f64);
+    let bytes = medians(&with, "anonymous_bytes")?.map(|bytes| bytes / objects as f64);
     sheet.add("memory an object", "bytes", Better::Less, bytes);
     sheet.reach(bytes[0] <= 8.0, "at most 8 bytes");
     Ok(())

@@ -89,7 +89,7 @@ fn open(task: &Value) -> Result<Value> {
             }
         }
     }
-    let before = memory::resident_bytes()?;
+    let before = memory::anonymous_bytes()?;
     let watch = Stopwatch::start();
     let storage = FileStorage::open(path, Options::default())?;
     let seconds = watch.elapsed().as_secs_f64();
@@ -97,14 +97,14 @@ fn open(task: &Value) -> Result<Value> {
     for number in (0..objects).step_by(500) {
         storage.load_before(Oid::new(number), Tid::MAX)?;
     }
-    let resident = memory::resident_bytes()?;
+    let anonymous = memory::anonymous_bytes()?;
     let watch = Stopwatch::start();
     storage.close()?;
     Ok(json!({
         "seconds": seconds,
         "close_seconds": watch.elapsed().as_secs_f64(),
         "objects": storage.stats().objects,
-        "resident_bytes": resident.saturating_sub(before),
+        "anonymous_bytes": anonymous.saturating_sub(before),
     }))
 }
 

@@ -223,13 +223,15 @@ fn decode(input: &mut impl Read) -> Result<(Index, Offset), Broken> {
     };
     let end = Offset::new(end);
     let index = Index::default();
+    let mut room = Vec::new();
     loop {
-        let pickle = Pickle::read(input)?;
+        let pickle = Pickle::read_into(room, input)?;
         match pickle.node(pickle.root()) {
             Node::None => return Ok((index, end)),
             Node::Tuple(pair) => decode_bucket(&pickle, pair, end, &index)?,
             _ => return Err(Broken("a pair or None was expected")),
         }
+        room = pickle.into_room();
     }
 }
 

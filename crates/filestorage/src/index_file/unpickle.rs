@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Read;
+use std::mem;
 
 /// Why an index was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,8 +36,15 @@ pub(super) enum Node {
 impl Pickle {
     /// Reads up to the end of one pickle.
     pub(super) fn read(input: &mut impl Read) -> Result<Self, Broken> {
+        Self::read_into(Vec::new(), input)
+    }
+
+    /// The same with room for its first long string: that of [the one before](Self::into_room), so that
+    /// an index of many buckets leaves no holes in the memory.
+    pub(super) fn read_into(room: Vec<u8>, input: &mut impl Read) -> Result<Self, Broken> {
         let mut machine = Machine {
             input,
+            room,
             nodes: Vec::new(),
             stack: Vec::new(),
             marks: Vec::new(),
@@ -48,6 +56,15 @@ impl Pickle {
             nodes: machine.nodes,
             root,
         })
+    }
+
+    /// The room of its longest string.
+    pub(super) fn into_room(self) -> Vec<u8> {
+        let strings = self.nodes.into_iter().filter_map(|node| match node {
+            Node::Bytes(bytes) => Some(bytes),
+            _ => None,
+        });
+        strings.max_by_key(Vec::capacity).unwrap_or_default()
     }
 
     pub(super) fn root(&self) -> NodeId {
@@ -86,6 +103,7 @@ impl Pickle {
 
 struct Machine<'a, R> {
     input: &'a mut R,
+    room: Vec<u8>,
     nodes: Vec<Node>,
     stack: Vec<NodeId>,
     marks: Vec<usize>,
@@ -217,17 +235,18 @@ impl<R: Read> Machine<'_, R> {
 
     fn short_bytes(&mut self) -> Result<(), Broken> {
         let [length] = self.array()?;
-        self.string(u64::from(length))
+        self.string(u64::from(length), Vec::new())
     }
 
     fn long_bytes(&mut self) -> Result<(), Broken> {
         let length = u32::from_le_bytes(self.array()?);
-        self.string(u64::from(length))
+        let room = mem::take(&mut self.room);
+        self.string(u64::from(length), room)
     }
 
     /// Memory grows with what is read, not with what is announced.
-    fn string(&mut self, length: u64) -> Result<(), Broken> {
-        let mut bytes = Vec::new();
+    fn string(&mut self, length: u64, mut bytes: Vec<u8>) -> Result<(), Broken> {
+        bytes.clear();
         let read = self.input.by_ref().take(length).read_to_end(&mut bytes);
         if !matches!(read, Ok(count) if count as u64 == length) {
             return Err(Broken("it ends too early"));
