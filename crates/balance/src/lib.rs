@@ -31,6 +31,7 @@ mod method;
 mod pool;
 mod queue;
 mod retry;
+mod rotation;
 
 pub use backend::{Backend, BackendId, Health, Slots};
 pub use member::{Member, Report, Weight};
@@ -38,3 +39,4 @@ pub use method::{Method, UnknownMethod, key_of};
 pub use pool::{Admission, Event, Grant, Outcome, Pool, Settings};
 pub use queue::{Demand, Refusal, Ticket};
 pub use retry::{Progress, is_safe, may_retry};
+pub use rotation::Rotation;

@@ -91,6 +91,22 @@ impl Members {
         chosen.map_or(Choice::Busy, Choice::Free)
     }
 
+    /// All of those among `which` that are equally good and none of the others better, whatever they have to do now.
+    pub(crate) fn best(&self, which: impl Fn(&Backend) -> bool) -> Vec<&Backend> {
+        let is_panic = self.is_panic();
+        let is_open = |member: &Backend| !member.is_draining() && member.weight().get() > 0;
+        let standings = self
+            .list
+            .iter()
+            .filter(|member| is_open(member) && which(member));
+        let standings = standings.map(|member| (Standing::of(member, is_panic), member));
+        let standings: Vec<_> = standings.collect();
+        let best = standings.iter().map(|(standing, _)| *standing).min();
+        let mut members = standings;
+        members.retain(|(standing, _)| Some(*standing) == best);
+        members.into_iter().map(|(_, member)| member).collect()
+    }
+
     /// Whether so few members are up that it is not believed. Where none is, all are tried in any case.
     fn is_panic(&self) -> bool {
         let members = || self.list.iter().filter(|member| !member.is_draining());

@@ -204,6 +204,12 @@ impl Pool {
         Some(backend.address())
     }
 
+    /// Those among `which` members that new users may be given to, where what they have to do is not known: in the DNS, or
+    /// in the kernel. All that are up in the first tier that has any; where none is up, all that there are.
+    pub fn best(&self, which: impl Fn(&Backend) -> bool) -> Vec<&Backend> {
+        self.members.best(which)
+    }
+
     /// The waiter left. False if it does not wait (any more): then its grant or refusal is among
     /// the events, or was.
     pub fn cancel(&mut self, ticket: Ticket) -> bool {
