@@ -1,10 +1,10 @@
 //! Ports.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::num::NonZeroUsize;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Socket, Type};
 
 /// The server cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -36,8 +36,21 @@ pub fn bind_shared(
     listen_shared(address, count.get()).map_err(|source| BindError { address, source })
 }
 
+/// `count` sockets for UDP on one port, among which the kernel shares packets out by who sent them.
+///
+/// # Errors
+/// As [`bind_shared`].
+pub fn bind_datagrams(
+    address: SocketAddr,
+    count: NonZeroUsize,
+) -> Result<(Vec<UdpSocket>, SocketAddr), BindError> {
+    let bound = share_port(address, count.get(), Type::DGRAM);
+    let (sockets, address) = bound.map_err(|source| BindError { address, source })?;
+    Ok((sockets.into_iter().map(Into::into).collect(), address))
+}
+
 fn listen_alone(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
-    let socket = socket(address)?;
+    let socket = socket(address, Type::STREAM)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     let listener: TcpListener = socket.into();
@@ -45,9 +58,22 @@ fn listen_alone(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
     Ok((listener, address))
 }
 
-/// The first one is bound without `SO_REUSEPORT`: that is what finds another server there.
 fn listen_shared(address: SocketAddr, count: usize) -> io::Result<(Vec<TcpListener>, SocketAddr)> {
-    let first = socket(address)?;
+    let (sockets, address) = share_port(address, count, Type::STREAM)?;
+    // Only now: a socket joins the kernel's sharing when it begins to listen.
+    for socket in &sockets {
+        socket.listen(BACKLOG)?;
+    }
+    Ok((sockets.into_iter().map(Into::into).collect(), address))
+}
+
+/// The first one is bound without `SO_REUSEPORT`: that is what finds another server there.
+fn share_port(
+    address: SocketAddr,
+    count: usize,
+    kind: Type,
+) -> io::Result<(Vec<Socket>, SocketAddr)> {
+    let first = socket(address, kind)?;
     first.bind(&address.into())?;
     let address = first
         .local_addr()?
@@ -58,26 +84,20 @@ fn listen_shared(address: SocketAddr, count: usize) -> io::Result<(Vec<TcpListen
         sockets[0].set_reuse_port(true)?;
     }
     for _ in 1..count {
-        let next = socket(address)?;
+        let next = socket(address, kind)?;
         next.set_reuse_port(true)?;
         next.bind(&address.into())?;
         sockets.push(next);
     }
-    // Only now: a socket joins the kernel's sharing when it begins to listen.
-    for socket in &sockets {
-        socket.listen(BACKLOG)?;
-    }
-    Ok((sockets.into_iter().map(Into::into).collect(), address))
+    Ok((sockets, address))
 }
 
-fn socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    // A restarted server takes its port back at once.
-    socket.set_reuse_address(true)?;
+fn socket(address: SocketAddr, kind: Type) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, None)?;
+    if kind == Type::STREAM {
+        // A restarted server takes its port back at once.
+        socket.set_reuse_address(true)?;
+    }
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
@@ -100,5 +120,25 @@ mod tests {
             assert_eq!(bind(taken).unwrap_err().address, taken);
             assert_eq!(bind_shared(taken, two).unwrap_err().address, taken);
         }
+    }
+
+    #[test]
+    fn datagrams_share_a_port_among_themselves_alone() {
+        let two = NonZeroUsize::new(2).unwrap();
+        let (sockets, address) = bind_datagrams(ANY.parse().unwrap(), two).unwrap();
+        assert_eq!(sockets.len(), 2);
+        assert_eq!(bind_datagrams(address, two).unwrap_err().address, address);
+        let packets = 64;
+        for _ in 0..packets {
+            let client = UdpSocket::bind(ANY).unwrap();
+            client.send_to(b"?", address).unwrap();
+        }
+        let counts = sockets.iter().map(|socket| {
+            let received = || socket.recv_from(&mut [0; 8]).ok();
+            std::iter::from_fn(received).count()
+        });
+        let counts: Vec<usize> = counts.collect();
+        assert_eq!(counts.iter().sum::<usize>(), packets);
+        assert!(counts.iter().all(|&count| count > 0), "{counts:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! What every HTTP listener of ours does to its sockets: accept, patience, lingering close.
+//! What every listener of ours that users reach does to its sockets: accept, patience, lingering close.
 //!
 //! [`bind`] takes the port, a [`Listener`] takes the connections and hands each to a task of its
 //! own as an [`Accepted`], whose [`Patient`] stream has the manners that hyper leaves to us. When
@@ -29,10 +29,12 @@
 mod accept;
 mod bind;
 mod patient;
+mod threads;
 
 pub use accept::{Accepted, Connections, Listener, Stopping};
-pub use bind::{BindError, bind, bind_shared};
+pub use bind::{BindError, bind, bind_datagrams, bind_shared};
 pub use patient::Patient;
+pub use threads::{Stopped, run_threads};
 
 /// hyper's floor for the buffer that bounds a request head.
 pub const HEAD_BYTES_MIN: usize = 8 << 10;

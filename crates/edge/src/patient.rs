@@ -40,6 +40,11 @@ impl Patient {
         }
     }
 
+    /// The stream, for who has manners of his own.
+    pub fn into_inner(self) -> TcpStream {
+        self.stream
+    }
+
     /// Passes on the result of a write, watching how long it stays pending.
     fn watch<T>(
         &mut self,

@@ -22,7 +22,6 @@
 //! ```
 
 mod access;
-mod check;
 mod exchange;
 mod forward;
 mod gate;
@@ -42,9 +41,10 @@ mod upstream;
 
 pub use balance::{Member as Joining, Method, Slots, UnknownMethod, Weight};
 pub use edge::BindError;
+pub use health::Check;
 pub use key::{KeySource, UnknownKeySource};
 pub use mirrors::{MirrorUrl, Mirrors, NoMirrorUrl, Redirect};
-pub use options::{Check, Options};
+pub use options::Options;
 pub use server::Server;
 pub use session::{NoCookieName, Sessions};
 pub use shared::{Handle, Member};

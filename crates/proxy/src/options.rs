@@ -5,22 +5,11 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use balance::{Member, Method};
+use health::{Check, Rules};
 
 use crate::key::KeySource;
 use crate::mirrors::Mirrors;
 use crate::session::Sessions;
-
-/// How a backend is asked whether it is well.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Check {
-    /// `GET /_zodiac/health`: a publisher of ours says whether it is ready and how many workers it
-    /// has. Another server that answers with anything below 500 is taken as well.
-    Zodiac,
-    /// `GET` of this path must be answered with a status below 400.
-    Path(String),
-    /// A TCP connection must be accepted.
-    Connect,
-}
 
 /// How a [`Server`](crate::Server) behaves. [`Options::default`] is documented field by field.
 #[derive(Clone, Debug)]
@@ -143,6 +132,14 @@ impl Default for Options {
 }
 
 impl Options {
+    pub(crate) fn check_rules(&self) -> Rules {
+        Rules {
+            check: self.check.clone(),
+            every: self.check_every,
+            wait: self.check_wait,
+        }
+    }
+
     pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
         self.trusted_peers.contains(&peer.to_canonical())
     }

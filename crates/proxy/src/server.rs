@@ -5,18 +5,13 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread;
 
-use edge::{Accepted, BindError, HEAD_BYTES_MIN, Listener};
+use edge::{Accepted, BindError, HEAD_BYTES_MIN, Listener, Stopped};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::runtime;
-use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tracing::error;
 
-use crate::check;
 use crate::options::Options;
 use crate::service::{Client, Service};
 use crate::shared::{Handle, Shared};
@@ -56,30 +51,10 @@ impl Server {
     /// Serves until `shutdown` is ready, then lets running requests end within
     /// [`Options::shutdown_wait`]. Starts its own threads; the caller's only waits.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let (stop, stopped) = watch::channel(false);
-        let (alive, mut all_gone) = mpsc::channel::<()>(1);
-        for (number, listener) in self.listeners.into_iter().enumerate() {
-            let (shared, stopped, alive) = (self.shared.clone(), stopped.clone(), alive.clone());
-            let started = thread::Builder::new()
-                .name(format!("balance-{number}"))
-                .spawn(move || {
-                    if let Err(error) = run_thread(number, listener, shared, stopped) {
-                        error!(%error, "a thread of the balancer cannot run");
-                    }
-                    drop(alive);
-                });
-            if let Err(error) = started {
-                error!(%error, "cannot start a thread of the balancer");
-            }
-        }
-        drop((alive, stopped));
-        tokio::select! {
-            () = shutdown => {}
-            // Nobody is left to serve: do not pretend.
-            _ = all_gone.recv() => return,
-        }
-        stop.send_replace(true);
-        all_gone.recv().await;
+        let shared = self.shared;
+        let work =
+            move |number, listener, stopped| run_thread(number, listener, shared.clone(), stopped);
+        edge::run_threads("balance", self.listeners, shutdown, work).await;
     }
 }
 
@@ -93,38 +68,31 @@ impl std::fmt::Debug for Server {
 }
 
 /// One core's work: a listener, its connections, and its own connections to the backends.
-fn run_thread(
+async fn run_thread(
     number: usize,
     listener: std::net::TcpListener,
     shared: Arc<Shared>,
-    mut stopped: watch::Receiver<bool>,
+    stopped: Stopped,
 ) -> io::Result<()> {
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let options = &shared.options;
-        let connections_max = options
-            .connections_max
-            .div_ceil(options.threads.get())
-            .max(1);
-        let listener = Listener::new(listener, connections_max, options.write_wait)?;
-        let mut checks = JoinSet::new();
-        if number == 0 {
-            checks.spawn(check::run(shared.clone()));
-        }
-        let upstream = Upstream::new(options.connect_wait, options.upstream_idle_wait);
-        let service = Arc::new(Service {
-            shared: shared.clone(),
-            upstream,
-        });
-        // An error means that the server is gone, which is as good a reason.
-        let stop = async { drop(stopped.wait_for(|&stopped| stopped).await) };
-        let serve_one = |accepted| serve(accepted, service.clone());
-        let connections = listener.accept(stop, serve_one).await;
-        connections.end(options.shutdown_wait).await;
-        Ok(())
-    })
+    let options = &shared.options;
+    let connections_max = options
+        .connections_max
+        .div_ceil(options.threads.get())
+        .max(1);
+    let listener = Listener::new(listener, connections_max, options.write_wait)?;
+    let mut checks = JoinSet::new();
+    if number == 0 {
+        checks.spawn(health::run(shared.clone()));
+    }
+    let upstream = Upstream::new(options.connect_wait, options.upstream_idle_wait);
+    let service = Arc::new(Service {
+        shared: shared.clone(),
+        upstream,
+    });
+    let serve_one = |accepted| serve(accepted, service.clone());
+    let connections = listener.accept(stopped.wait(), serve_one).await;
+    connections.end(options.shutdown_wait).await;
+    Ok(())
 }
 
 async fn serve(accepted: Accepted, service: Arc<Service>) {

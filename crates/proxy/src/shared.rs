@@ -9,18 +9,19 @@ use balance::{
     Admission, Backend, BackendId, Demand, Event, Grant, Health, Outcome, Pool, Refusal, Report,
     Settings, Slots, Ticket, Weight,
 };
+use health::{CheckFailure, Rules, Subject, members_to_check, note};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout_at;
 use tracing::info;
 
-use crate::check::CheckFailure;
 use crate::options::Options;
 
 pub(crate) struct Shared {
     pub(crate) options: Options,
     state: Mutex<State>,
+    check_rules: Rules,
     /// Wakes the checks when members changed.
-    pub(crate) members_changed: Notify,
+    members_changed: Notify,
 }
 
 struct State {
@@ -48,6 +49,7 @@ impl Shared {
             waiters: BTreeMap::new(),
         });
         Arc::new(Self {
+            check_rules: options.check_rules(),
             options,
             state,
             members_changed: Notify::new(),
@@ -86,37 +88,6 @@ impl Shared {
     /// The backend that a user is to be sent to.
     pub(crate) fn recommend(&self, demand: &Demand) -> Option<SocketAddr> {
         self.lock().pool.recommend(demand, now())
-    }
-
-    pub(crate) fn check_done(
-        self: &Arc<Self>,
-        id: BackendId,
-        result: Result<Report, CheckFailure>,
-    ) {
-        self.change(|pool| match result {
-            Ok(mut report) => {
-                // What passes through here is known better than that.
-                report.busy = report
-                    .busy
-                    .filter(|_| self.options.mirrors.redirect.is_some());
-                pool.check_passed(id, &report, now());
-            }
-            Err(CheckFailure::Refused) => pool.check_refused(id, now()),
-            Err(CheckFailure::Unwell) => pool.check_failed(id, now()),
-        });
-    }
-
-    /// The members that are to be checked.
-    pub(crate) fn members(&self) -> Vec<(BackendId, SocketAddr)> {
-        let state = self.lock();
-        let members = state
-            .pool
-            .backends()
-            .iter()
-            .filter(|backend| !backend.is_draining());
-        members
-            .map(|backend| (backend.id(), backend.address()))
-            .collect()
     }
 
     /// The backends, those that drain included.
@@ -162,6 +133,29 @@ impl Shared {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Subject for Shared {
+    fn rules(&self) -> &Rules {
+        &self.check_rules
+    }
+
+    fn members(&self) -> Vec<(BackendId, SocketAddr)> {
+        members_to_check(&self.lock().pool)
+    }
+
+    fn check_done(self: &Arc<Self>, id: BackendId, mut result: Result<Report, CheckFailure>) {
+        if let Ok(report) = &mut result {
+            // What passes through here is known better than that.
+            let is_elsewhere = self.options.mirrors.redirect.is_some();
+            report.busy = report.busy.filter(|_| is_elsewhere);
+        }
+        self.change(|pool| note(pool, id, result, now()));
+    }
+
+    async fn members_changed(&self) {
+        self.members_changed.notified().await;
     }
 }
 

@@ -10,10 +10,11 @@ use crate::shell::{cargo, output};
 const PLACE: &str = "ARCHITECTURE.md";
 
 /// The crates where sockets, threads and clocks live. Every other one is free of any runtime.
-const EDGES: [&str; 8] = [
+const EDGES: [&str; 9] = [
     "bench",
     "conformance",
     "edge",
+    "health",
     "httpd",
     "proxy",
     "xtask",

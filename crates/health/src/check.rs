@@ -1,6 +1,7 @@
-//! Asks the backends how they are, all at the same time.
+//! Asks the members of a pool how they are, all at the same time.
 
 use std::collections::BTreeSet;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -16,19 +17,33 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::debug;
 
-use crate::options::Check;
-use crate::shared::Shared;
+use crate::rules::{Check, Rules};
+
+/// A pool whose members are checked.
+pub trait Subject: Send + Sync + 'static {
+    /// How they are asked.
+    fn rules(&self) -> &Rules;
+
+    /// Whom to ask now.
+    fn members(&self) -> Vec<(BackendId, SocketAddr)>;
+
+    /// Takes what one of them said.
+    fn check_done(self: &Arc<Self>, id: BackendId, result: Result<Report, CheckFailure>);
+
+    /// Ready when there are others to ask than before.
+    fn members_changed(&self) -> impl Future<Output = ()> + Send;
+}
 
 /// Checks for ever. A check that hangs holds up no other.
-pub(crate) async fn run(shared: Arc<Shared>) {
-    let mut ticks = interval(shared.options.check_every);
+pub async fn run<S: Subject>(subject: Arc<S>) {
+    let mut ticks = interval(subject.rules().every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut checks: JoinSet<BackendId> = JoinSet::new();
     let mut running = BTreeSet::new();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
-            () = shared.members_changed.notified() => {}
+            () = subject.members_changed() => {}
             Some(done) = checks.join_next() => {
                 if let Ok(id) = done {
                     running.remove(&id);
@@ -36,29 +51,29 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                 continue;
             }
         }
-        for (id, address) in shared.members() {
+        for (id, address) in subject.members() {
             if running.insert(id) {
-                checks.spawn(check(shared.clone(), id, address));
+                checks.spawn(check(subject.clone(), id, address));
             }
         }
     }
 }
 
-async fn check(shared: Arc<Shared>, id: BackendId, address: SocketAddr) -> BackendId {
-    let options = &shared.options;
-    let answer = timeout(options.check_wait, ask(&options.check, address)).await;
+async fn check<S: Subject>(subject: Arc<S>, id: BackendId, address: SocketAddr) -> BackendId {
+    let rules = subject.rules();
+    let answer = timeout(rules.wait, ask(&rules.check, address)).await;
     let late = || (CheckFailure::Unwell, "no answer in time".to_owned());
     let result = answer.unwrap_or_else(|_| Err(late()));
     if let Err((_, error)) = &result {
         debug!(backend = %address, error, "a check failed");
     }
-    shared.check_done(id, result.map_err(|(failure, _)| failure));
+    subject.check_done(id, result.map_err(|(failure, _)| failure));
     id
 }
 
 /// How a check failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CheckFailure {
+pub enum CheckFailure {
     /// There was no connection.
     Refused,
     /// The answer was bad, or none.
