@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer};
 use zeo_net::{ListenAddress, Rights};
 
 use self::also_serve::AlsoServe;
+use self::dns::Dns;
 use self::members::{Member, named};
 use self::rights::{RightsList, TlsClient};
 
@@ -156,6 +157,7 @@ pub(crate) struct Publish {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Balance {
+    pub(crate) http: bool,
     pub(crate) listen: SocketAddr,
     pub(crate) members: Vec<Member>,
     #[serde(deserialize_with = "named")]
@@ -178,6 +180,7 @@ pub(crate) struct Balance {
     pub(crate) upload_timeout: Seconds,
     pub(crate) idle_timeout: Seconds,
     pub(crate) slots: Count,
+    pub(crate) dns: Dns,
 }
 
 /// `[log]`: what is logged.
@@ -297,6 +300,7 @@ impl Default for Publish {
 impl Default for Balance {
     fn default() -> Self {
         Self {
+            http: true,
             listen: loopback(8080),
             members: vec![loopback(8081).into()],
             method: Method::default(),
@@ -317,6 +321,7 @@ impl Default for Balance {
             upload_timeout: Seconds::from_millis(600_000),
             idle_timeout: Seconds::from_millis(60_000),
             slots: Count(4),
+            dns: Dns::default(),
         }
     }
 }
@@ -688,6 +693,7 @@ impl<'de> Deserialize<'de> for ListenPlace {
 }
 
 pub(crate) mod also_serve;
+mod dns;
 pub(crate) mod members;
 mod rights;
 mod tls;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Event {
     /// A role accepts connections.
     Listening {
-        /// `zeo`, `publish` or `balance`.
+        /// `zeo`, `publish` or `balance`; `dns` for the name server in a balancer.
         role: String,
         /// Which publisher, from 1, under `zodiac up`.
         #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -130,6 +130,7 @@ pub(crate) fn title(role: &str, number: Option<usize>) -> String {
         ("zeo", _) => "storage server".to_owned(),
         ("balance", _) => "load balancer".to_owned(),
         (_, Some(number)) => format!("publisher {number}"),
+        ("dns", None) => "name server".to_owned(),
         _ => "publisher".to_owned(),
     }
 }

@@ -10,9 +10,10 @@ use crate::shell::{cargo, output};
 const PLACE: &str = "ARCHITECTURE.md";
 
 /// The crates where sockets, threads and clocks live. Every other one is free of any runtime.
-const EDGES: [&str; 9] = [
+const EDGES: [&str; 10] = [
     "bench",
     "conformance",
+    "dns",
     "edge",
     "health",
     "httpd",

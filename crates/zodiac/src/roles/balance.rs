@@ -4,10 +4,13 @@ use std::num::NonZeroUsize;
 
 use anyhow::Result;
 
+use self::parts::Parts;
 use crate::cli::Balance;
 use crate::config::{self, members::Member};
 use crate::logging;
 use crate::shutdown::Shutdown;
+
+mod parts;
 
 /// Runs the load balancer until it is told to stop.
 pub(crate) fn run(arguments: &Balance) -> Result<()> {
@@ -18,13 +21,12 @@ pub(crate) fn run(arguments: &Balance) -> Result<()> {
         .build()?;
     runtime.block_on(async {
         let shutdown = Shutdown::new(arguments.common.supervised)?;
-        let server = proxy::Server::bind(config.balance.listen, options(&config.balance)?)?;
-        super::report_listening(&arguments.common, "balance", server.local_addr());
+        let parts = Parts::bind(&config.balance, &arguments.common)?;
         let stop = async {
             let reason = shutdown.ordered().await;
             tracing::info!(reason, "the load balancer stops");
         };
-        server.run(stop).await;
+        parts.run(stop).await;
         Ok(())
     })
 }

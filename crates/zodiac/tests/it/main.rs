@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 mod blobs;
 mod displaced;
+mod dns;
 mod missing_end;
 mod watching;
 mod wrong_index;
