@@ -17,6 +17,7 @@ use self::also_serve::AlsoServe;
 use self::dns::Dns;
 use self::members::{Member, named};
 use self::rights::{RightsList, TlsClient};
+use self::tcp::Tcp;
 
 /// The documented defaults, as `zodiac config --print-defaults` prints them.
 pub(crate) const DEFAULTS: &str = include_str!("defaults.toml");
@@ -180,6 +181,7 @@ pub(crate) struct Balance {
     pub(crate) upload_timeout: Seconds,
     pub(crate) idle_timeout: Seconds,
     pub(crate) slots: Count,
+    pub(crate) tcp: Vec<Tcp>,
     pub(crate) dns: Dns,
 }
 
@@ -321,6 +323,7 @@ impl Default for Balance {
             upload_timeout: Seconds::from_millis(600_000),
             idle_timeout: Seconds::from_millis(60_000),
             slots: Count(4),
+            tcp: Vec::new(),
             dns: Dns::default(),
         }
     }
@@ -696,6 +699,7 @@ pub(crate) mod also_serve;
 mod dns;
 pub(crate) mod members;
 mod rights;
+pub(crate) mod tcp;
 mod tls;
 
 #[cfg(test)]

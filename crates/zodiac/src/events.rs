@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Event {
     /// A role accepts connections.
     Listening {
-        /// `zeo`, `publish` or `balance`; `dns` for the name server in a balancer.
+        /// `zeo`, `publish` or `balance`; `dns` and `tcp` for what else a balancer is.
         role: String,
         /// Which publisher, from 1, under `zodiac up`.
         #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -131,6 +131,7 @@ pub(crate) fn title(role: &str, number: Option<usize>) -> String {
         ("balance", _) => "load balancer".to_owned(),
         (_, Some(number)) => format!("publisher {number}"),
         ("dns", None) => "name server".to_owned(),
+        ("tcp", None) => "relay".to_owned(),
         _ => "publisher".to_owned(),
     }
 }

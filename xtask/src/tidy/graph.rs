@@ -10,7 +10,7 @@ use crate::shell::{cargo, output};
 const PLACE: &str = "ARCHITECTURE.md";
 
 /// The crates where sockets, threads and clocks live. Every other one is free of any runtime.
-const EDGES: [&str; 10] = [
+const EDGES: [&str; 11] = [
     "bench",
     "conformance",
     "dns",
@@ -18,6 +18,7 @@ const EDGES: [&str; 10] = [
     "health",
     "httpd",
     "proxy",
+    "relay",
     "xtask",
     "zeo-net",
     "zodiac",

@@ -105,10 +105,11 @@ pub(super) fn check(config: &Balance) -> Result<()> {
     if !config.session_cookie.is_empty() && config.session_secret_file.as_os_str().is_empty() {
         bail!("balance.session-cookie needs balance.session-secret-file");
     }
-    if !config.http && config.dns.listen.is_empty() {
+    if !config.http && config.dns.listen.is_empty() && config.tcp.is_empty() {
         bail!("balance.http is false, and there is nothing else to balance");
     }
     config.dns()?;
+    super::tcp::check(config)?;
     let with_url = config.mirrors().urls.len();
     if config.redirect != 0 && with_url < config.members.len() {
         bail!(

@@ -1,25 +1,21 @@
 //! `zodiac balance` as a name server, asked as resolvers do.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 
-use super::{Running, scratch};
+use super::balancer::Balancer;
+use super::scratch;
 
 /// A balancer that is a name server alone.
-struct NameServer {
-    _running: Running,
-    address: SocketAddr,
-    directory: std::path::PathBuf,
-}
+struct NameServer(Balancer);
 
 impl NameServer {
     fn start(test: &str, keys: &str, members: &[SocketAddr]) -> Self {
-        let directory = scratch(test);
         let members: Vec<String> = members.iter().map(|m| format!("\"{m}\"")).collect();
         let text = format!(
             "[balance]\nhttp = false\nhealth-interval = 0.05\n[balance.dns]\n\
@@ -28,35 +24,16 @@ impl NameServer {
              [[balance.dns.names]]\nname = \"www.example.org\"\nmembers = [{}]\n",
             members.join(", ")
         );
-        let file = directory.join("zodiac.toml");
-        std::fs::write(&file, text).expect("the directory is there");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_zodiac"))
-            .args(["balance", "--supervised", "--json", "--config"])
-            .arg(&file)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
-        let stdout = child.stdout.take().expect("stdout is piped");
-        let mut line = String::new();
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .expect("the server tells where it listens");
-        let event: serde_json::Value = serde_json::from_str(&line).expect("lines are JSON");
-        assert_eq!(event["role"], "dns", "{line}");
-        let address = event["address"].as_str().expect("an address is text");
-        Self {
-            address: address.parse().expect("an address"),
-            _running: Running { child },
-            directory,
-        }
+        Self(Balancer::start(test, &text, "dns"))
     }
 
     fn socket(&self) -> UdpSocket {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
         let patience = Some(Duration::from_secs(10));
         socket.set_read_timeout(patience).expect("a timeout is set");
-        socket.connect(self.address).expect("the address is local");
+        socket
+            .connect(self.0.address)
+            .expect("the address is local");
         socket
     }
 
@@ -70,7 +47,7 @@ impl NameServer {
     }
 
     fn ask_by_tcp(&self, question: &Message) -> Message {
-        let mut stream = TcpStream::connect(self.address).expect("the server accepts");
+        let mut stream = TcpStream::connect(self.0.address).expect("the server accepts");
         let packet = question.to_vec().expect("a question is written");
         let length = u16::try_from(packet.len()).expect("a question is short");
         stream.write_all(&length.to_be_bytes()).expect("it is sent");
@@ -101,12 +78,6 @@ impl NameServer {
                 self.site()
             );
         }
-    }
-}
-
-impl Drop for NameServer {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 

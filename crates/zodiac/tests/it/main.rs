@@ -5,10 +5,12 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+mod balancer;
 mod blobs;
 mod displaced;
 mod dns;
 mod missing_end;
+mod relay;
 mod watching;
 mod wrong_index;
 

@@ -13,6 +13,7 @@ use crate::config::Balance;
 /// What listens, and does not serve yet.
 pub(super) struct Parts {
     http: Option<proxy::Server>,
+    relays: Vec<relay::Server>,
     dns: Option<dns::Server>,
 }
 
@@ -23,6 +24,9 @@ impl Parts {
             true => Some(proxy::Server::bind(config.listen, super::options(config)?)?),
             false => None,
         };
+        let relays = config.tcp.iter();
+        let relays = relays.map(|tcp| relay::Server::bind(tcp.listen, tcp.relay(config)));
+        let relays: Vec<relay::Server> = relays.collect::<Result<_, _>>()?;
         let dns = match config.dns()? {
             Some(options) => Some(dns::Server::bind(&config.dns.listen, options)?),
             None => None,
@@ -30,10 +34,13 @@ impl Parts {
         if let Some(server) = &http {
             report_listening(common, "balance", server.local_addr());
         }
+        for server in &relays {
+            report_listening(common, "tcp", server.local_addr());
+        }
         for address in dns.iter().flat_map(dns::Server::local_addrs) {
             report_listening(common, "dns", address);
         }
-        Ok(Self { http, dns })
+        Ok(Self { http, relays, dns })
     }
 
     /// Serves until `stop` is ready, or a part cannot go on; then all of them stop, each in its own order.
@@ -45,6 +52,9 @@ impl Parts {
         };
         let mut running = JoinSet::new();
         if let Some(server) = self.http {
+            running.spawn(server.run(told()));
+        }
+        for server in self.relays {
             running.spawn(server.run(told()));
         }
         if let Some(server) = self.dns {
