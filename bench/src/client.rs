@@ -5,10 +5,8 @@
 //! `client_bench.py`. All get the same task, and read the same objects in the same order.
 
 use std::fs;
-use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
-use conformance::paths;
+use anyhow::{Context, Result};
 use serde_json::Value;
 
 mod made;
@@ -20,14 +18,13 @@ pub(crate) mod worker;
 use made::Size;
 use places::Places;
 
+use crate::choice::Choice;
 use crate::sheet::{Column, Sheet};
 
 /// What is measured, and where.
 #[derive(Clone, Debug)]
 pub(crate) struct ClientBench {
-    size: Size,
-    directory: PathBuf,
-    only: Option<String>,
+    choice: Choice<Size>,
     has_relstorage: bool,
 }
 
@@ -53,49 +50,40 @@ const COLUMNS: [Column; 4] = [
 
 impl ClientBench {
     /// Reads `[--size full|small|tiny] [--directory PATH] [--only ROW] [--relstorage yes|no]`.
-    pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Self> {
-        let mut bench = Self {
-            size: Size::parse("full")?,
-            directory: paths::target().join("bench"),
-            only: None,
-            has_relstorage: true,
-        };
-        while let Some(word) = words.next() {
-            let value = words.next();
-            let value = value.with_context(|| format!("{word} needs a value"))?;
-            match word.as_str() {
-                "--size" => bench.size = Size::parse(&value)?,
-                "--directory" => bench.directory = value.into(),
-                "--only" if rows::NAMES.contains(&value.as_str()) => bench.only = Some(value),
-                "--only" => bail!("there is no row {value:?} among {:?}", rows::NAMES),
-                "--relstorage" => bench.has_relstorage = value == "yes",
-                _ => {
-                    bail!("unknown: {word}; known are --size, --directory, --only and --relstorage")
-                }
-            }
-        }
-        Ok(bench)
+    pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Self> {
+        let mut has_relstorage = true;
+        let choice = Choice::parse_with(words, &rows::NAMES, |flag, value| {
+            has_relstorage = value == "yes";
+            flag == "--relstorage"
+        })?;
+        Ok(Self {
+            choice,
+            has_relstorage,
+        })
     }
 
     /// Makes the file, starts the servers, measures, prints and writes the sheet.
     pub(crate) fn run(&self) -> Result<()> {
-        fs::create_dir_all(&self.directory)?;
-        let scratch = tempfile::tempdir_in(&self.directory)?;
-        let data = made::make(self.size, scratch.path())?;
+        let Choice {
+            size, directory, ..
+        } = &self.choice;
+        fs::create_dir_all(directory)?;
+        let scratch = tempfile::tempdir_in(directory)?;
+        let data = made::make(*size, scratch.path())?;
         let mut sheet = self.sheet();
-        let places = Places::start(scratch.path(), &data, self.size, self.has_relstorage)?;
+        let places = Places::start(scratch.path(), &data, *size, self.has_relstorage)?;
         for (name, measure) in rows::NAMES.into_iter().zip(rows::ROWS) {
-            if self.only.as_ref().is_none_or(|only| only == name) {
+            if self.choice.is_wanted(name) {
                 eprintln!("bench: {name}");
                 measure(&places, &mut sheet)?;
             }
         }
-        sheet.publish(&self.directory)?;
+        sheet.publish(directory)?;
         places.stop()
     }
 
     fn sheet(&self) -> Sheet {
-        let size = self.size;
+        let size = self.choice.size;
         let conditions = format!(
             "Size {}: {} objects. Ours: `zodiac zeo` and our client. ZEO 6.2 with uvloop, ZODB 6.4: its client at our \
              server, and at `runzeo`. RelStorage 4.3 with PostgreSQL, keeping history. All on loopback, what \

@@ -3,6 +3,7 @@
 //! Both sides run at the same time on the same content and are measured in turn (ours, theirs,
 //! ours, theirs), so that whatever else the machine does meets both. Medians of the rounds count.
 
+mod choice;
 mod client;
 mod clients;
 mod http;

@@ -5,11 +5,11 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use conformance::{judge, paths};
+use conformance::judge;
 use serde_json::{Value, json};
 
 mod made;
@@ -26,54 +26,39 @@ pub(crate) use worker::syncs_per_second;
 use made::{Made, Size};
 use sheet::Sheet;
 
+use crate::choice::Choice;
+
 /// What is measured, and where.
 #[derive(Clone, Debug)]
-pub(crate) struct StorageBench {
-    size: Size,
-    directory: PathBuf,
-    only: Option<String>,
-}
+pub(crate) struct StorageBench(Choice<Size>);
 
 impl StorageBench {
     /// Reads `[--size full|small|tiny] [--directory PATH] [--only ROW]`.
-    pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Self> {
-        let mut bench = Self {
-            size: Size::parse("full")?,
-            directory: paths::target().join("bench"),
-            only: None,
-        };
-        while let Some(word) = words.next() {
-            let value = words.next();
-            let value = value.with_context(|| format!("{word} needs a value"))?;
-            match word.as_str() {
-                "--size" => bench.size = Size::parse(&value)?,
-                "--directory" => bench.directory = value.into(),
-                "--only" if rows::NAMES.contains(&value.as_str()) => bench.only = Some(value),
-                "--only" => bail!("there is no row {value:?} among {:?}", rows::NAMES),
-                _ => bail!("unknown: {word}; known are --size, --directory and --only"),
-            }
-        }
-        Ok(bench)
+    pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Self> {
+        Choice::parse(words, &rows::NAMES).map(Self)
     }
 
     /// Makes the file where it is missing, measures, prints and writes the sheet.
     pub(crate) fn run(&self) -> Result<()> {
-        fs::create_dir_all(&self.directory)?;
-        let made = made::make(self.size, &self.directory)?;
-        let scratch = tempfile::tempdir_in(&self.directory)?;
-        let mut sheet = Sheet::new(self.size.name, &made);
+        let Choice {
+            size, directory, ..
+        } = &self.0;
+        fs::create_dir_all(directory)?;
+        let made = made::make(*size, directory)?;
+        let scratch = tempfile::tempdir_in(directory)?;
+        let mut sheet = Sheet::new(size.name, &made);
         let place = Place {
             made: &made,
             scratch: scratch.path(),
-            seconds: self.size.seconds,
+            seconds: size.seconds,
         };
         for (name, measure) in rows::NAMES.into_iter().zip(rows::ROWS) {
-            if self.only.as_ref().is_none_or(|only| only == name) {
+            if self.0.is_wanted(name) {
                 eprintln!("bench: {name}");
                 measure(&place, &mut sheet)?;
             }
         }
-        sheet.publish(&self.directory)
+        sheet.publish(directory)
     }
 }
 

@@ -5,10 +5,9 @@
 //! driver is quicker than any of the servers, which a server that answers a constant shows.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, Result, bail};
-use conformance::paths;
+use anyhow::Result;
 
 mod commits;
 mod constant;
@@ -24,15 +23,12 @@ use loads::Found;
 use made::{RECORD_BYTES, Size};
 use servers::Server;
 
+use crate::choice::Choice;
 use crate::sheet::{Column, Sheet};
 
 /// What is measured, and where.
 #[derive(Clone, Debug)]
-pub(crate) struct ZeoBench {
-    size: Size,
-    directory: PathBuf,
-    only: Option<String>,
-}
+pub(crate) struct ZeoBench(Choice<Size>);
 
 /// Ours, the original with uvloop, and without.
 const COLUMNS: [Column; 3] = [
@@ -55,51 +51,35 @@ const NAMES: [&str; 5] = ["start", "loads", "commits", "import", "fanout"];
 
 impl ZeoBench {
     /// Reads `[--size full|small|tiny] [--directory PATH] [--only ROW]`.
-    pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Self> {
-        let mut bench = Self {
-            size: Size::parse("full")?,
-            directory: paths::target().join("bench"),
-            only: None,
-        };
-        while let Some(word) = words.next() {
-            let value = words.next();
-            let value = value.with_context(|| format!("{word} needs a value"))?;
-            match word.as_str() {
-                "--size" => bench.size = Size::parse(&value)?,
-                "--directory" => bench.directory = value.into(),
-                "--only" if NAMES.contains(&value.as_str()) => bench.only = Some(value),
-                "--only" => bail!("there is no row {value:?} among {NAMES:?}"),
-                _ => bail!("unknown: {word}; known are --size, --directory and --only"),
-            }
-        }
-        Ok(bench)
+    pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Self> {
+        Choice::parse(words, &NAMES).map(Self)
     }
 
     /// Makes the file where it is missing, measures, prints and writes the sheet.
     pub(crate) fn run(&self) -> Result<()> {
-        fs::create_dir_all(&self.directory)?;
-        let made = made::make(self.size, &self.directory)?;
-        let scratch = tempfile::tempdir_in(&self.directory)?;
+        fs::create_dir_all(&self.0.directory)?;
+        let made = made::make(self.0.size, &self.0.directory)?;
+        let scratch = tempfile::tempdir_in(&self.0.directory)?;
         let mut sheet = self.sheet();
-        if self.is_wanted("start") || self.is_wanted("loads") {
+        if self.0.is_wanted("start") || self.0.is_wanted("loads") {
             let place = scratch.path().join("full");
-            let servers = start::measure(&place, &made, self.size, &mut sheet)?;
-            if self.is_wanted("loads") {
-                loads::measure(&servers, self.size, &mut sheet)?;
+            let servers = start::measure(&place, &made, self.0.size, &mut sheet)?;
+            if self.0.is_wanted("loads") {
+                loads::measure(&servers, self.0.size, &mut sheet)?;
             }
             start::memory(&servers, &mut sheet)?;
         }
         if ["commits", "import", "fanout"]
             .iter()
-            .any(|row| self.is_wanted(row))
+            .any(|row| self.0.is_wanted(row))
         {
             self.writes(&scratch.path().join("empty"), &mut sheet)?;
         }
-        sheet.publish(&self.directory)
+        sheet.publish(&self.0.directory)
     }
 
     fn sheet(&self) -> Sheet {
-        let size = self.size;
+        let size = self.0.size;
         let conditions = format!(
             "Size {}: {} objects of {RECORD_BYTES} bytes, the file in the page cache. All on loopback, msgpack, \
              best of {} interleaved rounds of {} s.",
@@ -111,20 +91,16 @@ impl ZeoBench {
 
     fn writes(&self, place: &Path, sheet: &mut Sheet) -> Result<()> {
         let servers = Server::start_all(place, None)?;
-        if self.is_wanted("commits") {
-            commits::measure(&servers, place, self.size, sheet)?;
+        if self.0.is_wanted("commits") {
+            commits::measure(&servers, place, self.0.size, sheet)?;
         }
-        if self.is_wanted("import") {
-            import::measure(&servers, self.size, sheet)?;
+        if self.0.is_wanted("import") {
+            import::measure(&servers, self.0.size, sheet)?;
         }
-        if self.is_wanted("fanout") {
-            fanout::measure(&servers, self.size, sheet)?;
+        if self.0.is_wanted("fanout") {
+            fanout::measure(&servers, self.0.size, sheet)?;
         }
         Ok(())
-    }
-
-    fn is_wanted(&self, name: &str) -> bool {
-        self.only.as_ref().is_none_or(|only| only == name)
     }
 }
 

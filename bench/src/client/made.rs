@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use pickle::Pickles;
 
+use crate::choice::Scale;
 use crate::storage::RawWriter;
 
 /// How much is measured.
@@ -20,36 +21,32 @@ pub(super) struct Size {
     pub(super) rounds: usize,
 }
 
-impl Size {
-    pub(super) fn parse(name: &str) -> Result<Self> {
-        let found = SIZES.into_iter().find(|size| size.name == name);
-        let Some(size) = found else {
-            bail!("there is no size {name:?}: full, small and tiny are known");
-        };
-        Ok(size)
+impl Scale for Size {
+    const ALL: [Self; 3] = [
+        Self {
+            name: "full",
+            objects: 100_000,
+            seconds: 2.0,
+            rounds: 2,
+        },
+        Self {
+            name: "small",
+            objects: 20_000,
+            seconds: 0.7,
+            rounds: 1,
+        },
+        Self {
+            name: "tiny",
+            objects: 300,
+            seconds: 0.05,
+            rounds: 1,
+        },
+    ];
+
+    fn name(self) -> &'static str {
+        self.name
     }
 }
-
-const SIZES: [Size; 3] = [
-    Size {
-        name: "full",
-        objects: 100_000,
-        seconds: 2.0,
-        rounds: 2,
-    },
-    Size {
-        name: "small",
-        objects: 20_000,
-        seconds: 0.7,
-        rounds: 1,
-    },
-    Size {
-        name: "tiny",
-        objects: 300,
-        seconds: 0.05,
-        rounds: 1,
-    },
-];
 
 /// A Data.fs with that many objects.
 pub(super) fn make(size: Size, directory: &Path) -> Result<PathBuf> {

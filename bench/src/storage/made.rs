@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::raw::RawWriter;
 use super::records::Layout;
+use crate::choice::Scale;
 
 /// How large the file is.
 #[derive(Clone, Copy, Debug)]
@@ -20,39 +21,37 @@ pub(crate) struct Size {
 }
 
 impl Size {
-    pub(crate) fn parse(name: &str) -> Result<Self> {
-        let found = SIZES.into_iter().find(|size| size.name == name);
-        let Some(size) = found else {
-            bail!("there is no size {name:?}: full, small and tiny are known");
-        };
-        Ok(size)
-    }
-
     fn layout(self) -> Layout {
         Layout::of(self.objects)
     }
 }
 
-const SIZES: [Size; 3] = [
-    Size {
-        name: "full",
-        objects: 1_000_000,
-        bytes: 5_000_000_000,
-        seconds: 3.0,
-    },
-    Size {
-        name: "small",
-        objects: 100_000,
-        bytes: 500_000_000,
-        seconds: 1.0,
-    },
-    Size {
-        name: "tiny",
-        objects: 1_000,
-        bytes: 3_000_000,
-        seconds: 0.1,
-    },
-];
+impl Scale for Size {
+    const ALL: [Self; 3] = [
+        Self {
+            name: "full",
+            objects: 1_000_000,
+            bytes: 5_000_000_000,
+            seconds: 3.0,
+        },
+        Self {
+            name: "small",
+            objects: 100_000,
+            bytes: 500_000_000,
+            seconds: 1.0,
+        },
+        Self {
+            name: "tiny",
+            objects: 1_000,
+            bytes: 3_000_000,
+            seconds: 0.1,
+        },
+    ];
+
+    fn name(self) -> &'static str {
+        self.name
+    }
+}
 
 /// Raised when another file is made, so that an old one is not taken for it.
 const VERSION: u32 = 1;
@@ -176,7 +175,7 @@ mod tests {
     #[test]
     fn the_file_is_sound_and_whole() {
         let folder = tempfile::tempdir().unwrap();
-        let made = make(Size::parse("tiny").unwrap(), folder.path()).unwrap();
+        let made = make(Size::named("tiny").unwrap(), folder.path()).unwrap();
         assert!(made.bytes >= 3_000_000);
         let survey = Survey::open(&made.path, std::sync::Arc::new(vfs::RealDisk)).unwrap();
         assert_eq!(survey.positions().unwrap().len(), made.objects);

@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
+use crate::choice::Scale;
 use crate::storage::RawWriter;
 
 /// How much is measured.
@@ -19,36 +20,32 @@ pub(crate) struct Size {
     pub(super) rounds: usize,
 }
 
-impl Size {
-    pub(super) fn parse(name: &str) -> Result<Self> {
-        let found = SIZES.into_iter().find(|size| size.name == name);
-        let Some(size) = found else {
-            bail!("there is no size {name:?}: full, small and tiny are known");
-        };
-        Ok(size)
+impl Scale for Size {
+    const ALL: [Self; 3] = [
+        Self {
+            name: "full",
+            objects: 1_000_000,
+            seconds: 2.0,
+            rounds: 3,
+        },
+        Self {
+            name: "small",
+            objects: 100_000,
+            seconds: 0.7,
+            rounds: 2,
+        },
+        Self {
+            name: "tiny",
+            objects: 1_000,
+            seconds: 0.1,
+            rounds: 1,
+        },
+    ];
+
+    fn name(self) -> &'static str {
+        self.name
     }
 }
-
-const SIZES: [Size; 3] = [
-    Size {
-        name: "full",
-        objects: 1_000_000,
-        seconds: 2.0,
-        rounds: 3,
-    },
-    Size {
-        name: "small",
-        objects: 100_000,
-        seconds: 0.7,
-        rounds: 2,
-    },
-    Size {
-        name: "tiny",
-        objects: 1_000,
-        seconds: 0.1,
-        rounds: 1,
-    },
-];
 
 /// Raised when another file is made, so that an old one is not taken for it.
 const VERSION: u32 = 1;
